@@ -1,0 +1,20 @@
+"""The artifact types of tfx-edge; `tfx_edge.Calibration` and `tfx_edge.EdgeEvaluation` for users.
+
+Kubeflow finds a type by TYPE_NAME as an import path, and knows no PROPERTIES of foreign types.
+"""
+
+from __future__ import annotations
+
+from tfx.types import artifact
+
+
+class Calibration(artifact.Artifact):
+    """Ranges of a model's activations: `calibration.json` (see `core.calibration.ranges`)."""
+
+    TYPE_NAME = 'tfx_edge.Calibration'
+
+
+class EdgeEvaluation(artifact.Artifact):
+    """What EdgeEvaluator measured beside TFMA's metrics: `report.json`."""
+
+    TYPE_NAME = 'tfx_edge.EdgeEvaluation'

@@ -1,0 +1,123 @@
+"""Artifacts in and out: where models, examples, schemas and transform graphs lie."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tfx import types
+from tfx.components.util import examples_utils
+from tfx.dsl.io import fileio
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils
+from tfx.utils import path_utils
+
+from tfx_edge.components.core.errors import EdgeError
+
+ArtifactDict = Mapping[str, Sequence[types.Artifact]]
+
+# Keys of inputs and outputs, the same in every component. A spec's inputs and outputs share one name
+# space, so an input that returns as an output of the same name has a key of its own.
+MODEL = 'model'
+INPUT_MODEL = 'input_model'
+INPUT_CALIBRATION = 'input_calibration'
+EXAMPLES = 'examples'
+SCHEMA = 'schema'
+TRANSFORM_GRAPH = 'transform_graph'
+CALIBRATION = 'calibration'
+
+
+def serving_model_path(model: types.Artifact) -> str:
+    """The folder of the SavedModel (or the `.tflite` file's folder) that a Model artifact holds.
+
+    Raises:
+      EdgeError: the artifact holds none.
+    """
+    path = path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model))
+    if not fileio.exists(path):
+        raise EdgeError(
+            f'the model artifact {model.uri} holds no serving model (looked for {path}); '
+            'the step that made it has not finished: run it again.'
+        )
+    return path
+
+
+@contextlib.contextmanager
+def written_whole(folder: str) -> Iterator[str]:
+    """Yields a folder beside `folder` to write to; it takes its name only when all went well.
+
+    A failed step so leaves nothing that a later one could take for its result.
+
+    Example:
+      >>> with written_whole('/model/3/Format-Serving') as draft:
+      ...   tf.saved_model.save(module, draft)
+    """
+    draft = f'{folder.rstrip("/")}.unfinished'
+    if fileio.exists(draft):
+        fileio.rmtree(draft)
+    fileio.makedirs(draft)
+    try:
+        yield draft
+    except BaseException:
+        fileio.rmtree(draft)
+        raise
+    if fileio.exists(folder):
+        fileio.rmtree(folder)
+    fileio.rename(draft, folder)
+
+
+def split_files(examples: Sequence[types.Artifact], splits: Sequence[str]) -> list[str]:
+    """The TFRecord files of some splits, sorted by name.
+
+    Raises:
+      EdgeError: the examples are not tf.Examples in TFRecords, or a split is not there or has no file.
+    """
+    files = []
+    for artifact in examples:
+        payload = examples_utils.get_payload_format(artifact)
+        if payload != example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE:
+            name = example_gen_pb2.PayloadFormat.Name(payload)
+            raise EdgeError(
+                f'the examples {artifact.uri} are {name}; tfx-edge reads FORMAT_TF_EXAMPLE. '
+                'Set the payload format of the ExampleGen.'
+            )
+        found = artifact_utils.decode_split_names(artifact.split_names) if artifact.split_names else []
+        for split in splits:
+            if split not in found:
+                raise EdgeError(
+                    f'split {split!r} is not in the examples {artifact.uri} '
+                    f'(found: {", ".join(found) or "none"}); name one of these.'
+                )
+            folder = artifact_utils.get_split_uri([artifact], split)
+            names = [name for name in fileio.listdir(folder) if not fileio.isdir(os.path.join(folder, name))]
+            if not names:
+                raise EdgeError(
+                    f'split {split!r} of the examples {artifact.uri} is empty; expected TFRecord files.'
+                )
+            files += [os.path.join(folder, name) for name in names]
+    return sorted(files)
+
+
+def read_schema(input_dict: ArtifactDict) -> schema_pb2.Schema | None:
+    """The schema given to a component, or None."""
+    uri = _optional_uri(input_dict, SCHEMA)
+    if uri is None:
+        return None
+    path = os.path.join(uri, 'schema.pbtxt')
+    with fileio.open(path) as file:
+        text: Any = file.read()
+    return text_format.Parse(text, schema_pb2.Schema())
+
+
+def transform_graph_folder(input_dict: ArtifactDict) -> str | None:
+    """The folder of the transform graph given to a component, or None."""
+    return _optional_uri(input_dict, TRANSFORM_GRAPH)
+
+
+def _optional_uri(input_dict: ArtifactDict, key: str) -> str | None:
+    artifacts = input_dict.get(key)
+    return artifact_utils.get_single_instance(list(artifacts)).uri if artifacts else None

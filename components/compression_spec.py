@@ -1,0 +1,76 @@
+"""What the specs and constructors of Pruner, Clusterer and QATTrainer share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfx import types
+from tfx.types import standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ExecutionParameter
+
+import tfx_edge
+from tfx_edge import proto
+from tfx_edge.components import artifacts, exec_properties
+from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.fine_tuning_options import fine_tuning_options
+
+FINE_TUNING = 'fine_tuning'
+SIGNATURE_NAME = 'signature_name'
+
+PARAMETERS = {
+    FINE_TUNING: ExecutionParameter(type=str),
+    SIGNATURE_NAME: ExecutionParameter(type=str),
+    exec_properties.VERSION: ExecutionParameter(type=str),
+}
+INPUTS = {
+    artifacts.INPUT_MODEL: ChannelParameter(type=standard_artifacts.Model),
+    artifacts.EXAMPLES: ChannelParameter(type=standard_artifacts.Examples, optional=True),
+    artifacts.SCHEMA: ChannelParameter(type=standard_artifacts.Schema, optional=True),
+    artifacts.TRANSFORM_GRAPH: ChannelParameter(type=standard_artifacts.TransformGraph, optional=True),
+}
+OUTPUTS = {artifacts.MODEL: ChannelParameter(type=standard_artifacts.Model)}
+
+
+def spec_arguments(
+    *,
+    model: types.BaseChannel,
+    examples: types.BaseChannel | None,
+    schema: types.BaseChannel | None,
+    transform_graph: types.BaseChannel | None,
+    fine_tuning: Any,
+    signature_name: Any,
+    module_file: str | None,
+    module_path: str | None,
+) -> dict[str, Any]:
+    """Arguments of a spec, with what can be checked at construction checked.
+
+    Raises:
+      EdgeError: training steps without examples, a user module (not supported by this version), or a
+        value of `fine_tuning` out of range.
+    """
+    for name, value in (('module_file', module_file), ('module_path', module_path)):
+        if value:
+            raise EdgeError(
+                f'{name} is not supported by this version; leave it out and set FineTuning.loss, '
+                'label_loss and optimizer.'
+            )
+    encoded = exec_properties.encode(fine_tuning, proto.FineTuning, fine_tuning_options)
+    if examples is None and isinstance(encoded, str):
+        steps = exec_properties.decode(encoded, proto.FineTuning).num_steps
+        if steps:
+            raise EdgeError(
+                f'FineTuning.num_steps is {steps}, which needs examples; give examples, or set num_steps to 0.'
+            )
+    channels = {
+        artifacts.INPUT_MODEL: model,
+        artifacts.EXAMPLES: examples,
+        artifacts.SCHEMA: schema,
+        artifacts.TRANSFORM_GRAPH: transform_graph,
+    }
+    return {
+        **{key: channel for key, channel in channels.items() if channel is not None},
+        FINE_TUNING: encoded,
+        SIGNATURE_NAME: signature_name,
+        exec_properties.VERSION: tfx_edge.__version__,
+        artifacts.MODEL: types.Channel(type=standard_artifacts.Model),
+    }
