@@ -1,0 +1,48 @@
+"""The adapter for what TensorFlow does but does not export; nothing else here calls a private name."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.core.framework import graph_pb2
+from tensorflow.core.protobuf import fingerprint_pb2
+
+
+def inlined_graph(function: Any) -> graph_pb2.GraphDef:
+    """A concrete function's graph with every function call inlined and its variables kept.
+
+    While and If keep their bodies as functions.
+
+    Args:
+      function: a `tf.types.experimental.ConcreteFunction`.
+
+    Returns:
+      A GraphDef whose placeholders are the function's inputs and captures, by their names.
+    """
+    from tensorflow.python.framework import convert_to_constants
+
+    return convert_to_constants._run_inline_graph_optimization(
+        function, lower_control_flow=False, aggressive_inlining=True
+    )
+
+
+def write_fingerprint(saved_model_dir: str) -> None:
+    """Writes `fingerprint.pb` for a SavedModel, with an id that follows from its content.
+
+    TensorFlow draws the id at random; the same model is to have the same bytes.
+    """
+    from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting
+
+    fingerprint = fingerprint_pb2.FingerprintDef.FromString(
+        fingerprinting.CreateFingerprintDef(saved_model_dir)
+    )
+    if 'uuid' in fingerprint.DESCRIPTOR.fields_by_name:  # TensorFlow 2.17 and later
+        fingerprint.ClearField('uuid')
+        digest = hashlib.sha256(fingerprint.SerializeToString(deterministic=True)).digest()
+        fingerprint.uuid = str(uuid.UUID(bytes=digest[:16]))
+    with tf.io.gfile.GFile(os.path.join(saved_model_dir, 'fingerprint.pb'), 'wb') as file:
+        file.write(fingerprint.SerializeToString(deterministic=True))
