@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
+
+
+@pytest.fixture(scope='session', autouse=True)
+def outside_of_the_checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Runs the tests in a folder of their own.
+
+    A Python started in the checkout finds the folder `proto` in place of Google's package of that name.
+    """
+    before = pathlib.Path.cwd()
+    os.chdir(tmp_path_factory.mktemp('cwd'))
+    yield
+    os.chdir(before)
 
 
 @pytest.fixture(scope='session')

@@ -1,0 +1,1 @@
+"""Clusterer: each weight takes few distinct values."""

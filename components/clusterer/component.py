@@ -1,0 +1,91 @@
+"""Clusterer as a pipeline sees it."""
+
+from __future__ import annotations
+
+from tfx import types
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.orchestration import data_types
+from tfx.types import component_spec
+from tfx.types.component_spec import ExecutionParameter
+
+from tfx_edge import proto
+from tfx_edge.components import compression_spec, exec_properties
+from tfx_edge.components.clusterer import executor
+from tfx_edge.components.clusterer.options import clustering_options
+
+
+class ClustererSpec(component_spec.ComponentSpec):
+    """The spec of Clusterer."""
+
+    PARAMETERS = {**compression_spec.PARAMETERS, executor.CLUSTERING: ExecutionParameter(type=str)}
+    INPUTS = compression_spec.INPUTS
+    OUTPUTS = compression_spec.OUTPUTS
+    TYPE_ANNOTATION = None
+
+
+class Clusterer(base_component.BaseComponent):
+    """Gives each weight few distinct values, in the form in which it ships.
+
+    A weight becomes one scale for each output channel times integers from a codebook that the whole
+    weight shares, after batch norm is folded in: the `.tflite` file of an int8 model holds at most
+    `number_of_clusters` distinct integers for it. Zeros that came in stay. The graph, signatures, assets
+    and Keras metadata stay byte for byte; training distils the incoming model.
+
+    Clustering: Han, Mao and Dally, 2016, arXiv:1510.00149; first centroids: k-means++.
+
+    Example:
+      ```
+      clusterer = Clusterer(
+          model=pruner.outputs['model'],
+          examples=example_gen.outputs['examples'],
+          clustering=proto.Clustering(number_of_clusters=16),
+      )
+      ```
+
+    `outputs['model']` holds the same SavedModel with clustered weights (a standard Model).
+    """
+
+    SPEC_CLASS = ClustererSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
+
+    def __init__(
+        self,
+        model: types.BaseChannel,
+        examples: types.BaseChannel | None = None,
+        *,
+        schema: types.BaseChannel | None = None,
+        transform_graph: types.BaseChannel | None = None,
+        clustering: proto.Clustering | str | data_types.RuntimeParameter | None = None,
+        fine_tuning: proto.FineTuning | str | data_types.RuntimeParameter | None = None,
+        signature_name: str | data_types.RuntimeParameter = '',
+        module_file: str | None = None,
+        module_path: str | None = None,
+    ) -> None:
+        """Checks the configuration and makes the component.
+
+        Args:
+          model: a Channel of Model: what a Trainer, Pruner, Clusterer or QATTrainer exported.
+          examples: a Channel of Examples to train on; None with `num_steps` 0 only.
+          schema: a Channel of Schema, for defaults of absent features.
+          transform_graph: a Channel of TransformGraph, applied to raw examples.
+          clustering: what to cluster; None for the defaults of `proto.Clustering`.
+          fine_tuning: how to train; None for the defaults of `proto.FineTuning`.
+          signature_name: '' for the first signature whose inputs are all dense numeric tensors.
+          module_file: not supported by this version.
+          module_path: not supported by this version.
+
+        Raises:
+          EdgeError: a value is out of range or not supported.
+        """
+        shared = compression_spec.spec_arguments(
+            model=model,
+            examples=examples,
+            schema=schema,
+            transform_graph=transform_graph,
+            fine_tuning=fine_tuning,
+            signature_name=signature_name,
+            module_file=module_file,
+            module_path=module_path,
+        )
+        encoded = exec_properties.encode(clustering, proto.Clustering, clustering_options)
+        super().__init__(spec=ClustererSpec(**shared, **{executor.CLUSTERING: encoded}))

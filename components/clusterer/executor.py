@@ -1,0 +1,34 @@
+"""Clusterer's executor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_executor
+
+from tfx_edge import proto
+from tfx_edge.components import compression_step, exec_properties
+from tfx_edge.components.clusterer.options import clustering_options
+from tfx_edge.components.core.compression.clustering import cluster
+
+CLUSTERING = 'clustering'
+
+
+class Executor(base_executor.BaseExecutor):
+    """Writes the incoming model with clustered weights."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties_: dict[str, Any],
+    ) -> None:
+        """See `base_executor.BaseExecutor.Do`."""
+        options = clustering_options(exec_properties.decode(exec_properties_[CLUSTERING], proto.Clustering))
+        compression_step.compress_model(
+            input_dict,
+            output_dict,
+            exec_properties_,
+            lambda graph, fine_tuning, batches: cluster(graph, options, fine_tuning, batches),
+        )

@@ -1,0 +1,40 @@
+"""Errors raised on Beam workers, told as they were raised."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+
+from tfx_edge.components.core.errors import EdgeError
+
+# Beam appends the stage to the message; a worker in another process sends its traceback as text.
+_STAGE = re.compile(r"( \[while running '[^\n]*'\])+$")
+_IN_TRACEBACK = re.compile(rf'^(?:{re.escape(EdgeError.__module__)}\.)?EdgeError: ([^\n]+)$', re.MULTILINE)
+
+
+@contextlib.contextmanager
+def told_in_one_line() -> Iterator[None]:
+    """Raises the EdgeError of a worker as the EdgeError it was; leaves every other error as it is.
+
+    Put it around a whole Beam pipeline. A runner raises an error of its own class with pages of
+    traceback, or the worker's with the stage's name; a user needs neither.
+
+    Raises:
+      EdgeError: a worker raised one.
+
+    Example:
+      >>> with told_in_one_line(), beam.Pipeline() as pipeline:
+      ...   pipeline | beam.Create(files) | beam.FlatMap(lambda file: read_records([file]))
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, EdgeError):
+            message = str(error)
+        else:
+            found = _IN_TRACEBACK.findall(str(error))
+            if not found:
+                raise
+            message = found[-1]
+        raise EdgeError(_STAGE.sub('', message)) from error

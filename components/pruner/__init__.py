@@ -1,0 +1,1 @@
+"""Pruner: weights of least magnitude become zero."""

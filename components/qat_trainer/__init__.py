@@ -1,0 +1,1 @@
+"""QATTrainer: weights and ranges trained in the arithmetic that ships."""

@@ -1,0 +1,97 @@
+"""QATTrainer as a pipeline sees it."""
+
+from __future__ import annotations
+
+from tfx import types
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.orchestration import data_types
+from tfx.types import component_spec
+from tfx.types.component_spec import ChannelParameter, ExecutionParameter
+
+from tfx_edge import proto
+from tfx_edge.components import artifact_types, artifacts, compression_spec, exec_properties
+from tfx_edge.components.qat_trainer import executor
+from tfx_edge.components.qat_trainer.options import qat_options
+
+
+class QATTrainerSpec(component_spec.ComponentSpec):
+    """The spec of QATTrainer."""
+
+    PARAMETERS = {**compression_spec.PARAMETERS, executor.QAT: ExecutionParameter(type=str)}
+    INPUTS = compression_spec.INPUTS
+    OUTPUTS = {
+        **compression_spec.OUTPUTS,
+        artifacts.CALIBRATION: ChannelParameter(type=artifact_types.Calibration),
+    }
+    TYPE_ANNOTATION = None
+
+
+class QATTrainer(base_component.BaseComponent):
+    """Trains a model in the arithmetic of the int8 file that it becomes.
+
+    Weights are rounded to int8 after batch norm is folded in, activations where the deployed file rounds
+    them; the ranges of the activations are calibrated, then trained. Zeros and clusters that came in are
+    kept. The graph, signatures, assets and Keras metadata stay byte for byte; training distils the
+    incoming model. Without examples (`num_steps` 0) weights are rounded and no ranges result.
+
+    Krishnamoorthi, 2018, arXiv:1806.08342; Jacob et al., 2018, arXiv:1712.05877.
+
+    Example:
+      ```
+      qat_trainer = QATTrainer(
+          model=clusterer.outputs['model'], examples=example_gen.outputs['examples']
+      )
+      quantizer = TFLiteQuantizer(
+          model=qat_trainer.outputs['model'], calibration=qat_trainer.outputs['calibration']
+      )
+      ```
+
+    `outputs['model']` holds the same SavedModel with other weights (a standard Model),
+    `outputs['calibration']` the trained ranges (`tfx_edge.Calibration`), which TFLiteQuantizer uses.
+    """
+
+    SPEC_CLASS = QATTrainerSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
+
+    def __init__(
+        self,
+        model: types.BaseChannel,
+        examples: types.BaseChannel | None = None,
+        *,
+        schema: types.BaseChannel | None = None,
+        transform_graph: types.BaseChannel | None = None,
+        qat: proto.QuantizationAwareTraining | str | data_types.RuntimeParameter | None = None,
+        fine_tuning: proto.FineTuning | str | data_types.RuntimeParameter | None = None,
+        signature_name: str | data_types.RuntimeParameter = '',
+        module_file: str | None = None,
+        module_path: str | None = None,
+    ) -> None:
+        """Checks the configuration and makes the component.
+
+        Args:
+          model: a Channel of Model: what a Trainer, Pruner, Clusterer or QATTrainer exported.
+          examples: a Channel of Examples to train on; None with `num_steps` 0 only.
+          schema: a Channel of Schema, for defaults of absent features.
+          transform_graph: a Channel of TransformGraph, applied to raw examples.
+          qat: what to simulate; None for the defaults of `proto.QuantizationAwareTraining`.
+          fine_tuning: how to train; None for the defaults of `proto.FineTuning`.
+          signature_name: '' for the first signature whose inputs are all dense numeric tensors.
+          module_file: not supported by this version.
+          module_path: not supported by this version.
+
+        Raises:
+          EdgeError: a value is out of range or not supported.
+        """
+        shared = compression_spec.spec_arguments(
+            model=model,
+            examples=examples,
+            schema=schema,
+            transform_graph=transform_graph,
+            fine_tuning=fine_tuning,
+            signature_name=signature_name,
+            module_file=module_file,
+            module_path=module_path,
+        )
+        encoded = exec_properties.encode(qat, proto.QuantizationAwareTraining, qat_options)
+        shared[artifacts.CALIBRATION] = types.Channel(type=artifact_types.Calibration)
+        super().__init__(spec=QATTrainerSpec(**shared, **{executor.QAT: encoded}))

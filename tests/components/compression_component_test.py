@@ -1,0 +1,117 @@
+"""Pruner, Clusterer and QATTrainer as a pipeline's author meets them: types, exec properties, refusals."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from tfx import types
+from tfx.orchestration import data_types
+from tfx.types import standard_artifacts
+
+import tfx_edge
+from tfx_edge import proto
+from tfx_edge.components import Clusterer, Pruner, QATTrainer
+from tfx_edge.components.core.errors import EdgeError
+
+_COMPONENTS = [
+    (Pruner, 'pruning', proto.Pruning(target_sparsity=0.75)),
+    (Clusterer, 'clustering', proto.Clustering(number_of_clusters=8)),
+    (QATTrainer, 'qat', proto.QuantizationAwareTraining(train_ranges=False)),
+]
+
+
+def _channels() -> dict[str, types.Channel]:
+    return {
+        'model': types.Channel(type=standard_artifacts.Model),
+        'examples': types.Channel(type=standard_artifacts.Examples),
+    }
+
+
+@pytest.mark.parametrize(('component', 'name', 'config'), _COMPONENTS)
+def test_exec_properties_are_strings_that_hold_what_was_set(component: Any, name: str, config: Any) -> None:
+    made = component(**_channels(), **{name: config}, fine_tuning=proto.FineTuning(num_steps=7))
+    assert made.outputs['model'].type == standard_artifacts.Model
+    assert all(isinstance(value, str) for value in made.exec_properties.values())
+    assert len(json.loads(made.exec_properties[name])) == 1
+    assert json.loads(made.exec_properties['fine_tuning']) == {'num_steps': '7'}
+    assert made.exec_properties['tfx_edge_version'] == tfx_edge.__version__
+
+
+def test_qat_trainer_has_a_second_output() -> None:
+    made = QATTrainer(**_channels())
+    assert made.outputs['calibration'].type == tfx_edge.Calibration
+    assert tfx_edge.Calibration.TYPE_NAME == 'tfx_edge.Calibration'
+
+
+@pytest.mark.parametrize(('component', 'name', 'config'), _COMPONENTS)
+def test_json_and_runtime_parameters_stand_for_a_message(component: Any, name: str, config: Any) -> None:
+    from_json = component(**_channels(), **{name: '{}'})
+    assert from_json.exec_properties[name] == '{}'
+    parameter = data_types.RuntimeParameter(name='config', ptype=str)
+    assert component(**_channels(), **{name: parameter}).exec_properties[name] is parameter
+
+
+@pytest.mark.parametrize(('component', 'name', 'config'), _COMPONENTS)
+def test_steps_without_examples_and_user_modules_are_refused(component: Any, name: str, config: Any) -> None:
+    model = types.Channel(type=standard_artifacts.Model)
+    with pytest.raises(EdgeError, match='num_steps is 1000, which needs examples'):
+        component(model=model)
+    component(model=model, fine_tuning=proto.FineTuning(num_steps=0))
+    with pytest.raises(EdgeError, match='module_file is not supported'):
+        component(**_channels(), module_file='train.py')
+
+
+@pytest.mark.parametrize(
+    ('component', 'arguments', 'message'),
+    [
+        (
+            Pruner,
+            {'pruning': proto.Pruning(target_sparsity=1.0)},
+            r'Pruning.target_sparsity is 1.0; expected 0 to',
+        ),
+        (Pruner, {'pruning': proto.Pruning(initial_sparsity=0.9)}, 'Pruning.initial_sparsity is 0.9'),
+        (Pruner, {'pruning': proto.Pruning(begin_step=9, end_step=3)}, 'Pruning.end_step is 3'),
+        (Pruner, {'pruning': proto.Pruning(include=['('])}, r"include holds '\(', which is not a regular"),
+        (Pruner, {'pruning': proto.Pruning(scope='GLOBAL')}, 'Pruning.scope GLOBAL is not supported'),
+        (Pruner, {'pruning': proto.Pruning(criterion='TAYLOR')}, 'Pruning.criterion TAYLOR is not supported'),
+        (Pruner, {'pruning': proto.Pruning(policy='XNNPACK')}, 'Pruning.policy XNNPACK is not supported'),
+        (
+            Pruner,
+            {'pruning': proto.Pruning(structure={'m_of_n': {'m': 2, 'n': 4}})},
+            'Pruning.structure is not supported',
+        ),
+        (Pruner, {'pruning': '{"sparsity": 1}'}, 'is not the JSON of tfx_edge.proto.Pruning'),
+        (Pruner, {'pruning': proto.Clustering()}, 'expected tfx_edge.proto.Pruning, not Clustering'),
+        (Pruner, {'fine_tuning': proto.FineTuning(num_steps=-1)}, 'FineTuning.num_steps is -1'),
+        (Pruner, {'fine_tuning': proto.FineTuning(batch_size=0)}, 'FineTuning.batch_size is 0'),
+        (Pruner, {'fine_tuning': proto.FineTuning(learning_rate=0)}, 'FineTuning.learning_rate is 0.0'),
+        (Pruner, {'fine_tuning': proto.FineTuning(temperature=-1)}, 'FineTuning.temperature is -1.0'),
+        (
+            Pruner,
+            {'fine_tuning': proto.FineTuning(loss='LABELS')},
+            "FineTuning.label_key is ''; expected a name",
+        ),
+        (Pruner, {'fine_tuning': proto.FineTuning(label_key='y')}, 'which uses no labels'),
+        (
+            Clusterer,
+            {'clustering': proto.Clustering(number_of_clusters=2)},
+            'number_of_clusters is 2; expected 3',
+        ),
+        (Clusterer, {'clustering': proto.Clustering(granularity='CHANNEL')}, 'CHANNEL is not supported'),
+        (Clusterer, {'clustering': proto.Clustering(initialization='LINEAR')}, 'LINEAR is not supported'),
+        (QATTrainer, {'qat': proto.QuantizationAwareTraining(weight_bits=4)}, 'weight_bits is 4; expected 8'),
+        (QATTrainer, {'qat': proto.QuantizationAwareTraining(activation_bits=16)}, 'activation_bits is 16'),
+        (
+            QATTrainer,
+            {'qat': proto.QuantizationAwareTraining(overrides=[{'pattern': 'x', 'weight_bits': 4}])},
+            'overrides is not supported',
+        ),
+    ],
+)
+def test_values_out_of_range_are_refused_at_construction(
+    component: Any, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(EdgeError, match=message):
+        component(**_channels(), **arguments)

@@ -1,0 +1,210 @@
+"""The executors of Pruner, Clusterer and QATTrainer on real artifacts, and what they do with bad ones."""
+
+from __future__ import annotations
+
+import gzip
+import pathlib
+import shutil
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tfx import types
+from tfx.components.util import examples_utils
+from tfx.dsl.components.base import base_executor
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.utils import path_utils
+
+import tfx_edge
+from tfx_edge import proto
+from tfx_edge.components import Clusterer, Pruner, QATTrainer
+from tfx_edge.components.core.calibration.ranges import read_ranges
+from tfx_edge.components.core.errors import EdgeError
+
+_FEW_STEPS = proto.FineTuning(num_steps=3)
+
+
+def _run(
+    component: Any,
+    model: Any,
+    examples: Any,
+    folder: pathlib.Path,
+    config: dict[str, Any] | None = None,
+) -> dict[str, list[Any]]:
+    """Makes the component, then runs its executor with the exec properties that it would be given."""
+    channels = {'model': types.Channel(type=standard_artifacts.Model)}
+    if examples is not None:
+        channels['examples'] = types.Channel(type=standard_artifacts.Examples)
+    made = component(**channels, **{'fine_tuning': _FEW_STEPS, **(config or {})})
+    inputs = {'input_model': [model], **({'examples': [examples]} if examples is not None else {})}
+    outputs: dict[str, list[Any]] = {}
+    for key, channel in made.outputs.items():
+        artifact = channel.type()
+        artifact.uri = str(folder / key)
+        artifact.set_string_custom_property('tfx_version', '1.16.0')
+        outputs[key] = [artifact]
+    (folder / 'tmp').mkdir(parents=True, exist_ok=True)
+    context = base_executor.BaseExecutor.Context(tmp_dir=str(folder / 'tmp'), unique_id='1')
+    made.executor_spec.executor_class(context).Do(inputs, outputs, dict(made.exec_properties))
+    return outputs
+
+
+def _examples(folder: pathlib.Path, splits: tuple[str, ...] = ('train',)) -> Any:
+    artifact = standard_artifacts.Examples()
+    artifact.uri = str(folder)
+    artifact.split_names = artifact_utils.encode_split_names(list(splits))
+    examples_utils.set_payload_format(artifact, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
+    return artifact
+
+
+def _write_examples(folder: pathlib.Path, features: list[dict[str, Any]]) -> Any:
+    (folder / 'Split-train').mkdir(parents=True)
+    with tf.io.TFRecordWriter(str(folder / 'Split-train' / 'data.gz'), options='GZIP') as writer:
+        for feature in features:
+            example = tf.train.Example(features=tf.train.Features(feature=feature))
+            writer.write(example.SerializeToString())
+    return _examples(folder)
+
+
+def _floats(count: int) -> Any:
+    return tf.train.Feature(float_list=tf.train.FloatList(value=[0.5] * count))
+
+
+def _serving(artifact: Any) -> pathlib.Path:
+    return pathlib.Path(path_utils.serving_model_dir(artifact.uri))
+
+
+@pytest.mark.parametrize('component', [Pruner, Clusterer, QATTrainer])
+def test_the_output_is_the_trainer_s_model_with_other_weights(
+    component: Any, model_artifact: Any, examples_artifact: Any, tmp_path: pathlib.Path
+) -> None:
+    outputs = _run(component, model_artifact, examples_artifact, tmp_path)
+    (model,) = outputs['model']
+    before, after = _serving(model_artifact), _serving(model)
+    assert (after / 'saved_model.pb').read_bytes() == (before / 'saved_model.pb').read_bytes()
+    assert [path.name for path in after.parent.iterdir()] == ['Format-Serving']
+    images = tf.zeros((2, 8, 8, 1))
+    old, new = (
+        tf.saved_model.load(str(f)).signatures['serving_default'](image=images) for f in (before, after)
+    )
+    assert new.keys() == old.keys()
+    assert not np.array_equal(next(iter(new.values())), next(iter(old.values())))
+
+
+def test_qat_trainer_writes_the_ranges_of_the_file_s_activations(
+    model_artifact: Any, examples_artifact: Any, tmp_path: pathlib.Path
+) -> None:
+    outputs = _run(QATTrainer, model_artifact, examples_artifact, tmp_path)
+    ranges = read_ranges(str(tmp_path / 'calibration' / 'calibration.json'))
+    assert isinstance(outputs['calibration'][0], tfx_edge.Calibration)
+    assert len(ranges) == 7  # the input, five layers, the logits; softmax has a range of its own
+    assert all(low <= 0 < high for low, high in ranges.values())
+
+
+@pytest.mark.parametrize('component', [Pruner, Clusterer, QATTrainer])
+def test_one_shot_needs_no_examples(component: Any, model_artifact: Any, tmp_path: pathlib.Path) -> None:
+    outputs = _run(component, model_artifact, None, tmp_path, {'fine_tuning': proto.FineTuning(num_steps=0)})
+    assert (_serving(outputs['model'][0]) / 'saved_model.pb').exists()
+
+
+def test_labels_are_read_from_the_examples(
+    model_artifact: Any, examples_artifact: Any, tmp_path: pathlib.Path
+) -> None:
+    fine_tuning = proto.FineTuning(
+        num_steps=3, loss='BOTH', label_key='label', label_loss='sparse_categorical_crossentropy'
+    )
+    outputs = _run(Pruner, model_artifact, examples_artifact, tmp_path, {'fine_tuning': fine_tuning})
+    assert (_serving(outputs['model'][0]) / 'saved_model.pb').exists()
+
+
+class TestBadInput:
+    """Each fault is one line that names it, and nothing is written."""
+
+    def _refuses(self, model: Any, examples: Any, folder: pathlib.Path, message: str, **config: Any) -> None:
+        with pytest.raises(EdgeError, match=message) as caught:
+            _run(Pruner, model, examples, folder, config)
+        assert '\n' not in str(caught.value)
+        assert not (folder / 'model').exists() or not any((folder / 'model').iterdir())
+
+    def test_absent_feature(self, model_artifact: Any, tmp_path: pathlib.Path) -> None:
+        examples = _write_examples(tmp_path / 'e', [{'picture': _floats(64)}])
+        message = r"no feature 'image', which the model takes as input \(found: picture\)"
+        self._refuses(model_artifact, examples, tmp_path, message)
+
+    def test_feature_of_another_shape(self, model_artifact: Any, tmp_path: pathlib.Path) -> None:
+        examples = _write_examples(tmp_path / 'e', [{'image': _floats(10)}])
+        message = r"feature 'image' has the shape \(10,\), but input 'image' takes \(8, 8, 1\) \(64 values\)"
+        self._refuses(model_artifact, examples, tmp_path, message)
+
+    def test_feature_of_another_type(self, model_artifact: Any, tmp_path: pathlib.Path) -> None:
+        integers = tf.train.Feature(int64_list=tf.train.Int64List(value=[1] * 64))
+        examples = _write_examples(tmp_path / 'e', [{'image': integers}])
+        message = "feature 'image' is int64_list, but input 'image' is float32; expected a float feature"
+        self._refuses(model_artifact, examples, tmp_path, message)
+
+    def test_truncated_records(
+        self, model_artifact: Any, digits_examples: pathlib.Path, tmp_path: pathlib.Path
+    ) -> None:
+        shutil.copytree(digits_examples, tmp_path / 'e')
+        broken = sorted((tmp_path / 'e' / 'Split-train').iterdir())[1]
+        broken.write_bytes(gzip.compress(gzip.decompress(broken.read_bytes())[:-100]))
+        message = f'{broken.name} cannot be read as a TFRecord file .* damaged or truncated'
+        fine_tuning = proto.FineTuning(num_steps=100)
+        self._refuses(model_artifact, _examples(tmp_path / 'e'), tmp_path, message, fine_tuning=fine_tuning)
+
+    def test_unreadable_records(self, model_artifact: Any, tmp_path: pathlib.Path) -> None:
+        (tmp_path / 'e' / 'Split-train').mkdir(parents=True)
+        (tmp_path / 'e' / 'Split-train' / 'data').write_bytes(b'this is no TFRecord file at all')
+        message = 'cannot be read as a TFRecord file'
+        self._refuses(model_artifact, _examples(tmp_path / 'e'), tmp_path, message)
+
+    def test_empty_split(self, model_artifact: Any, tmp_path: pathlib.Path) -> None:
+        examples = _write_examples(tmp_path / 'e', [])
+        self._refuses(model_artifact, examples, tmp_path, 'hold no example; expected at least one')
+        (tmp_path / 'f' / 'Split-train').mkdir(parents=True)
+        self._refuses(model_artifact, _examples(tmp_path / 'f'), tmp_path, "split 'train' .* is empty")
+
+    def test_absent_split(self, model_artifact: Any, examples_artifact: Any, tmp_path: pathlib.Path) -> None:
+        fine_tuning = proto.FineTuning(num_steps=3, train_splits=['training'])
+        message = r"split 'training' is not in the examples .* \(found: train, eval\)"
+        self._refuses(model_artifact, examples_artifact, tmp_path, message, fine_tuning=fine_tuning)
+
+    def test_no_dense_signature(self, tmp_path: pathlib.Path) -> None:
+        module = tf.Module()
+        module.serve = tf.function(
+            lambda examples: {'length': tf.strings.length(examples)},
+            input_signature=[tf.TensorSpec((None,), tf.string, name='examples')],
+        )
+        model = standard_artifacts.Model()
+        model.uri = str(tmp_path / 'strings')
+        model.set_string_custom_property('tfx_version', '1.16.0')
+        tf.saved_model.save(module, str(_serving(model)), signatures={'serving_default': module.serve})
+        message = (
+            r"input 'examples' of signature 'serving_default' is string; tfx-edge needs a signature with dense "
+            r"numeric inputs. Export one, or name it in signature_name \(found: 'serving_default'\)"
+        )
+        self._refuses(model, None, tmp_path, message, fine_tuning=proto.FineTuning(num_steps=0))
+
+    def test_unknown_signature(self, model_artifact: Any, tmp_path: pathlib.Path) -> None:
+        message = r"signature 'other' is not in .* \(found: 'serve', 'serving_default'\)"
+        config = {'fine_tuning': proto.FineTuning(num_steps=0), 'signature_name': 'other'}
+        self._refuses(model_artifact, None, tmp_path, message, **config)
+
+    def test_a_model_artifact_without_a_model(self, tmp_path: pathlib.Path) -> None:
+        model = standard_artifacts.Model()
+        model.uri = str(tmp_path / 'nothing')
+        model.set_string_custom_property('tfx_version', '1.16.0')
+        config = {'fine_tuning': proto.FineTuning(num_steps=0)}
+        self._refuses(model, None, tmp_path, 'holds no serving model', **config)
+
+    def test_a_truncated_saved_model(self, model_artifact: Any, tmp_path: pathlib.Path) -> None:
+        model = standard_artifacts.Model()
+        model.uri = str(tmp_path / 'truncated')
+        model.set_string_custom_property('tfx_version', '1.16.0')
+        shutil.copytree(_serving(model_artifact), _serving(model))
+        path = _serving(model) / 'saved_model.pb'
+        path.write_bytes(path.read_bytes()[:1000])
+        config = {'fine_tuning': proto.FineTuning(num_steps=0)}
+        self._refuses(model, None, tmp_path, 'cannot be read as a SavedModel', **config)

@@ -1,0 +1,129 @@
+"""What is trained is what ships: QAT's simulation against the quantized file, after every technique before it."""
+
+from __future__ import annotations
+
+import itertools
+import pathlib
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfx_edge import proto
+from tfx_edge.components.clusterer.options import clustering_options
+from tfx_edge.components.core.compression import activation_quantization, quantization_aware_training
+from tfx_edge.components.core.compression.checkpoint import write_with_values
+from tfx_edge.components.core.compression.clustering import cluster
+from tfx_edge.components.core.compression.pruning import prune
+from tfx_edge.components.core.compression.serving_graph import ServingGraph
+from tfx_edge.components.core.compression.training_data import training_batches
+from tfx_edge.components.core.examples import ExampleParser
+from tfx_edge.components.core.litert.convert import convert_saved_model
+from tfx_edge.components.core.litert.inspect import inspect_model
+from tfx_edge.components.core.litert.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.quantize import QuantizationOptions, quantize_model
+from tfx_edge.components.core.signature import choose_signature
+from tfx_edge.components.fine_tuning_options import fine_tuning_options
+from tfx_edge.components.pruner.options import pruning_options
+from tfx_edge.components.qat_trainer.deployed_activations import (
+    DeployedActivations,
+    calibration_ranges,
+    deployed_activations,
+)
+from tfx_edge.components.qat_trainer.options import qat_options
+
+_STEPS = 30
+_SPARSITY, _CLUSTERS = 0.75, 16
+
+
+class _Course:
+    """Applies techniques one after the other, each to what the one before wrote."""
+
+    def __init__(self, folder: str, files: list[str], tmp_path: pathlib.Path) -> None:
+        self.folder = folder
+        self._files = files
+        self._tmp_path = tmp_path
+        self._options = fine_tuning_options(proto.FineTuning(num_steps=_STEPS))
+        self.deployed = DeployedActivations((), ())
+        self.trained: dict[str, tuple[float, float]] = {}
+        self.ranges: dict[str, tuple[float, float]] = {}
+
+    def apply(self, technique: str) -> None:
+        graph = ServingGraph(self.folder, choose_signature(self.folder))
+        batches = training_batches(self._files, ExampleParser(graph.signature.inputs), 64, 0)
+        target = str(self._tmp_path / f'{technique}_{len(list(self._tmp_path.iterdir()))}')
+        write_with_values(self.folder, target, self._values(technique, graph, batches))
+        self.folder = target
+        if technique == 'qat':
+            seen = [next(batches)]
+            self.ranges = calibration_ranges(self.deployed, self.trained, target, graph.signature.name, seen)
+
+    def _values(
+        self, technique: str, graph: ServingGraph, batches: Iterator[Mapping[str, np.ndarray]]
+    ) -> dict[str, np.ndarray]:
+        if technique == 'prune':
+            options = pruning_options(proto.Pruning(target_sparsity=_SPARSITY))
+            return prune(graph, options, self._options, batches)
+        if technique == 'cluster':
+            clusters = clustering_options(proto.Clustering(number_of_clusters=_CLUSTERS))
+            return cluster(graph, clusters, self._options, batches)
+        first = next(batches)
+        self.deployed = deployed_activations(graph, first)
+        result = quantization_aware_training.train_quantization_aware(
+            graph,
+            qat_options(proto.QuantizationAwareTraining()),
+            self._options,
+            itertools.chain([first], batches),
+            self.deployed.simulated,
+        )
+        self.trained = result.ranges
+        return result.values
+
+    def file(self) -> bytes:
+        """The int8 file with the trained ranges."""
+        model = convert_saved_model(self.folder, choose_signature(self.folder).name)
+        return quantize_model(model, QuantizationOptions('INT8'), self.ranges)
+
+
+@pytest.fixture
+def train_files(digits_examples: pathlib.Path) -> list[str]:
+    return sorted(str(path) for path in (digits_examples / 'Split-train').iterdir())
+
+
+def test_simulation_and_file_agree(
+    digits_saved_model: pathlib.Path,
+    train_files: list[str],
+    digits: dict[str, np.ndarray],
+    tmp_path: pathlib.Path,
+) -> None:
+    course = _Course(str(digits_saved_model), train_files, tmp_path)
+    course.apply('qat')
+    assert not course.deployed.unmatched
+    graph = ServingGraph(course.folder, choose_signature(course.folder))
+    simulated = activation_quantization.ActivationQuantization(
+        graph, course.deployed.simulated, course.trained
+    )
+    images, names = tf.constant(digits['x_eval']), list(graph.outputs.values())
+    (expected,) = tf.function(lambda: simulated.call({'image': images}, {}, names), autograph=False)()
+    (shipped,) = LiteRTModel(course.file())({'image': digits['x_eval']}).values()
+    assert np.mean(np.abs(expected - shipped) <= 2 / 256) >= 0.99
+    assert np.mean(np.argmax(expected, 1) == np.argmax(shipped, 1)) >= 0.995
+    assert np.mean(np.argmax(shipped, 1) == digits['y_eval']) > 0.9
+
+
+@pytest.mark.parametrize(
+    'order', [*itertools.permutations(['prune', 'cluster', 'qat']), ('prune', 'qat'), ('cluster', 'qat')]
+)
+def test_zeros_and_clusters_are_in_the_file_whatever_the_order(
+    digits_saved_model: pathlib.Path, train_files: list[str], tmp_path: pathlib.Path, order: tuple[str, ...]
+) -> None:
+    course = _Course(str(digits_saved_model), train_files, tmp_path)
+    for technique in order:
+        course.apply(technique)
+    for kernel in (tensor for tensor in inspect_model(course.file()).tensors if tensor.kernel):
+        assert kernel.dtype == 'int8'
+        if 'prune' in order:
+            assert kernel.zeros >= round(_SPARSITY * kernel.elements)
+        if 'cluster' in order:
+            assert kernel.distinct <= _CLUSTERS
