@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -10,13 +11,17 @@ import tensorflow as tf
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.examples import ExampleParser, read_records
 
-_SHUFFLE_BUFFER = 16_384
+_HELD_BYTES = 2**29  # of records held to shuffle: half a gigabyte
 
 
 def training_batches(
     files: Sequence[str], parser: ExampleParser, batch_size: int, seed: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Batches without end; each pass over the files in another order that the seed decides.
+    """Batches without end; each pass over the records in another order that the seed decides.
+
+    Up to half a gigabyte of records the order depends on nothing but their content and the seed, however an
+    ExampleGen that ran with many workers sorted them into files. More are shuffled in a buffer of that size,
+    file by file.
 
     Args:
       files: TFRecord files.
@@ -34,19 +39,41 @@ def training_batches(
       >>> next(training_batches(files, parser, 64, seed=0))['image'].shape
       (64, 8, 8, 1)
     """
-    if next(read_records(files), None) is None:
+    held, complete = _hold(read_records(sorted(files)))
+    if not held:
         raise EdgeError(f'{", ".join(files)} hold no example; expected at least one. Name another split.')
-    dataset = tf.data.Dataset.from_tensor_slices(sorted(files)).flat_map(_records)
-    dataset = dataset.shuffle(_SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=True).repeat()
-    iterator = dataset.batch(batch_size).prefetch(2).as_numpy_iterator()
+    records = _shuffled(sorted(held), seed) if complete else _streamed(files, len(held), seed)
+    del held
     while True:
-        try:
-            records = next(iterator)
-        except tf.errors.DataLossError:
-            for _ in read_records(files):  # finds the damaged file and names it
-                pass
-            raise
-        yield parser(list(records))
+        yield parser(list(itertools.islice(records, batch_size)))
+
+
+def _hold(records: Iterator[bytes]) -> tuple[list[bytes], bool]:
+    """As many records as may be held at once, and whether they are all."""
+    held, size = [], 0
+    for record in records:
+        held.append(record)
+        size += len(record)
+        if size > _HELD_BYTES:
+            return held, False
+    return held, True
+
+
+def _shuffled(records: Sequence[bytes], seed: int) -> Iterator[bytes]:
+    random = np.random.default_rng(seed)
+    while True:
+        yield from (records[index] for index in random.permutation(len(records)))
+
+
+def _streamed(files: Sequence[str], buffer_size: int, seed: int) -> Iterator[bytes]:
+    dataset = tf.data.Dataset.from_tensor_slices(sorted(files)).flat_map(_records)
+    dataset = dataset.shuffle(buffer_size, seed=seed, reshuffle_each_iteration=True).repeat().prefetch(2)
+    try:
+        yield from dataset.as_numpy_iterator()
+    except tf.errors.DataLossError:
+        for _ in read_records(files):  # finds the damaged file and names it
+            pass
+        raise
 
 
 def _records(file: tf.Tensor) -> tf.data.Dataset:
