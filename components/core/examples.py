@@ -112,7 +112,11 @@ class ExampleParser:
         # Imported here: tensorflow-transform takes seconds, and most callers have no schema.
         from tensorflow_transform.tf_metadata import schema_utils
 
-        spec = schema_utils.schema_as_feature_spec(self._schema).feature_spec.get(name)
+        try:
+            spec = schema_utils.schema_as_feature_spec(self._schema).feature_spec.get(name)
+        except ValueError as error:
+            message = ' '.join(str(error).split())
+            raise EdgeError(f'the schema gives no feature spec ({message}); correct the schema.') from error
         return getattr(spec, 'default_value', None)
 
     def _as_input(self, name: str, values: np.ndarray) -> np.ndarray:
@@ -185,11 +189,14 @@ def read_records(files: Sequence[str]) -> Iterator[bytes]:
 def _parse(records: Sequence[bytes], features: dict[str, tf.io.FixedLenFeature]) -> dict[str, np.ndarray]:
     try:
         parsed = tf.io.parse_example(tf.constant(list(records)), features)
-    except tf.errors.InvalidArgumentError as error:
+    except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:
+        # TensorFlow quotes the record in its message, which need not be text.
         for record in records:
             _explain(record, features)
         raise EdgeError(
-            f'the examples cannot be parsed ({_first_line(error)}); give tf.Examples with dense features.'
+            f'the examples cannot be parsed ({error}); give tf.Examples with dense features.'.replace(
+                '\n', ' '
+            )
         ) from error
     return {name: value.numpy() for name, value in parsed.items()}
 
