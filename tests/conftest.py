@@ -12,10 +12,7 @@ import pytest
 
 @pytest.fixture(scope='session', autouse=True)
 def outside_of_the_checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Runs the tests in a folder of their own.
-
-    A Python started in the checkout finds the folder `proto` in place of Google's package of that name.
-    """
+    """Runs the tests in a folder of their own, so that no test finds or leaves a file in the checkout."""
     before = pathlib.Path.cwd()
     os.chdir(tmp_path_factory.mktemp('cwd'))
     yield

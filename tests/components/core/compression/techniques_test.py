@@ -119,9 +119,9 @@ def test_distillation_recovers_the_accuracy_that_pruning_costs(
 
     source = str(digits_saved_model)
     graph = open_graph(source)
-    at_once = _written(source, prune(graph, _pruning(0.6), make_options(0), None), tmp_path / 'at_once')
+    at_once = _written(source, prune(graph, _pruning(0.5), make_options(0), None), tmp_path / 'at_once')
     trained = _written(
-        source, prune(graph, _pruning(0.6), make_options(400), batches(graph)), tmp_path / 'trained'
+        source, prune(graph, _pruning(0.5), make_options(1000), batches(graph)), tmp_path / 'trained'
     )
     assert accuracy(trained) > accuracy(at_once) + 0.1
     assert accuracy(trained) > accuracy(source) - 0.03
