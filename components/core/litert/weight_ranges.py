@@ -1,0 +1,78 @@
+"""Wider scales for output channels whose bias would not fit into int32.
+
+A bias is stored in steps of (input scale x kernel scale). In a channel whose weights are all zero, or tiny, this
+step is so small that the bias leaves int32: the engine clips it, and float32 rounds the clipped value up and
+over into the negative. Pruning and a batch norm that switched a channel off both make such channels. TensorFlow
+Lite's own quantizer widens the kernel scale there, and so does this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tfx_edge.components.core.litert import flatbuffer
+from tfx_edge.components.core.litert.inspect import WEIGHT_OPERAND
+
+# Half of int32 for the bias, the other half for what accumulates on it.
+_MAX_BIAS = 2.0**30
+_INT8_STEPS = 255
+_KERNEL_STEPS = 127
+# Of (input, bias) among the operator's inputs, and the axis of the output channels.
+_OPERANDS = {'TRANSPOSE_CONV': (2, 3)}
+_CHANNEL_AXIS = {'DEPTHWISE_CONV_2D': 3}
+
+
+def for_large_biases(
+    content: flatbuffer.schema.ModelT, activations: Mapping[str, Mapping[str, np.ndarray]]
+) -> dict[str, dict[str, np.ndarray]]:
+    """The kernels that need another range than their own in some channel.
+
+    Args:
+      content: a float model.
+      activations: {'min': array, 'max': array} by name of each activation that becomes an integer.
+
+    Returns:
+      {'min': array, 'max': array} by kernel name, one value for each output channel, in the kernel's rank; the
+      other channels keep their largest magnitude. Empty when every bias fits.
+    """
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for graph in content.subgraphs:
+        for operator in graph.operators:
+            kind = flatbuffer.operator_name(content, operator)
+            if kind not in WEIGHT_OPERAND:
+                continue
+            source, bias_at = _OPERANDS.get(kind, (0, 2))
+            if bias_at >= len(operator.inputs) or operator.inputs[bias_at] < 0:
+                continue
+            kernel_tensor = graph.tensors[operator.inputs[WEIGHT_OPERAND[kind]]]
+            kernel = flatbuffer.constant(content, kernel_tensor)
+            bias = flatbuffer.constant(content, graph.tensors[operator.inputs[bias_at]])
+            given = activations.get(flatbuffer.tensor_name(graph.tensors[operator.inputs[source]]))
+            if kernel is None or bias is None or given is None:
+                continue
+            axis = _CHANNEL_AXIS.get(kind, 0)
+            bounds = _widened(kernel, bias, axis, _input_scale(given))
+            if bounds is not None:
+                found[flatbuffer.tensor_name(kernel_tensor)] = {'min': -bounds, 'max': bounds}
+    return found
+
+
+def _widened(kernel: np.ndarray, bias: np.ndarray, axis: int, input_scale: float) -> np.ndarray | None:
+    others = tuple(i for i in range(kernel.ndim) if i != axis)
+    largest = np.max(np.abs(kernel), axis=others, keepdims=True)
+    needed = np.abs(bias.ravel()).astype(np.float64) / (input_scale * _MAX_BIAS) * _KERNEL_STEPS
+    if len(needed) != largest.size:
+        return None
+    # Rounded up, so that the float32 scale holds the bias.
+    needed = np.nextafter(needed.astype(np.float32), np.float32(np.inf)).reshape(largest.shape)
+    # A channel without a bias or weights keeps the engine's smallest scale.
+    if not np.any(needed > np.maximum(largest, 1e-9)):
+        return None
+    return np.maximum(largest, np.where(needed > np.maximum(largest, 1e-9), needed, 0)).astype(np.float32)
+
+
+def _input_scale(given: Mapping[str, np.ndarray]) -> float:
+    low, high = min(float(given['min'][0]), 0.0), max(float(given['max'][0]), 0.0)
+    return max(high - low, 1e-9) / _INT8_STEPS

@@ -1,0 +1,114 @@
+"""TFLiteQuantizer as a pipeline sees it."""
+
+from __future__ import annotations
+
+from tfx import types
+from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.orchestration import data_types
+from tfx.types import component_spec, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ExecutionParameter
+
+import tfx_edge
+from tfx_edge import proto
+from tfx_edge.components import artifact_types, artifacts, exec_properties
+from tfx_edge.components.tflite_quantizer import executor
+from tfx_edge.components.tflite_quantizer.options import quantizer_options, require_ranges
+
+
+class TFLiteQuantizerSpec(component_spec.ComponentSpec):
+    """The spec of TFLiteQuantizer."""
+
+    PARAMETERS = {
+        executor.QUANTIZATION: ExecutionParameter(type=str),
+        executor.SIGNATURE_NAME: ExecutionParameter(type=str),
+        exec_properties.VERSION: ExecutionParameter(type=str),
+    }
+    INPUTS = {
+        artifacts.INPUT_MODEL: ChannelParameter(type=standard_artifacts.Model),
+        artifacts.EXAMPLES: ChannelParameter(type=standard_artifacts.Examples, optional=True),
+        artifacts.SCHEMA: ChannelParameter(type=standard_artifacts.Schema, optional=True),
+        artifacts.TRANSFORM_GRAPH: ChannelParameter(type=standard_artifacts.TransformGraph, optional=True),
+        artifacts.INPUT_CALIBRATION: ChannelParameter(type=artifact_types.Calibration, optional=True),
+    }
+    OUTPUTS = {
+        artifacts.MODEL: ChannelParameter(type=standard_artifacts.Model),
+        artifacts.CALIBRATION: ChannelParameter(type=artifact_types.Calibration),
+    }
+    TYPE_ANNOTATION = None
+
+
+class TFLiteQuantizer(base_beam_component.BaseBeamComponent):
+    """Makes the `.tflite` file: converts the model, calibrates its activations, quantizes, and checks the file.
+
+    Calibration is a Beam pipeline that takes the smallest and largest value of each activation. Which examples it
+    uses is a function of their content, so the same file results from any number of workers, shards and orders.
+    With a `calibration`, its ranges are used as they are, and examples only serve for ranges that it lacks.
+
+    The file is inspected after it is made: types of inputs and outputs, names of the signature, and operators that
+    stayed float. These are named in the log, or with `require_full_integer` an error.
+
+    Example:
+      ```
+      quantizer = TFLiteQuantizer(
+          model=trainer.outputs['model'],
+          examples=example_gen.outputs['examples'],
+          quantization=proto.Quantization(mode='INT8', io=proto.Quantization.Io.INT8),
+      )
+      pusher = Pusher(model=quantizer.outputs['model'], ...)
+      ```
+
+    `outputs['model']` holds the file as `Format-Serving/tflite` (a standard Model; its custom properties
+    `tfx_edge_mode`, `tfx_edge_float_operators` and `tfx_edge_file_bytes` sum it up), `outputs['calibration']` the
+    ranges it was made with (`tfx_edge.Calibration`; none for modes with float activations).
+    """
+
+    SPEC_CLASS = TFLiteQuantizerSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
+
+    def __init__(
+        self,
+        model: types.BaseChannel,
+        examples: types.BaseChannel | None = None,
+        *,
+        schema: types.BaseChannel | None = None,
+        transform_graph: types.BaseChannel | None = None,
+        calibration: types.BaseChannel | None = None,
+        signature_name: str | data_types.RuntimeParameter = '',
+        quantization: proto.Quantization | str | data_types.RuntimeParameter | None = None,
+    ) -> None:
+        """Checks the configuration and makes the component.
+
+        Args:
+          model: a Channel of Model: what a Trainer, Pruner, Clusterer or QATTrainer exported.
+          examples: a Channel of Examples to calibrate on, unlabelled ones too.
+          schema: a Channel of Schema, for defaults of absent features.
+          transform_graph: a Channel of TransformGraph, applied to raw examples.
+          calibration: a Channel of tfx_edge.Calibration, such as QATTrainer's.
+          signature_name: '' for the first signature whose inputs are all dense numeric tensors.
+          quantization: which file to make; None for the defaults of `proto.Quantization`.
+
+        Raises:
+          EdgeError: a value is out of range or not supported, or integer activations are asked for with neither
+            examples nor calibration.
+        """
+        given = examples is not None or calibration is not None
+
+        def check(message: proto.Quantization) -> None:
+            require_ranges(quantizer_options(message), given=given)
+
+        channels = {
+            artifacts.EXAMPLES: examples,
+            artifacts.SCHEMA: schema,
+            artifacts.TRANSFORM_GRAPH: transform_graph,
+            artifacts.INPUT_CALIBRATION: calibration,
+        }
+        arguments = {
+            artifacts.INPUT_MODEL: model,
+            **{key: channel for key, channel in channels.items() if channel is not None},
+            executor.QUANTIZATION: exec_properties.encode(quantization, proto.Quantization, check),
+            executor.SIGNATURE_NAME: signature_name,
+            exec_properties.VERSION: tfx_edge.__version__,
+            artifacts.MODEL: types.Channel(type=standard_artifacts.Model),
+            artifacts.CALIBRATION: types.Channel(type=artifact_types.Calibration),
+        }
+        super().__init__(spec=TFLiteQuantizerSpec(**arguments))

@@ -1,0 +1,84 @@
+"""Which activations become integers, and their values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from tfx_edge.components.core.litert import engine, flatbuffer
+from tfx_edge.components.core.litert.activations import (
+    ActivationReader,
+    activation_values,
+    quantized_activations,
+)
+from tfx_edge.components.core.litert.inspect import inspect_model
+from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
+from tfx_edge.components.core.litert.quantize import quantize_model
+
+
+def _named(activations: tuple, part: str) -> object:
+    (found,) = [a for a in activations if part in a.name.split(';')[0]]
+    return found
+
+
+def test_every_activation_of_digits_follows_its_own_range_but_softmax(digits_float: bytes) -> None:
+    *followers, softmax = quantized_activations(digits_float)
+    assert len(followers) == 7
+    assert all(a.group == a.name and a.fixed is None for a in followers)
+    assert softmax.fixed == (0.0, 255 / 256)
+
+
+def test_groups_and_fixed_ranges_of_many_operators(many_operators: tuple[bytes, dict]) -> None:
+    activations = quantized_activations(many_operators[0])
+    concat = _named(activations, '/both')
+    for part in ('/add', 'MaxPool', 'AvgPool'):
+        assert _named(activations, part).group == concat.name
+    assert _named(activations, '/gate').fixed == (0.0, 255 / 256)
+    assert _named(activations, '/squash').fixed == (-1.0, 127 / 128)
+
+
+def test_groups_tell_the_parameters_of_the_file(
+    many_operators: tuple[bytes, dict], observe: Callable
+) -> None:
+    """The scale of each tensor in the file is that of its group's range, whatever the ranges are."""
+    model, inputs = many_operators
+    ranges = observe(model, inputs)
+    own = {name: engine.entry(*limits) for name, limits in ranges.items()}
+    quantized = flatbuffer.read(engine.run(model, QuantizationOptions('INT8'), [], own))
+    scales = {
+        flatbuffer.tensor_name(t).removesuffix('_quantized'): t.quantization.scale[0]
+        for t in reversed(quantized.subgraphs[0].tensors)
+        if flatbuffer.TENSOR_TYPES[t.type] == 'INT8' and t.quantization is not None
+    }
+    for activation in quantized_activations(model):
+        low, high = activation.fixed or ranges[activation.group]
+        expected = (np.float32(max(high, 0)) - np.float32(min(low, 0))) / 255
+        np.testing.assert_allclose(scales[activation.name], expected, rtol=1e-6)
+
+
+def test_operators_that_stay_float_are_found(many_operators: tuple[bytes, dict], observe: Callable) -> None:
+    model, inputs = many_operators
+    ranges = observe(model, inputs)
+    float_ops = inspect_model(quantize_model(model, QuantizationOptions('INT8'), ranges)).float_ops
+    assert [op.name for op in float_ops] == ['LEAKY_RELU']
+    assert 'leaky' in float_ops[0].output
+
+
+def test_values_are_those_of_the_model(digits_float: bytes, digits: dict[str, np.ndarray]) -> None:
+    images = digits['x_eval'][:8]
+    values = activation_values(digits_float, {'image': images})
+    first, *_, last = values.values()
+    np.testing.assert_array_equal(first, images)
+    np.testing.assert_allclose(last.sum(axis=1), 1, atol=1e-5)
+
+
+def test_values_of_an_example_do_not_depend_on_its_batch(many_operators: tuple[bytes, dict]) -> None:
+    model, inputs = many_operators
+    reader = ActivationReader(model)
+    together = reader({'image': inputs['image'][:8]})
+    for row in range(8):
+        alone = reader({'image': inputs['image'][row : row + 1]})
+        for name, values in alone.items():
+            if together[name].shape[:1] == (8,):
+                np.testing.assert_array_equal(values[0], together[name][row])
