@@ -1,0 +1,186 @@
+"""How often two models give the same answer, counted exactly inside a TFMA run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import tensorflow as tf
+import tensorflow_model_analysis as tfma
+
+from tfx_edge.components.core.evaluation.predictions import STAGE_NAME
+
+_COUNTS = 'edge_counts'
+
+Shape = tuple[int | None, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Counts:
+    """Numbers of examples; integers add up to the same sum in any order.
+
+    Attributes:
+      examples: all.
+      agreeing: those for which every output of both models has its largest value in the same place.
+      not_finite: those for which the candidate answers NaN or infinity.
+    """
+
+    examples: int = 0
+    agreeing: int = 0
+    not_finite: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.examples + other.examples,
+            self.agreeing + other.agreeing,
+            self.not_finite + other.not_finite,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Which outputs are held against each other.
+
+    Attributes:
+      candidate: name of the candidate's ModelSpec; '' where it is alone.
+      baseline: name of the baseline's; None where there is none, or nothing to compare.
+      outputs: the candidate's output names to the baseline's; a single output under ''.
+      obstacle: why top-1 agreement cannot be told, or ''.
+    """
+
+    candidate: str
+    baseline: str | None
+    outputs: Mapping[str, str]
+    obstacle: str = ''
+
+
+def compare_outputs(
+    candidate: str,
+    candidate_outputs: Mapping[str, Shape],
+    baseline: str,
+    baseline_outputs: Mapping[str, Shape],
+) -> Comparison:
+    """Pairs the outputs of two models by name (a single one with a single one, whatever their names).
+
+    Top-1 agreement means something where each output is one vector of at least two classes.
+
+    Args:
+      candidate: name of its ModelSpec.
+      candidate_outputs: shapes by name, None for an open dimension; dimension 0 is the batch.
+      baseline: name of its ModelSpec.
+      baseline_outputs: as the candidate's.
+
+    Returns:
+      What to compare; nothing, and why, where top-1 agreement means nothing.
+    """
+    ours, theirs = candidate_outputs, baseline_outputs
+    single = len(ours) == len(theirs) == 1
+    pairs = dict(zip(ours, theirs, strict=True)) if single else {name: name for name in ours}
+    if set(pairs.values()) != set(theirs):
+        obstacle = f'the candidate has the outputs {sorted(ours)}, the baseline {sorted(theirs)}'
+        return Comparison(candidate, None, {}, obstacle)
+    for name, other in pairs.items():
+        shape, other_shape = ours[name], theirs[other]
+        if len(shape) != 2 or shape[1] == 1:
+            return Comparison(
+                candidate, None, {}, f'output {name!r} has the shape {shape}, not (batch, classes)'
+            )
+        if len(other_shape) != 2 or (None not in (shape[1], other_shape[1]) and shape[1] != other_shape[1]):
+            obstacle = f'output {name!r} has the shape {shape}, but {other_shape} in the baseline'
+            return Comparison(candidate, None, {}, obstacle)
+    return Comparison(candidate, baseline, {'': ''} if single else pairs)
+
+
+def CountingEvaluator(comparison: Comparison) -> tfma.evaluators.Evaluator:
+    """A TFMA evaluator that counts examples, agreement and answers that are no finite numbers."""
+    return tfma.evaluators.Evaluator(
+        stage_name='CountAgreement',
+        run_after=STAGE_NAME,
+        ptransform=_CountAll(comparison),
+    )
+
+
+def CountsWriter(path: str) -> tfma.writers.Writer:
+    """A TFMA writer for what CountingEvaluator counted; `read_counts` reads it."""
+    return tfma.writers.Writer(
+        stage_name='WriteCounts',
+        ptransform=tfma.writers.Write(key=_COUNTS, ptransform=_WriteCounts(path)),
+    )
+
+
+def read_counts(path: str) -> Counts:
+    """What a run counted."""
+    with tf.io.gfile.GFile(path, 'r') as file:
+        return Counts(**json.loads(file.read()))
+
+
+def count(comparison: Comparison, predictions: Any) -> Counts:
+    """Counts one batch.
+
+    Args:
+      comparison: what to compare.
+      predictions: TFMA's; by model name where there are two.
+
+    Returns:
+      The counts. An output with NaN agrees with nothing; of equal values the first counts as the largest.
+
+    Example:
+      >>> count(Comparison('', None, {}), np.array([[0.1, 0.9], [np.nan, 0.0]]))
+      Counts(examples=2, agreeing=0, not_finite=1)
+    """
+    candidate = _by_output(predictions[comparison.candidate] if comparison.candidate else predictions)
+    size = len(next(iter(candidate.values())))
+    finite = np.ones(size, bool)
+    for values in candidate.values():
+        finite &= np.isfinite(values).reshape(size, -1).all(axis=1)
+    agreeing = np.zeros(size, bool)
+    if comparison.baseline is not None:
+        baseline = _by_output(predictions[comparison.baseline])
+        agreeing = np.ones(size, bool)
+        for ours, theirs in comparison.outputs.items():
+            agreeing &= _same_top(candidate[ours], baseline[theirs])
+    return Counts(size, int(agreeing.sum()), int((~finite).sum()))
+
+
+def _same_top(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    told = ~(np.isnan(ours).any(axis=1) | np.isnan(theirs).any(axis=1))
+    return told & (np.argmax(ours, axis=1) == np.argmax(theirs, axis=1))
+
+
+def _by_output(predictions: Any) -> Mapping[str, np.ndarray]:
+    return predictions if isinstance(predictions, Mapping) else {'': predictions}
+
+
+class _CountAll(beam.PTransform):
+    def __init__(self, comparison: Comparison) -> None:
+        super().__init__()
+        self._comparison = comparison
+
+    def expand(self, extracts: Any) -> dict[str, Any]:
+        comparison = self._comparison
+        return {
+            _COUNTS: extracts
+            | 'Count' >> beam.Map(lambda batch: count(comparison, batch[tfma.PREDICTIONS_KEY]))
+            | 'Sum' >> beam.CombineGlobally(_total)
+        }
+
+
+class _WriteCounts(beam.PTransform):
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._path = path
+
+    def expand(self, counts: Any) -> Any:
+        return (
+            counts
+            | 'ToJson' >> beam.Map(lambda total: json.dumps(dataclasses.asdict(total)))
+            | 'ToFile' >> beam.io.WriteToText(self._path, shard_name_template='')
+        )
+
+
+def _total(counts: Iterable[Counts]) -> Counts:
+    return sum(counts, Counts())

@@ -1,0 +1,129 @@
+"""TFMA's EvalConfig: what can hold for a `.tflite` candidate, and what a run needs filled in."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow_model_analysis as tfma
+
+from tfx_edge.components.core.errors import EdgeError
+
+# How a model is run follows from the artifact; these types mean the same models.
+_MODEL_TYPES = ('', tfma.TF_LITE, tfma.TF_GENERIC, tfma.TF_KERAS)
+
+
+def check_eval_config(config: tfma.EvalConfig, *, has_baseline: bool) -> None:
+    """Refuses a configuration that TFMA would refuse, or that asks for what would be left undone.
+
+    Args:
+      config: the user's.
+      has_baseline: whether there is a baseline model.
+
+    Raises:
+      EdgeError: no metrics; more than two models, or two of which none (or both) is the baseline; a
+        field that does not apply.
+    """
+    if not any(spec.metrics for spec in config.metrics_specs):
+        raise EdgeError('eval_config has no metrics; name at least one in metrics_specs.')
+    _check_models(config, has_baseline)
+    for spec in config.model_specs:
+        _check_model_spec(spec)
+    completed = complete_eval_config(config, has_baseline=has_baseline)
+    try:
+        tfma.utils.verify_eval_config(completed)
+        # A metric of one's own may be importable only where the step runs.
+        with contextlib.suppress(ImportError):
+            thresholds(completed)
+    except (ValueError, TypeError) as error:
+        raise EdgeError(f'TFMA refuses eval_config ({" ".join(str(error).split())}); correct it.') from error
+
+
+def thresholds(completed: tfma.EvalConfig) -> dict[Any, Any]:
+    """TFMA's thresholds by metric of a completed configuration; makes the metrics, and so finds a wrong name."""
+    return tfma.metrics.metric_thresholds_from_metrics_specs(completed.metrics_specs, eval_config=completed)
+
+
+def check_needs_no_baseline(config: tfma.EvalConfig) -> None:
+    """Refuses a configuration that compares with a baseline, for a pipeline that gives none."""
+    if tfma.utils.has_change_threshold(config):
+        raise EdgeError(
+            'eval_config sets a change_threshold, which compares with a baseline; '
+            'give baseline_model, or use value_threshold.'
+        )
+    if any(spec.is_baseline for spec in config.model_specs):
+        raise EdgeError(
+            'eval_config has a ModelSpec with is_baseline; give baseline_model, or remove the ModelSpec.'
+        )
+
+
+def complete_eval_config(config: tfma.EvalConfig, *, has_baseline: bool) -> tfma.EvalConfig:
+    """The configuration with TFMA's defaults.
+
+    A single unnamed ModelSpec becomes two, 'candidate' and 'baseline', where there is a baseline; where
+    there is none, its ModelSpec and all change thresholds are taken out, as in TFX's Evaluator.
+    """
+    return tfma.utils.update_eval_config_with_defaults(config, has_baseline=has_baseline, rubber_stamp=True)
+
+
+def candidate_spec(config: tfma.EvalConfig) -> tfma.ModelSpec:
+    """The candidate's ModelSpec of a completed configuration."""
+    (spec,) = tfma.utils.get_non_baseline_model_specs(config)
+    return spec
+
+
+def baseline_spec(config: tfma.EvalConfig) -> tfma.ModelSpec | None:
+    """The baseline's ModelSpec of a completed configuration, or None."""
+    return tfma.utils.get_baseline_model_spec(config)
+
+
+def named_features(config: tfma.EvalConfig) -> dict[str, str]:
+    """The features that metrics need, each with the field that names it."""
+    return {name: field for field, name in _named_features(config)}
+
+
+def _named_features(config: tfma.EvalConfig) -> Iterator[tuple[str, str]]:
+    for spec in config.model_specs:
+        for field in ('label_key', 'example_weight_key'):
+            if getattr(spec, field):
+                yield f'ModelSpec.{field}', getattr(spec, field)
+        for field in ('label_keys', 'example_weight_keys'):
+            for name in getattr(spec, field).values():
+                yield f'ModelSpec.{field}', name
+
+
+def _check_models(config: tfma.EvalConfig, has_baseline: bool) -> None:
+    specs = config.model_specs
+    if len(specs) > 2:
+        raise EdgeError(
+            f'eval_config has {len(specs)} model_specs; expected at most a candidate and a baseline.'
+        )
+    baselines = sum(spec.is_baseline for spec in specs)
+    if len(specs) == 2 and baselines != 1:
+        raise EdgeError('eval_config has two model_specs; set is_baseline in exactly one of them.')
+    if len(specs) == 1 and baselines:
+        raise EdgeError('the only ModelSpec of eval_config is the baseline; add one for the candidate.')
+    if has_baseline and len(specs) == 1 and specs[0].name:
+        raise EdgeError(
+            f'eval_config has the one ModelSpec {specs[0].name!r}, which leaves out the baseline; '
+            'leave its name empty to evaluate both, or add a ModelSpec with is_baseline.'
+        )
+
+
+def _check_model_spec(spec: tfma.ModelSpec) -> None:
+    if spec.model_type not in _MODEL_TYPES:
+        raise EdgeError(
+            f'ModelSpec.model_type is {spec.model_type!r}; EdgeEvaluator runs .tflite files and '
+            'SavedModels: leave it empty.'
+        )
+    if spec.preprocessing_function_names:
+        raise EdgeError(
+            'ModelSpec.preprocessing_function_names needs functions that a .tflite file does not have; '
+            'give transform_graph instead.'
+        )
+    if spec.inference_batch_size:
+        raise EdgeError(
+            'ModelSpec.inference_batch_size does not apply: .tflite files run in batches of at most 8; '
+            'leave it unset.'
+        )

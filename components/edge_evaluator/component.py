@@ -1,0 +1,139 @@
+"""EdgeEvaluator: decides whether a `.tflite` file ships."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow_model_analysis as tfma
+from tfx import types
+from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.orchestration import data_types
+from tfx.types import component_spec, standard_artifacts, system_executions
+
+import tfx_edge
+from tfx_edge import proto
+from tfx_edge.components import artifacts, exec_properties
+from tfx_edge.components.artifact_types import EdgeEvaluation
+from tfx_edge.components.edge_evaluator import executor, keys, options
+
+
+class EdgeEvaluatorSpec(component_spec.ComponentSpec):
+    """Inputs, outputs and parameters of EdgeEvaluator."""
+
+    PARAMETERS = {
+        keys.EVAL_CONFIG: component_spec.ExecutionParameter(type=str),
+        keys.EDGE: component_spec.ExecutionParameter(type=str),
+        keys.EXAMPLE_SPLITS: component_spec.ExecutionParameter(type=str),
+        exec_properties.VERSION: component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS = {
+        artifacts.MODEL: component_spec.ChannelParameter(type=standard_artifacts.Model),
+        artifacts.EXAMPLES: component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        keys.BASELINE_MODEL: component_spec.ChannelParameter(type=standard_artifacts.Model, optional=True),
+        artifacts.SCHEMA: component_spec.ChannelParameter(type=standard_artifacts.Schema, optional=True),
+        artifacts.TRANSFORM_GRAPH: component_spec.ChannelParameter(
+            type=standard_artifacts.TransformGraph, optional=True
+        ),
+    }
+    OUTPUTS = {
+        keys.EVALUATION: component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        keys.BLESSING: component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
+        keys.EDGE_EVALUATION: component_spec.ChannelParameter(type=EdgeEvaluation),
+    }
+    TYPE_ANNOTATION = system_executions.Evaluate
+
+
+class EdgeEvaluator(base_beam_component.BaseBeamComponent):
+    """Evaluates a `.tflite` file on the runtime that devices use, and blesses it or not.
+
+    Metrics, slices and thresholds are TFMA's, as in TFX's Evaluator; `edge` adds the limits of a
+    device. The model is blessed when every threshold and every limit holds; all are checked even after
+    one fails, and `report.json` says what was measured. A model that answers NaN or infinity is never
+    blessed, and neither is one for which `eval_config` sets no threshold. A signature named in a
+    ModelSpec is the one called; where none is named, a SavedModel baseline is called by the signature
+    of the candidate's name, or else by its first dense numeric one.
+
+    Example:
+      ```python
+      evaluator = EdgeEvaluator(
+          model=quantizer.outputs['model'],
+          examples=example_gen.outputs['examples'],
+          baseline_model=trainer.outputs['model'],
+          eval_config=tfma.EvalConfig(
+              model_specs=[tfma.ModelSpec(label_key='label')],
+              slicing_specs=[tfma.SlicingSpec(), tfma.SlicingSpec(feature_keys=['country'])],
+              metrics_specs=[tfma.MetricsSpec(metrics=[tfma.MetricConfig(
+                  class_name='SparseCategoricalAccuracy',
+                  threshold=tfma.MetricThreshold(
+                      value_threshold=tfma.GenericValueThreshold(lower_bound={'value': 0.9}),
+                      change_threshold=tfma.GenericChangeThreshold(
+                          direction=tfma.MetricDirection.HIGHER_IS_BETTER,
+                          absolute={'value': -0.015})))])]),
+          edge=proto.EdgeEvaluation(max_zip_bytes=200_000, min_agreement=0.97))
+      pusher = Pusher(model=quantizer.outputs['model'], model_blessing=evaluator.outputs['blessing'], ...)
+      ```
+
+    Component `outputs` contains:
+      - `evaluation`: ModelEvaluation; `tfma.load_eval_result` loads it.
+      - `blessing`: ModelBlessing, which TFX's Pusher takes.
+      - `edge_evaluation`: `tfx_edge.EdgeEvaluation` with `report.json`: verdict, reasons, limits with what was
+        measured, metrics by slice, sizes, agreement with the baseline, share of integer ops.
+    """
+
+    SPEC_CLASS = EdgeEvaluatorSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
+
+    def __init__(
+        self,
+        *,
+        model: types.BaseChannel,
+        examples: types.BaseChannel,
+        baseline_model: types.BaseChannel | None = None,
+        schema: types.BaseChannel | None = None,
+        transform_graph: types.BaseChannel | None = None,
+        eval_config: tfma.EvalConfig | str | data_types.RuntimeParameter | None = None,
+        edge: proto.EdgeEvaluation | str | data_types.RuntimeParameter | None = None,
+        example_splits: Sequence[str] | None = None,
+    ) -> None:
+        """Constructs the component.
+
+        Args:
+          model: Channel of Model, the output of TFLiteQuantizer.
+          examples: Channel of Examples, raw or transformed tf.Examples.
+          baseline_model: Channel of Model with a SavedModel or a `.tflite` file, to compare with. Where the
+            channel is empty when the step runs (a first run), thresholds on a change are not checked.
+          schema: Channel of Schema, for types and defaults of the examples' features.
+          transform_graph: Channel of TransformGraph, applied to raw examples; labels and slices may use
+            its outputs.
+          eval_config: TFMA's configuration; required.
+          edge: limits of the device.
+          example_splits: names of the splits to evaluate on; ['eval'] if None.
+
+        Raises:
+          EdgeError: the configuration is out of range, or asks for what this version cannot do.
+        """
+        has_baseline = baseline_model is not None
+
+        def check(config: proto.EdgeEvaluation) -> None:
+            options.require_comparable(options.edge_limits(config), has_baseline=has_baseline)
+
+        parameters: dict[str, Any] = {
+            keys.EVAL_CONFIG: options.encode_eval_config(eval_config, has_baseline=has_baseline),
+            keys.EDGE: exec_properties.encode(edge, proto.EdgeEvaluation, check),
+            keys.EXAMPLE_SPLITS: options.encode_splits(example_splits),
+            exec_properties.VERSION: tfx_edge.__version__,
+        }
+        inputs = {
+            artifacts.MODEL: model,
+            artifacts.EXAMPLES: examples,
+            keys.BASELINE_MODEL: baseline_model,
+            artifacts.SCHEMA: schema,
+            artifacts.TRANSFORM_GRAPH: transform_graph,
+        }
+        outputs = {
+            keys.EVALUATION: types.Channel(type=standard_artifacts.ModelEvaluation),
+            keys.BLESSING: types.Channel(type=standard_artifacts.ModelBlessing),
+            keys.EDGE_EVALUATION: types.Channel(type=EdgeEvaluation),
+        }
+        super().__init__(spec=EdgeEvaluatorSpec(**parameters, **inputs, **outputs))

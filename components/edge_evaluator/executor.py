@@ -1,0 +1,178 @@
+"""EdgeEvaluator's executor: artifacts in, TFMA on Beam, evaluation, report and blessing out."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow_model_analysis as tfma
+from tfx import types
+from tfx.components.evaluator import constants
+from tfx.dsl.components.base import base_beam_executor
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils
+
+from tfx_edge import proto
+from tfx_edge.components import artifacts
+from tfx_edge.components import exec_properties as properties
+from tfx_edge.components.core.evaluation import agreement, gates, run, sizes
+from tfx_edge.components.core.evaluation import report as reporting
+from tfx_edge.components.core.evaluation.eval_config import check_eval_config, thresholds
+from tfx_edge.components.core.evaluation.models import read_tflite
+from tfx_edge.components.core.evaluation.reading import require_examples
+from tfx_edge.components.core.litert.inspect import ModelSummary, inspect_model
+from tfx_edge.components.edge_evaluator import keys, options
+
+_log = logging.getLogger(__name__)
+
+
+class Executor(base_beam_executor.BaseBeamExecutor):
+    """Runs EdgeEvaluator; see its class."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Evaluates the model, and writes evaluation, report and blessing, or nothing at all.
+
+        Args:
+          input_dict: `model`, `examples`, and where given `baseline_model`, `schema`, `transform_graph`.
+          output_dict: `evaluation`, `blessing`, `edge_evaluation`.
+          exec_properties: `eval_config`, `edge` and `example_splits` as JSON.
+
+        Raises:
+          EdgeError: an input is at fault.
+        """
+        self._log_startup(input_dict, output_dict, exec_properties)
+        candidate = artifact_utils.get_single_instance(input_dict[artifacts.MODEL])
+        baseline = _optional(input_dict, keys.BASELINE_MODEL)
+        edge = properties.decode(exec_properties[keys.EDGE], proto.EdgeEvaluation)
+        limits = options.edge_limits(edge)
+        config = options.decode_eval_config(exec_properties[keys.EVAL_CONFIG])
+        check_eval_config(config, has_baseline=baseline is not None)
+        splits = options.decode_splits(exec_properties[keys.EXAMPLE_SPLITS])
+        for split in splits:
+            require_examples(artifacts.split_files(input_dict[artifacts.EXAMPLES], [split]), split)
+        evaluation = run.prepare(
+            config,
+            artifacts.serving_model_path(candidate),
+            artifacts.serving_model_path(baseline) if baseline else None,
+        )
+        outputs = {key: artifact_utils.get_single_instance(output_dict[key]) for key in _OUTPUTS}
+        with contextlib.ExitStack() as stack:
+            # They take their names in the order evaluation, report, blessing: a blessing is never alone.
+            drafts = {key: stack.enter_context(artifacts.written_whole(outputs[key].uri)) for key in _OUTPUTS}
+            counts = run.run(
+                evaluation,
+                self._make_beam_pipeline,
+                artifacts.split_files(input_dict[artifacts.EXAMPLES], splits),
+                schema=artifacts.read_schema(input_dict),
+                transform_graph=artifacts.transform_graph_folder(input_dict),
+                output_path=drafts[keys.EVALUATION],
+                counts_path=os.path.join(drafts[keys.EDGE_EVALUATION], _COUNTS_FILE),
+            )
+            fileio.remove(os.path.join(drafts[keys.EDGE_EVALUATION], _COUNTS_FILE))
+            verdict = _write_report(drafts, evaluation, limits, counts, _notes(config, baseline))
+            _write(os.path.join(drafts[keys.BLESSING], _BLESSING_FILES[verdict.blessed]), '')
+        _mark(outputs[keys.BLESSING], verdict, candidate, baseline)
+        for reason in verdict.reasons:
+            _log.info('Not blessed: %s.', reason)
+        _log.info('%s is %s.', candidate.uri, 'blessed' if verdict.blessed else 'not blessed')
+
+
+# The order of entering; they are finished in reverse.
+_OUTPUTS = (keys.BLESSING, keys.EDGE_EVALUATION, keys.EVALUATION)
+_COUNTS_FILE = 'counts.json'
+_BLESSING_FILES = {True: constants.BLESSED_FILE_NAME, False: constants.NOT_BLESSED_FILE_NAME}
+
+
+def _write_report(
+    drafts: dict[str, str],
+    evaluation: run.Evaluation,
+    limits: gates.Limits,
+    counts: agreement.Counts,
+    notes: Sequence[str],
+) -> reporting.Verdict:
+    model = read_tflite(evaluation.candidate.source.path)
+    summary = inspect_model(model)
+    measured = _measure(model, summary, evaluation.comparison, counts)
+    judged = gates.judge(limits, measured)
+    path = drafts[keys.EVALUATION]
+    verdict = reporting.decide(
+        tfma.load_validation_result(path), judged, has_thresholds=bool(thresholds(evaluation.config))
+    )
+    names = {evaluation.candidate.name: 'candidate'}
+    if evaluation.baseline is not None:
+        names[evaluation.baseline.name] = 'baseline'
+    report = reporting.make_report(
+        verdict=verdict,
+        gates=judged,
+        measured=measured,
+        summary=summary,
+        metrics=reporting.metrics_by_slice(path, names),
+        models={
+            names[c.name]: {'path': c.source.path, 'signature_name': c.model.signature_name}
+            for c in evaluation.contenders
+        },
+        notes=notes,
+    )
+    _write(os.path.join(drafts[keys.EDGE_EVALUATION], keys.REPORT_FILE), reporting.to_json(report))
+    return verdict
+
+
+def _measure(
+    model: bytes, summary: ModelSummary, comparison: agreement.Comparison, counts: agreement.Counts
+) -> gates.Measurements:
+    compared = comparison.baseline is not None
+    return gates.Measurements(
+        examples=counts.examples,
+        not_finite=counts.not_finite,
+        agreement=counts.agreeing / counts.examples if compared else None,
+        no_agreement=comparison.obstacle,
+        file_bytes=sizes.file_bytes(model),
+        zip_bytes=sizes.zip_bytes(model),
+        float_ops=tuple(f'{op.name} {op.output}' for op in summary.float_ops),
+    )
+
+
+def _notes(config: tfma.EvalConfig, baseline: types.Artifact | None) -> list[str]:
+    if baseline is None and tfma.utils.has_change_threshold(config):
+        return ['there was no baseline model: thresholds on a change from it were not checked']
+    return []
+
+
+def _mark(
+    blessing: types.Artifact,
+    verdict: reporting.Verdict,
+    candidate: types.Artifact,
+    baseline: types.Artifact | None,
+) -> None:
+    """The custom properties that TFX's Evaluator sets: Pusher and LatestBlessedModelStrategy read them."""
+    blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, candidate.uri)
+    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, candidate.id)
+    if baseline is not None:
+        blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_URI_KEY, baseline.uri)
+        blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY, baseline.id)
+    if verdict.reasons:
+        blessing.set_string_custom_property(
+            constants.ARTIFACT_PROPERTY_BLESSING_MESSAGE_KEY, '; '.join(verdict.reasons)
+        )
+    blessing.set_int_custom_property(
+        constants.ARTIFACT_PROPERTY_BLESSED_KEY,
+        constants.BLESSED_VALUE if verdict.blessed else constants.NOT_BLESSED_VALUE,
+    )
+
+
+def _optional(input_dict: dict[str, list[types.Artifact]], key: str) -> types.Artifact | None:
+    found = input_dict.get(key)
+    return artifact_utils.get_single_instance(found) if found else None
+
+
+def _write(path: str, text: str) -> None:
+    with fileio.open(path, 'w') as file:
+        file.write(text)

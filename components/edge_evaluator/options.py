@@ -1,0 +1,103 @@
+"""EdgeEvaluator's configuration, checked when the pipeline is constructed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow_model_analysis as tfma
+from google.protobuf import json_format
+from tfx.orchestration import data_types
+
+from tfx_edge import proto
+from tfx_edge.components import exec_properties
+from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.evaluation.eval_config import check_eval_config, check_needs_no_baseline
+from tfx_edge.components.core.evaluation.gates import Limits
+
+_NOT_SUPPORTED = ('max_metric_drop', 'confidence', 'min_slice_examples', 'max_flips_listed')
+
+
+def edge_limits(config: proto.EdgeEvaluation) -> Limits:
+    """The limits that a message sets.
+
+    Raises:
+      EdgeError: a value is out of range, or a field is not supported by this version.
+    """
+    for field in _NOT_SUPPORTED:
+        exec_properties.require_unset(config, field)
+    if config.HasField('max_latency_ratio'):  # 0 would be a limit too, so the value does not tell
+        raise EdgeError('EdgeEvaluation.max_latency_ratio is not supported by this version; leave it unset.')
+    return Limits(
+        min_agreement=_if_set(config, 'min_agreement', lambda v: 0 < v <= 1, 'a share above 0, at most 1'),
+        max_file_bytes=_if_set(config, 'max_file_bytes', lambda v: v > 0, 'a number of bytes above 0'),
+        max_zip_bytes=_if_set(config, 'max_zip_bytes', lambda v: v > 0, 'a number of bytes above 0'),
+        require_full_integer=config.require_full_integer,
+    )
+
+
+def require_comparable(limits: Limits, *, has_baseline: bool) -> None:
+    """Refuses a limit that compares with a baseline where none is given."""
+    if limits.min_agreement is not None and not has_baseline:
+        raise EdgeError('EdgeEvaluation.min_agreement compares with a baseline; give baseline_model.')
+
+
+def encode_eval_config(config: Any, *, has_baseline: bool) -> Any:
+    """TFMA's configuration as an exec property.
+
+    Args:
+      config: a `tfma.EvalConfig`, its JSON, or a RuntimeParameter (checked when the step runs).
+      has_baseline: whether the component is given a baseline.
+
+    Returns:
+      A JSON string with sorted keys, or the RuntimeParameter.
+
+    Raises:
+      EdgeError: there is none, or it asks for what cannot be done.
+    """
+    if isinstance(config, data_types.RuntimeParameter):
+        return config
+    if isinstance(config, str):
+        config = decode_eval_config(config)
+    if not isinstance(config, tfma.EvalConfig):
+        given = 'nothing' if config is None else type(config).__name__
+        raise EdgeError(
+            f'eval_config is {given}; expected a tfma.EvalConfig, its JSON or a RuntimeParameter. Its metrics '
+            'and thresholds say what a good model is, and no default could.'
+        )
+    check_eval_config(config, has_baseline=has_baseline)
+    if not has_baseline:
+        check_needs_no_baseline(config)
+    return json_format.MessageToJson(config, preserving_proto_field_name=True, sort_keys=True, indent=None)
+
+
+def decode_eval_config(text: str) -> tfma.EvalConfig:
+    """TFMA's configuration from its JSON."""
+    try:
+        return json_format.Parse(text, tfma.EvalConfig())
+    except json_format.ParseError as error:
+        raise EdgeError(
+            f'eval_config is not the JSON of a tfma.EvalConfig ({error}); use the names and types of its fields.'
+        ) from error
+
+
+def encode_splits(splits: Sequence[str] | None) -> str:
+    """The splits to evaluate on as an exec property; TFX's own default is 'eval'."""
+    names = ['eval'] if splits is None else splits
+    if isinstance(names, str) or not names or not all(isinstance(name, str) and name for name in names):
+        raise EdgeError(
+            f'example_splits is {splits!r}; expected a list of names of splits, such as ["eval"].'
+        )
+    return json.dumps(list(names))
+
+
+def decode_splits(text: str) -> list[str]:
+    """The splits that `encode_splits` wrote."""
+    return list(json.loads(text))
+
+
+def _if_set(
+    config: proto.EdgeEvaluation, field: str, holds: Callable[[Any], bool], expected: str
+) -> Any | None:
+    return exec_properties.require(config, field, holds, expected) if config.HasField(field) else None

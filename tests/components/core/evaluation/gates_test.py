@@ -1,0 +1,74 @@
+"""Gates: each limit, at its border, and all of them together."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfx_edge.components.core.evaluation.gates import Limits, Measurements, judge
+
+GOOD = Measurements(
+    examples=100, not_finite=0, agreement=0.98, no_agreement='', file_bytes=1000, zip_bytes=600, float_ops=()
+)
+
+
+def failed(limits: Limits, measured: Measurements = GOOD) -> list[str]:
+    return [gate.name for gate in judge(limits, measured) if not gate.holds]
+
+
+@pytest.mark.parametrize(
+    ('at_limit', 'beyond', 'name'),
+    [
+        (Limits(max_file_bytes=1000), Limits(max_file_bytes=999), 'max_file_bytes'),
+        (Limits(max_zip_bytes=600), Limits(max_zip_bytes=599), 'max_zip_bytes'),
+        (Limits(min_agreement=0.98), Limits(min_agreement=0.9800001), 'min_agreement'),
+    ],
+)
+def test_a_limit_holds_at_its_value_and_not_beyond(at_limit, beyond, name):
+    assert failed(at_limit) == []
+    assert failed(beyond) == [name]
+
+
+def test_what_is_not_demanded_is_not_judged():
+    assert [gate.name for gate in judge(Limits(), GOOD)] == ['finite_predictions']
+
+
+def test_one_float_op_breaks_full_integer_and_is_named():
+    measured = dataclasses.replace(GOOD, float_ops=('SOFTMAX probabilities',))
+    (gate,) = (gate for gate in judge(Limits(require_full_integer=True), measured) if not gate.holds)
+    assert gate.reason == 'require_full_integer: 1, limit 0 (float ops: SOFTMAX probabilities)'
+    assert failed(Limits(), measured) == []
+
+
+def test_an_answer_that_is_no_number_always_fails():
+    assert failed(Limits(), dataclasses.replace(GOOD, not_finite=1)) == ['finite_predictions']
+
+
+def test_an_agreement_that_cannot_be_told_does_not_hold():
+    measured = dataclasses.replace(GOOD, agreement=None, no_agreement='there is no baseline')
+    (gate,) = (gate for gate in judge(Limits(min_agreement=0.5), measured) if not gate.holds)
+    assert gate.reason == 'min_agreement: not measured, limit 0.5 (there is no baseline)'
+
+
+@given(
+    st.floats(0.01, 1.0),
+    st.integers(1, 2000),
+    st.integers(1, 1000),
+    st.booleans(),
+    st.integers(0, 1),
+    st.booleans(),
+)
+def test_every_gate_is_judged_whatever_the_others_say(agreement, size, zipped, full, bad, has_float):
+    measured = dataclasses.replace(GOOD, not_finite=bad, float_ops=('ADD x',) if has_float else ())
+    gates = judge(Limits(agreement, size, zipped, full), measured)
+    expected = {
+        'finite_predictions': not bad,
+        'min_agreement': agreement <= 0.98,
+        'max_file_bytes': size >= 1000,
+        'max_zip_bytes': zipped >= 600,
+        **({'require_full_integer': not has_float} if full else {}),
+    }
+    assert {gate.name: gate.holds for gate in gates} == expected

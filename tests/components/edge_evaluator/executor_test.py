@@ -1,0 +1,555 @@
+"""EdgeEvaluator's executor on real `.tflite` files, SavedModels and examples."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_model_analysis as tfma
+from ai_edge_litert.interpreter import Interpreter
+from sklearn.metrics import accuracy_score, log_loss
+
+from tfx_edge import proto
+from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.evaluation.sizes import zip_bytes
+
+
+def plain_loop(model: bytes, images: np.ndarray) -> np.ndarray:
+    """Predictions by LiteRT's own interface, one image at a time, after the quantization specification."""
+    interpreter = Interpreter(model_content=model)
+    interpreter.allocate_tensors()
+    (source,), (sink,) = interpreter.get_input_details(), interpreter.get_output_details()
+    rows = []
+    for image in images[:, np.newaxis]:
+        if source['dtype'] != np.float32:
+            scale, zero_point = source['quantization']
+            limits = np.iinfo(source['dtype'])
+            stored = np.round(image / np.float32(scale)).astype(np.int64) + zero_point
+            image = np.clip(stored, limits.min, limits.max).astype(source['dtype'])
+        interpreter.set_tensor(source['index'], image)
+        interpreter.invoke()
+        values = interpreter.get_tensor(sink['index'])
+        if sink['dtype'] != np.float32:
+            scale, zero_point = sink['quantization']
+            values = (values.astype(np.float32) - zero_point) * np.float32(scale)
+        rows.append(values[0])
+    return np.stack(rows)
+
+
+def cross_entropy(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """scikit-learn's; Keras keeps probabilities above 1e-7 and rescales them to sum 1."""
+    kept = np.clip(probabilities.astype(np.float64), 1e-7, 1 - 1e-7)
+    return log_loss(labels, kept / kept.sum(axis=1, keepdims=True), labels=list(range(10)))
+
+
+def test_float_file_meets_threshold_and_baseline_and_is_blessed(
+    evaluate,
+    as_tflite_model,
+    as_saved_model,
+    as_examples,
+    accuracy_config,
+    float_tflite,
+    digits_saved_model,
+    digits_examples,
+    digits,
+):
+    outcome = evaluate(
+        as_tflite_model(float_tflite),
+        as_examples(digits_examples),
+        accuracy_config(0.9, -0.005),
+        baseline=as_saved_model(digits_saved_model),
+        edge=proto.EdgeEvaluation(
+            min_agreement=0.99, max_file_bytes=len(float_tflite), max_zip_bytes=zip_bytes(float_tflite)
+        ),
+    )
+    assert outcome.blessed
+    report = outcome.report
+    assert (report['verdict'], report['reasons'], report['format_version']) == ('BLESSED', [], 1)
+    assert [gate['name'] for gate in report['gates']] == [
+        'finite_predictions', 'min_agreement', 'max_file_bytes', 'max_zip_bytes',
+    ]  # fmt: skip
+    assert report['agreement'] == 1.0
+    assert report['examples'] == len(digits['y_eval'])
+    predictions = plain_loop(float_tflite, digits['x_eval'])
+    expected = accuracy_score(digits['y_eval'], predictions.argmax(1))
+    assert outcome.metric('sparse_categorical_accuracy') == pytest.approx(expected, abs=1e-6)
+    expected = cross_entropy(digits['y_eval'], predictions)
+    assert outcome.metric('sparse_categorical_crossentropy') == pytest.approx(expected, abs=1e-6)
+
+    blessing = outcome.blessing
+    assert blessing.get_string_custom_property('current_model').endswith('candidate')
+    assert blessing.get_int_custom_property('current_model_id') == 7
+    assert blessing.get_string_custom_property('baseline_model').endswith('baseline')
+    assert blessing.get_int_custom_property('baseline_model_id') == 5
+
+    result = tfma.load_eval_result(outcome.evaluation.uri, model_name=tfma.CANDIDATE_KEY)
+    ((slice_key, metrics),) = result.slicing_metrics
+    assert slice_key == ()
+    stored = metrics['']['']['sparse_categorical_accuracy']['doubleValue']
+    assert stored == outcome.metric('sparse_categorical_accuracy')
+    assert tfma.load_eval_result(outcome.evaluation.uri, model_name=tfma.BASELINE_KEY).slicing_metrics
+    assert tfma.load_validation_result(outcome.evaluation.uri).validation_ok
+    assert not list(pathlib.Path(outcome.evaluation.uri).parent.glob('*.unfinished'))
+    assert [path.name for path in pathlib.Path(outcome.edge_evaluation.uri).iterdir()] == ['report.json']
+
+
+def test_every_limit_that_fails_is_a_reason(
+    evaluate, as_tflite_model, as_examples, accuracy_config, float_tflite, digits_examples
+):
+    outcome = evaluate(
+        as_tflite_model(float_tflite),
+        as_examples(digits_examples),
+        accuracy_config(1.5),
+        edge=proto.EdgeEvaluation(
+            max_file_bytes=len(float_tflite) - 1,
+            max_zip_bytes=zip_bytes(float_tflite) - 1,
+            require_full_integer=True,
+        ),
+    )
+    assert not outcome.blessed
+    accuracy, file_size, zip_size, full_integer = outcome.report['reasons']
+    assert accuracy.startswith('sparse_categorical_accuracy: 0.9')
+    assert accuracy.endswith('limit at least 1.5 on all examples')
+    assert file_size == f'max_file_bytes: {len(float_tflite)}, limit {len(float_tflite) - 1}'
+    assert zip_size.startswith('max_zip_bytes: ')
+    assert full_integer.startswith('require_full_integer: ')
+    assert 'CONV_2D' in full_integer
+    assert outcome.blessing.get_string_custom_property('blessing_message') == '; '.join(
+        outcome.report['reasons']
+    )
+    assert not tfma.load_validation_result(outcome.evaluation.uri).validation_ok
+
+
+def test_without_threshold_nothing_is_blessed(
+    evaluate, as_tflite_model, as_examples, accuracy_config, float_tflite, digits_examples
+):
+    outcome = evaluate(as_tflite_model(float_tflite), as_examples(digits_examples), accuracy_config())
+    assert not outcome.blessed
+    assert 'sets no threshold' in outcome.report['reasons'][0]
+
+
+@pytest.mark.parametrize(
+    ('mode', 'io'), [('INT8', 'FLOAT'), ('INT8', 'INT8'), ('INT8', 'UINT8'), ('DYNAMIC_INT8', 'FLOAT')]
+)
+def test_metrics_of_quantized_file_equal_a_plain_loop(
+    evaluate, as_tflite_model, as_examples, accuracy_config, quantize, digits_examples, digits, mode, io
+):
+    model = quantize(digits['x_train'][:400], io, mode)
+    outcome = evaluate(
+        as_tflite_model(model),
+        as_examples(digits_examples),
+        accuracy_config(0.9),
+        edge=proto.EdgeEvaluation(require_full_integer=mode == 'INT8'),
+    )
+    predictions = plain_loop(model, digits['x_eval'])
+    expected = accuracy_score(digits['y_eval'], predictions.argmax(1))
+    assert outcome.metric('sparse_categorical_accuracy') == pytest.approx(expected, abs=1e-6)
+    expected = cross_entropy(digits['y_eval'], predictions)
+    assert outcome.metric('sparse_categorical_crossentropy') == pytest.approx(expected, abs=1e-6)
+    assert outcome.blessed
+    assert outcome.report['file']['integer_share'] == (1.0 if mode == 'INT8' else 0.0)
+
+
+def test_inputs_far_outside_the_calibrated_range_are_clipped(
+    evaluate, as_tflite_model, as_examples, accuracy_config, quantize, digits_examples, digits
+):
+    model = quantize(digits['x_train'][:400] * 0.55, 'INT8')
+    outcome = evaluate(as_tflite_model(model), as_examples(digits_examples), accuracy_config(0.1))
+    predictions = plain_loop(model, digits['x_eval'])
+    right = accuracy_score(digits['y_eval'], predictions.argmax(1))
+    assert outcome.metric('sparse_categorical_accuracy') == pytest.approx(right, abs=1e-6)
+    expected = cross_entropy(digits['y_eval'], predictions)
+    assert outcome.metric('sparse_categorical_crossentropy') == pytest.approx(expected, abs=1e-6)
+    # What a cast without rounding and clipping makes of the same images is another answer altogether.
+    interpreter = Interpreter(model_content=model)
+    scale, zero_point = interpreter.get_input_details()[0]['quantization']
+    wrapped = (digits['x_eval'] / scale + zero_point).astype(np.int64).astype(np.int8)
+    seen = (wrapped.astype(np.float32) - zero_point) * np.float32(scale)
+    wrong = accuracy_score(digits['y_eval'], plain_loop(model, seen).argmax(1))
+    assert wrong < right - 0.3
+
+
+def test_change_from_a_saved_model_baseline_is_a_threshold(
+    evaluate, as_tflite_model, as_saved_model, as_examples, accuracy_config,
+    quantize, digits_saved_model, digits_examples, digits,
+):  # fmt: skip
+    model = quantize(digits['x_train'][:400] * 0.1)
+    outcome = evaluate(
+        as_tflite_model(model),
+        as_examples(digits_examples),
+        accuracy_config(change=-0.015),
+        baseline=as_saved_model(digits_saved_model),
+        edge=proto.EdgeEvaluation(min_agreement=0.98),
+    )
+    assert not outcome.blessed
+    baseline = tf.saved_model.load(str(digits_saved_model)).signatures['serving_default']
+    theirs = next(iter(baseline(image=tf.constant(digits['x_eval'])).values())).numpy()
+    ours = plain_loop(model, digits['x_eval'])
+    expected = accuracy_score(digits['y_eval'], theirs.argmax(1))
+    assert outcome.metric('sparse_categorical_accuracy', 'baseline') == pytest.approx(expected, abs=1e-6)
+    change = accuracy_score(digits['y_eval'], ours.argmax(1)) - expected
+    measured = outcome.metric('sparse_categorical_accuracy', difference=True)
+    assert measured == pytest.approx(change, abs=1e-6)
+    assert outcome.report['agreement'] == pytest.approx(
+        np.mean(ours.argmax(1) == theirs.argmax(1)), abs=1e-12
+    )
+    threshold, agreement = outcome.report['reasons']
+    assert threshold.startswith(f'sparse_categorical_accuracy: change from the baseline {change:.4g}'[:-1])
+    assert agreement.startswith('min_agreement: 0.')
+
+
+def test_tflite_file_is_a_baseline_too(
+    evaluate, as_tflite_model, as_examples, accuracy_config, float_tflite, int8_tflite, digits_examples
+):
+    outcome = evaluate(
+        as_tflite_model(int8_tflite),
+        as_examples(digits_examples),
+        accuracy_config(0.9, -0.02),
+        baseline=as_tflite_model(float_tflite, 'baseline', 3),
+        edge=proto.EdgeEvaluation(min_agreement=0.97, require_full_integer=True),
+    )
+    assert outcome.blessed
+    assert outcome.report['models']['baseline']['path'].endswith('baseline/Format-Serving/tflite')
+    assert 0.97 <= outcome.report['agreement'] < 1.0
+
+
+def test_slices_are_measured_and_judged_each(
+    evaluate, as_tflite_model, as_saved_model, as_examples, accuracy_config,
+    int8_tflite, digits_saved_model, digits_examples, digits,
+):  # fmt: skip
+    config = accuracy_config(0.5, slices=['label'])
+    config.metrics_specs[0].metrics.add(class_name='ExampleCount')
+    bound = config.metrics_specs[0].metrics[0].per_slice_thresholds.add()
+    bound.slicing_specs.add().feature_values['label'] = '3'
+    bound.threshold.value_threshold.lower_bound.value = 1.1
+    outcome = evaluate(
+        as_tflite_model(int8_tflite),
+        as_examples(digits_examples),
+        config,
+        baseline=as_saved_model(digits_saved_model),
+    )
+    correct = plain_loop(int8_tflite, digits['x_eval']).argmax(1) == digits['y_eval']
+    for label in range(10):
+        of_label = digits['y_eval'] == label
+        measured = outcome.metric('sparse_categorical_accuracy', slice_=[['label', label]])
+        assert measured == pytest.approx(correct[of_label].mean(), abs=1e-6)
+        assert outcome.metric('example_count', 'baseline', slice_=[['label', label]]) == of_label.sum()
+    (reason,) = outcome.report['reasons']
+    assert reason.endswith('limit at least 1.1 on label=3')
+
+
+@pytest.mark.parametrize('mode', ['in_memory', 'two processes'])
+def test_report_does_not_depend_on_files_and_workers(
+    evaluate, as_tflite_model, as_saved_model, as_examples, accuracy_config,
+    int8_tflite, digits_saved_model, digits_examples, tmp_path, monkeypatch, mode,
+):  # fmt: skip
+    monkeypatch.setenv('PATH', f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}')
+    model, baseline = as_tflite_model(int8_tflite), as_saved_model(digits_saved_model)
+    config = accuracy_config(0.5, -0.2, slices=['label'])
+    args = ['--runner=FnApiRunner', '--sdk_container_image=none']
+    if mode != 'in_memory':
+        args += ['--direct_running_mode=multi_processing', '--direct_num_workers=2']
+    other = _reshard(digits_examples, tmp_path / 'resharded', 5)
+    one = evaluate(model, as_examples(digits_examples), config, baseline=baseline, name='one')
+    two = evaluate(model, as_examples(other, ['eval']), config, baseline=baseline, name='two', beam_args=args)
+    _require_same(one.report, two.report)
+    assert one.metric('sparse_categorical_accuracy') == two.metric('sparse_categorical_accuracy')
+    assert one.blessed
+
+
+def _reshard(examples: pathlib.Path, folder: pathlib.Path, shards: int) -> pathlib.Path:
+    """The same examples in another order, in other files."""
+    files = sorted(str(path) for path in (examples / 'Split-eval').iterdir())
+    records = [r.numpy() for r in tf.data.TFRecordDataset(files, compression_type='GZIP')][::-1]
+    (folder / 'Split-eval').mkdir(parents=True)
+    for shard in range(shards):
+        with tf.io.TFRecordWriter(str(folder / 'Split-eval' / f'data-{shard}')) as writer:
+            for record in records[shard::shards]:
+                writer.write(record)
+    return folder
+
+
+def _require_same(one, two):
+    """Reports are equal but for the last bits: TFMA's Keras metrics add up in float32, in any order."""
+    if isinstance(one, dict):
+        assert one.keys() == two.keys()
+        for key in one:
+            _require_same(one[key], two[key])
+    elif isinstance(one, list):
+        assert len(one) == len(two)
+        for left, right in zip(one, two, strict=True):
+            _require_same(left, right)
+    else:
+        assert one == (pytest.approx(two, rel=1e-5, abs=1e-7) if isinstance(two, float) else two)
+
+
+def test_model_that_answers_nan_is_not_blessed(
+    evaluate, as_tflite_model, as_examples, digits_examples, nan_tflite
+):
+    # TFMA leaves NaN out of this mean, so the threshold holds.
+    error = tfma.MetricConfig(class_name='MeanSquaredError')
+    error.threshold.value_threshold.upper_bound.value = 1000
+    config = tfma.EvalConfig(
+        model_specs=[tfma.ModelSpec(label_key='label')], metrics_specs=[tfma.MetricsSpec(metrics=[error])]
+    )
+    outcome = evaluate(as_tflite_model(nan_tflite), as_examples(digits_examples), config)
+    assert tfma.load_validation_result(outcome.evaluation.uri).validation_ok
+    assert not outcome.blessed
+    (reason,) = outcome.report['reasons']
+    assert reason.startswith('finite_predictions: ')
+    assert 'get NaN or infinity' in reason
+
+
+def test_any_signature_name_several_inputs_and_outputs(
+    evaluate, as_tflite_model, as_saved_model, as_examples, two_headed, tmp_path
+):
+    absolute = tfma.MetricConfig(class_name='MeanAbsoluteError')
+    absolute.threshold.value_threshold.upper_bound.value = 1e-6
+    config = tfma.EvalConfig(
+        model_specs=[tfma.ModelSpec(label_keys={'total': 'sum', 'product': 'mul'}, signature_name='score')],
+        metrics_specs=[tfma.MetricsSpec(metrics=[absolute], output_names=['total', 'product'])],
+    )
+    outcome = evaluate(
+        as_tflite_model(two_headed.tflite),
+        as_examples(two_headed.examples, ['eval']),
+        config,
+        baseline=as_saved_model(two_headed.saved_model),
+        edge=proto.EdgeEvaluation(min_agreement=0.5),
+    )
+    report = outcome.report
+    assert report['models']['candidate']['signature_name'] == 'score'
+    assert report['models']['baseline']['signature_name'] == 'score'
+    found = {m['output']: m['value'] for m in report['metrics'][0]['metrics']
+             if m['name'] == 'mean_absolute_error' and m['model'] == 'candidate' and not m['difference']}  # fmt: skip
+    assert found == {'total': pytest.approx(0, abs=1e-6), 'product': pytest.approx(0, abs=1e-6)}
+    # There is no top-1 answer of a number: the limit cannot be told to hold, so it does not.
+    (reason,) = report['reasons']
+    assert reason.startswith('min_agreement: not measured, limit 0.5 (output ')
+
+
+def test_signature_that_the_file_has_not_is_refused(
+    evaluate, as_tflite_model, as_examples, accuracy_config, float_tflite, digits_examples
+):
+    spec = tfma.ModelSpec(label_key='label', signature_name='serving_raw')
+    with pytest.raises(EdgeError, match=r"signature 'serving_raw' is not in .*found: 'serving_default'"):
+        evaluate(
+            as_tflite_model(float_tflite),
+            as_examples(digits_examples),
+            accuracy_config(0.5, model_specs=[spec]),
+        )
+
+
+def test_transform_graph_makes_inputs_labels_and_slices(
+    evaluate, as_tflite_model, as_saved_model, as_examples, accuracy_config,
+    int8_tflite, digits_saved_model, transformed_digits, digits,
+):  # fmt: skip
+    from tfx.types import standard_artifacts
+
+    graph = standard_artifacts.TransformGraph()
+    graph.uri = str(transformed_digits.graph)
+    outcome = evaluate(
+        as_tflite_model(int8_tflite),
+        as_examples(transformed_digits.examples, ['eval']),
+        accuracy_config(0.5, -0.2, slices=['is_even', 'word']),
+        baseline=as_saved_model(digits_saved_model),
+        more_inputs={'transform_graph': graph},
+    )
+    assert outcome.blessed
+    correct = plain_loop(int8_tflite, digits['x_eval']).argmax(1) == digits['y_eval']
+    assert outcome.metric('sparse_categorical_accuracy') == pytest.approx(correct.mean(), abs=1e-6)
+    even = digits['y_eval'] % 2 == 0
+    measured = outcome.metric('sparse_categorical_accuracy', slice_=[['is_even', 1]])
+    assert measured == pytest.approx(correct[even].mean(), abs=1e-6)
+    measured = outcome.metric('sparse_categorical_accuracy', slice_=[['word', 'digit 4']])
+    assert measured == pytest.approx(correct[digits['y_eval'] == 4].mean(), abs=1e-6)
+
+
+def test_schema_types_the_features(
+    evaluate, as_tflite_model, as_examples, accuracy_config, int8_tflite, digits_examples, digits_schema
+):
+    outcome = evaluate(
+        as_tflite_model(int8_tflite),
+        as_examples(digits_examples),
+        accuracy_config(0.5, slices=['label']),
+        more_inputs={'schema': digits_schema('INT')},
+    )
+    assert outcome.blessed
+    with pytest.raises(
+        EdgeError, match=r"feature 'label' is int64_list in record 0 of .* but bytes_list in the schema"
+    ):
+        evaluate(
+            as_tflite_model(int8_tflite, 'again'),
+            as_examples(digits_examples),
+            accuracy_config(0.9),
+            more_inputs={'schema': digits_schema('BYTES')},
+            name='again_run',
+        )
+
+
+def test_all_confidence_intervals_and_plots_of_tfma_work(
+    evaluate, as_tflite_model, as_saved_model, as_examples, accuracy_config,
+    int8_tflite, digits_saved_model, digits_examples,
+):  # fmt: skip
+    config = accuracy_config(0.9)
+    config.options.compute_confidence_intervals.value = True
+    config.metrics_specs[0].metrics.add(class_name='MultiClassConfusionMatrixPlot')
+    outcome = evaluate(
+        as_tflite_model(int8_tflite),
+        as_examples(digits_examples),
+        config,
+        baseline=as_saved_model(digits_saved_model),
+    )
+    (entry,) = outcome.report['metrics']
+    accuracy = next(m for m in entry['metrics'] if m['name'] == 'sparse_categorical_accuracy')
+    low, high = accuracy['interval']
+    assert low < accuracy['value'] < high
+    assert next(tfma.load_plots(outcome.evaluation.uri)).plot_keys_and_values
+    assert outcome.blessed
+
+
+# Bad input: one clear line, and nothing left behind.
+
+
+@pytest.fixture
+def refused(evaluate, tmp_path):
+    """Runs the executor on bad input, and checks that it leaves no output and tells one line."""
+
+    def run(match, *args, **kwargs):
+        with pytest.raises(EdgeError, match=match) as caught:
+            evaluate(*args, **kwargs)
+        assert '\n' not in str(caught.value)
+        assert '[while running' not in str(caught.value)
+        left = [
+            str(path) for path in (tmp_path / 'run').rglob('*') if path.is_file() or 'unfinished' in path.name
+        ]
+        assert left == []
+
+    return run
+
+
+@pytest.mark.parametrize('keep', [0, 100, 5_000])
+def test_damaged_tflite_is_refused(
+    refused, as_tflite_model, as_examples, accuracy_config, float_tflite, digits_examples, keep
+):
+    model = as_tflite_model(float_tflite[:keep])
+    refused('tflite', model, as_examples(digits_examples), accuracy_config(0.5))
+
+
+def test_saved_model_as_candidate_is_refused(
+    refused, as_saved_model, as_examples, accuracy_config, digits_saved_model, digits_examples
+):
+    model = as_saved_model(digits_saved_model)
+    refused('holds a SavedModel and no .tflite', model, as_examples(digits_examples), accuracy_config(0.5))
+
+
+def test_missing_feature_is_named(
+    refused, as_tflite_model, as_examples, accuracy_config, two_headed, float_tflite
+):
+    examples = as_examples(two_headed.examples, ['eval'])
+    refused("no feature 'image'", as_tflite_model(float_tflite), examples, accuracy_config(0.5))
+
+
+def test_missing_label_is_named(
+    refused, as_tflite_model, as_examples, accuracy_config, float_tflite, digits_examples
+):
+    config = accuracy_config(0.5, model_specs=[tfma.ModelSpec(label_key='digit')])
+    match = r"no feature 'digit', which ModelSpec.label_key of eval_config names \(found: image, label\)"
+    refused(match, as_tflite_model(float_tflite), as_examples(digits_examples), config)
+
+
+def test_metric_that_cannot_take_the_answers_is_named(
+    refused, as_tflite_model, as_examples, nan_tflite, digits_examples
+):
+    config = tfma.EvalConfig(
+        model_specs=[tfma.ModelSpec(label_key='label')],
+        metrics_specs=[tfma.MetricsSpec(metrics=[tfma.MetricConfig(class_name='AUC')])],
+    )
+    match = r"its CalibrationHistogramCombiner cannot take .*'predictions': array\(\[nan\]"
+    refused(match, as_tflite_model(nan_tflite), as_examples(digits_examples), config)
+
+
+def test_empty_split_is_refused(
+    refused, as_tflite_model, as_examples, accuracy_config, float_tflite, tmp_path
+):
+    folder = tmp_path / 'examples' / 'Split-eval'
+    folder.mkdir(parents=True)
+    tf.io.TFRecordWriter(str(folder / 'data.gz'), options='GZIP').close()
+    examples = as_examples(tmp_path / 'examples', ['eval'])
+    refused("split 'eval' is empty", as_tflite_model(float_tflite), examples, accuracy_config(0.5))
+
+
+def test_truncated_records_are_refused_by_file(
+    refused, as_tflite_model, as_examples, accuracy_config, float_tflite, digits_examples, tmp_path
+):
+    folder = tmp_path / 'examples' / 'Split-eval'
+    folder.mkdir(parents=True)
+    whole = next((digits_examples / 'Split-eval').iterdir()).read_bytes()
+    (folder / 'data.gz').write_bytes(whole[: len(whole) // 2])
+    examples = as_examples(tmp_path / 'examples', ['eval'])
+    refused(
+        'Split-eval/data.gz cannot be read', as_tflite_model(float_tflite), examples, accuracy_config(0.5)
+    )
+
+
+def test_record_that_is_no_example_is_refused_by_file(
+    refused, as_tflite_model, as_examples, accuracy_config, float_tflite, tmp_path
+):
+    folder = tmp_path / 'examples' / 'Split-eval'
+    folder.mkdir(parents=True)
+    with tf.io.TFRecordWriter(str(folder / 'data')) as writer:
+        writer.write(b'\xff\xffnot an example')
+    examples = as_examples(tmp_path / 'examples', ['eval'])
+    refused(
+        'record 0 of .*data is not a tf.Example',
+        as_tflite_model(float_tflite),
+        examples,
+        accuracy_config(0.5),
+    )
+
+
+def test_models_of_other_inputs_are_refused(
+    refused, as_tflite_model, as_saved_model, as_examples, accuracy_config,
+    float_tflite, digits_examples, other_shape_saved_model,
+):  # fmt: skip
+    refused(
+        r"input 'image' is float32\(8, 8, 1\) in the candidate, but float32\(4, 4, 1\) in the baseline",
+        as_tflite_model(float_tflite),
+        as_examples(digits_examples),
+        accuracy_config(0.5),
+        baseline=as_saved_model(other_shape_saved_model),
+    )
+
+
+@pytest.mark.parametrize('blessed', [True, False])
+def test_stock_pusher_pushes_only_what_is_blessed(
+    evaluate,
+    as_tflite_model,
+    as_examples,
+    accuracy_config,
+    int8_tflite,
+    digits_examples,
+    tmp_path,
+    blessed,
+):
+    from tfx.components.pusher import executor as pusher
+    from tfx.types import standard_artifacts
+
+    model = as_tflite_model(int8_tflite)
+    outcome = evaluate(model, as_examples(digits_examples), accuracy_config(0.5 if blessed else 1.5))
+    pushed = standard_artifacts.PushedModel()
+    pushed.uri = str(tmp_path / 'pushed')
+    serving = tmp_path / 'serving'
+    destination = {'filesystem': {'base_directory': str(serving)}}
+    pusher.Executor().Do(
+        {'model': [model], 'model_blessing': [outcome.blessing]},
+        {'pushed_model': [pushed]},
+        {'push_destination': json.dumps(destination)},
+    )
+    files = [path.read_bytes() for path in serving.glob('*/tflite')]
+    assert files == ([int8_tflite] if blessed else [])
+    assert pushed.get_int_custom_property('pushed') == int(blessed)
