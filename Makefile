@@ -1,0 +1,89 @@
+# Everything runs in a project-local environment that these targets make by themselves. Needed on the
+# machine: make, and a python3 with venv and pip (to fetch uv, unless uv is there already).
+#
+#   PYTHON=python3.12 make test             another interpreter
+#   UV_PROJECT_ENVIRONMENT=.venv-312 ...    another environment folder
+#   make demo ARGS="--output /tmp/run"      arguments of tfx-edge demo
+#   make test ARGS="-k pruner"              arguments of pytest
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint proto clean
+
+UV_VERSION := 0.13.8
+VENV := $(or $(UV_PROJECT_ENVIRONMENT),.venv)
+PYTHON ?=
+ARGS ?=
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# There while uv installs. Found at the start, the run before was killed, and the environment is made
+# anew: uv takes a package that is half there for a whole one.
+UNFINISHED := .uv/unfinished-$(subst /,_,$(VENV))
+PROTOS := $(notdir $(wildcard proto/messages/*.proto))
+
+help: ## This list.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY) ## Run the digits pipeline, and print what each step cost and gained.
+	@$(BIN)/tfx-edge demo $(ARGS)
+
+test: lint ## Lint, then all tests, whole pipelines included.
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY) ## Style and types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@mkdir -p .types/tfx_edge
+	@ln -sfn ../../components/package/__init__.py .types/tfx_edge/__init__.py
+	@for folder in components pipelines; do ln -sfn ../../$$folder .types/tfx_edge/$$folder; done
+	@ln -sfn ../../proto/messages .types/tfx_edge/proto
+	$(BIN)/mypy
+
+proto: $(READY) ## Make proto/messages/*_pb2.py again.
+	@draft=$$(mktemp -d) && trap 'rm -rf "$$draft"' EXIT && \
+	  $(BIN)/python -W ignore -m grpc_tools.protoc -Itfx_edge/proto=proto/messages --python_out="$$draft" \
+	    $(PROTOS:%=tfx_edge/proto/%) && \
+	  mv "$$draft"/tfx_edge/proto/*_pb2.py proto/messages/
+	@ls proto/messages/*_pb2.py
+
+clean: ## Remove the environment and everything made here.
+	rm -rf $(VENV) .uv .types .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info demo-output
+	find components pipelines proto tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A uv on PATH serves when it is not older than the pinned one; otherwise one is installed into .uv/.
+# The interpreter: PYTHON, or the first of 3.10 (TFX 1.16, any glibc) and 3.12, 3.11, 3.13 (TFX 1.21,
+# glibc 2.38 or newer) that is on the machine, or a 3.10 that uv fetches.
+$(READY): pyproject.toml uv.lock .python-version
+	@uv=$$(command -v uv || true); \
+	if [ -z "$$uv" ] || ! printf '%s\n' $(UV_VERSION) "$$($$uv --version | cut -d' ' -f2)" | sort -VC; then \
+	  uv=.uv/$(UV_VERSION)/bin/uv; \
+	  if ! $$uv --version >/dev/null 2>&1; then \
+	    echo 'installing uv $(UV_VERSION) into .uv/'; \
+	    python3 -m venv --clear .uv/$(UV_VERSION); \
+	    .uv/$(UV_VERSION)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); \
+	  fi; \
+	fi; \
+	python='$(PYTHON)'; \
+	if [ -z "$$python" ]; then \
+	  versions=3.10; \
+	  if printf '%s\n' 2.38 "$$(getconf GNU_LIBC_VERSION | cut -d' ' -f2)" | sort -VC; then \
+	    versions='3.10 3.12 3.11 3.13'; \
+	  fi; \
+	  for version in $$versions; do \
+	    if $$uv python find --no-project --no-python-downloads $$version >/dev/null 2>&1; then \
+	      python=$$version; break; \
+	    fi; \
+	  done; \
+	fi; \
+	export UV_PROJECT_ENVIRONMENT=$(VENV); \
+	sync="$$uv sync --locked --quiet --python $${python:-3.10}"; \
+	$$sync --dry-run; \
+	if [ -e $(UNFINISHED) ]; then rm -rf $(VENV); fi; \
+	mkdir -p .uv; touch $(UNFINISHED); \
+	echo 'installing the locked packages into $(VENV)/'; \
+	trap 'exit 130' INT TERM; \
+	status=0; $$sync || status=$$?; \
+	if [ $$status -lt 128 ]; then rm $(UNFINISHED); fi; \
+	if [ $$status -ne 0 ]; then exit $$status; fi; \
+	touch $@

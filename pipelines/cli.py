@@ -1,0 +1,158 @@
+"""The `tfx-edge` command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Sequence
+
+from tfx_edge.pipelines.failure import CommandError, one_line
+
+# Each command imports what it needs when it runs: `--help` must not wait for TFX.
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Args:
+      argv: the arguments; None for those of the process.
+
+    Returns:
+      The exit status: 0 only on success, 2 for wrong arguments, 130 when interrupted.
+
+    Example:
+      >>> main(['inspect', 'model.tflite', '--json'])
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except KeyboardInterrupt:
+        print('tfx-edge: interrupted', file=sys.stderr)
+        return 130
+    except Exception as error:  # noqa: BLE001 - whatever it is, a user reads one line
+        if arguments.verbose:
+            traceback.print_exc()
+        print(f'tfx-edge: {one_line(error)}', file=sys.stderr)
+        if isinstance(error, CommandError) and error.log:
+            print(f'tfx-edge: details are in {error.log}', file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='tfx-edge', description='Prune, cluster, quantize and evaluate models in TFX pipelines.'
+    )
+    parser.set_defaults(verbose=False)
+    commands = parser.add_subparsers(required=True, metavar='COMMAND')
+    _add_demo(commands)
+    _add_run(commands)
+    _add_inspect(commands)
+    return parser
+
+
+def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = 'run the digits pipeline, and print what each step cost and gained'
+    demo = commands.add_parser('demo', help=text, description=text)
+    demo.add_argument('--output', default='demo-output', metavar='DIR', help='working folder (%(default)s)')
+    _add_beam_arg(demo)
+    _add_verbose(demo)
+    demo.set_defaults(run=_demo)
+
+
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    run = commands.add_parser(
+        'run',
+        help='run a TFX pipeline on this machine',
+        description='Run a TFX pipeline with LocalDagRunner. FUNCTION returns a tfx.v1.dsl.Pipeline; it is '
+        'given those of the options below that it has parameters for.',
+    )
+    run.add_argument(
+        'target',
+        metavar='MODULE_OR_FILE[:FUNCTION]',
+        help="such as my_package.pipeline or pipelines/digits.py:build; FUNCTION is 'create_pipeline' if not given",
+    )
+    run.add_argument('--pipeline-name', metavar='NAME', help='parameter pipeline_name')
+    run.add_argument(
+        '--pipeline-root', metavar='DIR', help='parameter pipeline_root: folder for the artifacts'
+    )
+    run.add_argument(
+        '--metadata-path',
+        metavar='FILE',
+        help='parameter metadata_path: sqlite file of ML Metadata (metadata.sqlite in the pipeline root, if the '
+        'pipeline names none)',
+    )
+    run.add_argument('--no-cache', action='store_true', help='run every step, also where nothing changed')
+    run.add_argument(
+        '--set',
+        dest='parameters',
+        action='append',
+        default=[],
+        metavar='NAME=VALUE',
+        help='any other parameter of FUNCTION; VALUE is JSON, or else a string (repeatable)',
+    )
+    _add_beam_arg(run)
+    run.add_argument(
+        '--log', default='tfx-edge.log', metavar='FILE', help='what libraries print (%(default)s)'
+    )
+    _add_verbose(run)
+    run.set_defaults(run=_run)
+
+
+def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = 'show the operators, types, zeros and distinct weights of a .tflite file'
+    inspect = commands.add_parser('inspect', help=text, description=text)
+    inspect.add_argument('file', metavar='FILE')
+    inspect.add_argument('--json', action='store_true', help='as JSON')
+    _add_verbose(inspect)
+    inspect.set_defaults(run=_inspect)
+
+
+def _add_beam_arg(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        '--beam-arg',
+        dest='beam_args',
+        action='append',
+        default=[],
+        metavar='ARG',
+        help='for Apache Beam (repeatable), such as --beam-arg=--direct_num_workers=2',
+    )
+
+
+def _add_verbose(command: argparse.ArgumentParser) -> None:
+    command.add_argument('--verbose', action='store_true', help='show the trace of an error')
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from tfx_edge.pipelines.demo import run_demo
+
+    return 0 if run_demo(arguments.output, arguments.beam_args) else 1
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from tfx_edge.pipelines.user_pipeline import PipelineOptions, run_user_pipeline
+
+    run_user_pipeline(
+        arguments.target,
+        PipelineOptions(
+            pipeline_name=arguments.pipeline_name,
+            pipeline_root=arguments.pipeline_root,
+            metadata_path=arguments.metadata_path,
+            enable_cache=False if arguments.no_cache else None,
+            beam_args=tuple(arguments.beam_args),
+            parameters=tuple(arguments.parameters),
+        ),
+        arguments.log,
+    )
+    return 0
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    from tfx_edge.pipelines.inspection import print_inspection
+
+    print_inspection(arguments.file, as_json=arguments.json)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

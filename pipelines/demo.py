@@ -1,0 +1,151 @@
+"""`tfx-edge demo`: runs the digits pipeline, and tells what each step cost and gained."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.pipelines.local import BEAM_ARGS, run_locally
+from tfx_edge.pipelines.quiet import Progress, quiet
+
+if TYPE_CHECKING:
+    from tfx_edge.pipelines.costs import Costs
+    from tfx_edge.pipelines.runs import Step
+
+# The steps that give a model, and what the table calls it.
+_MODELS = {
+    'Trainer': 'float',
+    'Pruner': 'pruned',
+    'Clusterer': 'clustered',
+    'QATTrainer': 'QAT',
+    'TFLiteQuantizer': 'int8, shipped',
+}
+_EXPLANATION = """\
+Each model is measured as a .tflite file on the runtime of devices, with the
+359 images that no step was trained on. Zeros: share of the kernels' weights.
+Distinct: different integers in the kernel that has the most; a float row is
+quantized to int8 for this count alone. Seconds: of the step, when it ran.
+"""
+
+
+def run_demo(output: str | os.PathLike[str], beam_args: Sequence[str] = ()) -> bool:
+    """Runs the digits pipeline in a folder, and prints progress, a table and the verdict.
+
+    Args:
+      output: working folder; a second run there takes what has not changed from the cache.
+      beam_args: for Apache Beam, after the default ones.
+
+    Returns:
+      Whether the model was blessed and pushed.
+
+    Raises:
+      CommandError: a step failed.
+
+    Example:
+      >>> run_demo('demo-output')
+      True
+    """
+    folder = pathlib.Path(output).resolve()
+    log = folder / 'log.txt'
+    with quiet(log) as progress:
+        progress.line(f'loading TFX; what libraries print goes to {_short(log)}')
+        from tfx_edge.pipelines import runs
+        from tfx_edge.pipelines.digits import data
+        from tfx_edge.pipelines.digits import pipeline as digits
+
+        data.write_examples(folder / 'data')
+        pipeline = digits.create_pipeline(
+            pipeline_root=str(folder / 'pipeline'),
+            data_root=str(folder / 'data'),
+            serving_dir=str(folder / 'serving'),
+            metadata_path=str(folder / 'metadata.sqlite'),
+            beam_pipeline_args=[*BEAM_ARGS, *beam_args],
+        )
+        run_locally(pipeline, progress)
+        steps = runs.last_run(pipeline.metadata_connection_config, digits.PIPELINE_NAME)
+        progress.line('measuring the models')
+        _print_costs(steps, _measure(steps, folder), progress)
+        return _print_verdict(steps, progress)
+
+
+def _measure(steps: Mapping[str, Step], folder: pathlib.Path) -> dict[str, Costs]:
+    """The costs of each step's model, by step."""
+    from tfx_edge.pipelines.costs import measure_all
+    from tfx_edge.pipelines.digits.data import LABEL
+
+    models = {step: os.path.join(steps[step].output('model').uri, 'Format-Serving') for step in _MODELS}
+    examples = os.path.join(steps['ImportExampleGen'].output('examples').uri, 'Split-eval', '*')
+    costs = measure_all(list(models.values()), sorted(glob.glob(examples)), LABEL, folder / 'measured.json')
+    return {step: costs[model] for step, model in models.items()}
+
+
+def _print_costs(steps: Mapping[str, Step], costs: Mapping[str, Costs], progress: Progress) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column('model', no_wrap=True)
+    for column in ('accuracy', 'file bytes', 'zip bytes', 'zeros', 'distinct', 'seconds'):
+        table.add_column(column, justify='right')
+    for step, row in costs.items():
+        table.add_row(
+            _MODELS[step],
+            f'{row.accuracy:.2%}',
+            f'{row.file_bytes:,}',
+            f'{row.zip_bytes:,}',
+            f'{row.zeros:.1%}',
+            str(row.distinct),
+            f'{steps[step].seconds:.0f}',
+        )
+    console = Console(file=progress.stream, highlight=False)
+    with console.capture() as captured:
+        console.print(table)
+    progress.text(f'\n{captured.get()}{_EXPLANATION}')
+
+
+def _print_verdict(steps: Mapping[str, Step], progress: Progress) -> bool:
+    evaluation = steps['EdgeEvaluator'].output('edge_evaluation').uri
+    report_file = pathlib.Path(evaluation) / 'report.json'
+    report = json.loads(report_file.read_text())
+    progress.text(f'verdict: {report["verdict"]}')
+    for line in report['reasons'] or _held(report):
+        progress.text(f'  {line}')
+    pushed = steps['Pusher'].output('pushed_model').properties
+    if pushed.get('pushed'):
+        file = pathlib.Path(str(pushed['pushed_destination'])) / 'tflite'
+        if not file.is_file():
+            raise EdgeError(
+                f'{file} was pushed before and is gone now; remove {_short(file.parents[2])} and run again.'
+            )
+        progress.text(f'pushed: {_short(file)}')
+    else:
+        progress.text('pushed: nothing')
+    progress.text(f'report: {_short(report_file)}')
+    return bool(pushed.get('pushed'))
+
+
+def _held(report: Mapping[str, Any]) -> list[str]:
+    """What speaks for a blessed model: its metrics over all examples, and the gates."""
+    (overall,) = (entry['metrics'] for entry in report['metrics'] if not entry['slice'])
+    lines = []
+    for metric in overall:
+        if metric['name'] != 'example_count' and metric['model'] == 'candidate':
+            what = (
+                'change from the float model' if metric['difference'] else f'over {report["examples"]} images'
+            )
+            lines.append(f'{metric["name"]}: {metric["value"]:.4g} {what}')
+    return lines + [
+        f'{gate["name"]}: {gate["measured"]:.6g}, limit {gate["limit"]:.6g}' for gate in report['gates']
+    ]
+
+
+def _short(path: pathlib.Path) -> str:
+    """Relative where it lies below the current folder."""
+    current = pathlib.Path.cwd()
+    return str(path.relative_to(current) if path.is_relative_to(current) else path)

@@ -1,0 +1,133 @@
+"""The digits pipeline: from tf.Examples to a pushed `.tflite` file, with all five components."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import tensorflow_model_analysis as tfma
+from tfx import v1 as tfx
+
+import tfx_edge
+from tfx_edge import proto
+from tfx_edge.components import Clusterer, EdgeEvaluator, Pruner, QATTrainer, TFLiteQuantizer
+from tfx_edge.pipelines.digits.data import LABEL
+
+PIPELINE_NAME = 'digits'
+
+# A microcontroller's share of flash for the model, and of an update that is sent to it.
+LIMITS = proto.EdgeEvaluation(min_agreement=0.95, max_file_bytes=65_536, max_zip_bytes=32_768)
+
+
+def create_pipeline(
+    pipeline_root: str,
+    data_root: str,
+    serving_dir: str,
+    metadata_path: str,
+    *,
+    pipeline_name: str = PIPELINE_NAME,
+    train_steps: int = 1200,
+    fine_tuning_steps: int = 1000,
+    limits: proto.EdgeEvaluation = LIMITS,
+    beam_pipeline_args: Sequence[str] = (),
+    enable_cache: bool = True,
+) -> tfx.dsl.Pipeline:
+    """Builds the pipeline.
+
+    Args:
+      pipeline_root: folder for the artifacts.
+      data_root: folder with `train/` and `eval/`, as `data.write_examples` makes it.
+      serving_dir: folder to which Pusher copies a blessed model, below a number that grows.
+      metadata_path: the sqlite file of ML Metadata.
+      pipeline_name: name in ML Metadata.
+      train_steps: of Trainer.
+      fine_tuning_steps: of Pruner, Clusterer and QATTrainer, each.
+      limits: what EdgeEvaluator demands beside the accuracy.
+      beam_pipeline_args: for ExampleGen, TFLiteQuantizer and EdgeEvaluator.
+      enable_cache: whether a step whose inputs have not changed is skipped.
+
+    Returns:
+      A pipeline for LocalDagRunner.
+
+    Example:
+      >>> create_pipeline('run/root', 'run/data', 'run/serving', 'run/metadata.sqlite').pipeline_name
+      'digits'
+    """
+    splits = [tfx.proto.Input.Split(name=name, pattern=f'{name}/*') for name in ('train', 'eval')]
+    example_gen = tfx.components.ImportExampleGen(
+        input_base=data_root, input_config=tfx.proto.Input(splits=splits)
+    )
+    examples = example_gen.outputs['examples']
+    trainer = tfx.components.Trainer(
+        run_fn='tfx_edge.pipelines.digits.trainer_module.run_fn',
+        examples=examples,
+        train_args=tfx.proto.TrainArgs(num_steps=train_steps),
+        eval_args=tfx.proto.EvalArgs(),
+        # Not read: a run_fn named by its path is not part of the cache key, so the version stands for it.
+        custom_config={'tfx_edge_version': tfx_edge.__version__},
+    )
+    fine_tuning = proto.FineTuning(num_steps=fine_tuning_steps)
+    pruner = Pruner(
+        model=trainer.outputs['model'],
+        examples=examples,
+        pruning=proto.Pruning(target_sparsity=0.6),
+        fine_tuning=fine_tuning,
+    )
+    clusterer = Clusterer(
+        model=pruner.outputs['model'],
+        examples=examples,
+        clustering=proto.Clustering(number_of_clusters=16),
+        fine_tuning=fine_tuning,
+    )
+    qat_trainer = QATTrainer(model=clusterer.outputs['model'], examples=examples, fine_tuning=fine_tuning)
+    quantizer = TFLiteQuantizer(
+        model=qat_trainer.outputs['model'],
+        calibration=qat_trainer.outputs['calibration'],
+        quantization=proto.Quantization(mode=proto.Quantization.INT8),
+    )
+    evaluator = EdgeEvaluator(
+        model=quantizer.outputs['model'],
+        examples=examples,
+        baseline_model=trainer.outputs['model'],
+        eval_config=_eval_config(),
+        edge=limits,
+    )
+    pusher = tfx.components.Pusher(
+        model=quantizer.outputs['model'],
+        model_blessing=evaluator.outputs['blessing'],
+        push_destination=tfx.proto.PushDestination(
+            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=serving_dir)
+        ),
+    )
+    os.makedirs(os.path.dirname(os.path.abspath(metadata_path)), exist_ok=True)
+    return tfx.dsl.Pipeline(
+        pipeline_name=pipeline_name,
+        pipeline_root=pipeline_root,
+        components=[example_gen, trainer, pruner, clusterer, qat_trainer, quantizer, evaluator, pusher],
+        metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
+            metadata_path
+        ),
+        beam_pipeline_args=list(beam_pipeline_args),
+        enable_cache=enable_cache,
+    )
+
+
+def _eval_config() -> tfma.EvalConfig:
+    """Accuracy over all images and for each digit; over all, at most 1.5 points under the float model's."""
+    accuracy = tfma.MetricThreshold(
+        value_threshold=tfma.GenericValueThreshold(lower_bound={'value': 0.9}),
+        change_threshold=tfma.GenericChangeThreshold(
+            direction=tfma.MetricDirection.HIGHER_IS_BETTER, absolute={'value': -0.015}
+        ),
+    )
+    # One image of a single digit's 36 weighs three points: those are for the report alone.
+    overall = tfma.PerSliceMetricThreshold(slicing_specs=[tfma.SlicingSpec()], threshold=accuracy)
+    metrics = [
+        tfma.MetricConfig(class_name='ExampleCount'),
+        tfma.MetricConfig(class_name='SparseCategoricalAccuracy', per_slice_thresholds=[overall]),
+    ]
+    return tfma.EvalConfig(
+        model_specs=[tfma.ModelSpec(label_key=LABEL)],
+        slicing_specs=[tfma.SlicingSpec(), tfma.SlicingSpec(feature_keys=[LABEL])],
+        metrics_specs=[tfma.MetricsSpec(metrics=metrics)],
+    )

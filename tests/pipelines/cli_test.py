@@ -1,0 +1,53 @@
+"""The command: quick help, one line for an error, status 0 only on success."""
+
+from __future__ import annotations
+
+import pathlib
+import subprocess
+import sys
+import time
+
+import pytest
+
+COMMAND = [sys.executable, '-m', 'tfx_edge.pipelines.cli']
+
+
+def run(*arguments: str, cwd: pathlib.Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], cwd=cwd, capture_output=True, text=True)
+
+
+def test_help_lists_the_commands_within_a_second() -> None:
+    start = time.monotonic()
+    done = run('--help')
+    assert time.monotonic() - start < 1
+    assert done.returncode == 0
+    for command in ('demo', 'run', 'inspect'):
+        assert command in done.stdout
+
+
+@pytest.mark.parametrize('command', ['demo', 'run', 'inspect'])
+def test_help_of_a_command_succeeds(command: str) -> None:
+    assert run(command, '--help').returncode == 0
+
+
+@pytest.mark.parametrize('arguments', [[], ['compile'], ['inspect'], ['demo', '--no-such-option']])
+def test_wrong_arguments_end_with_status_2_and_the_usage(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith('usage: tfx-edge')
+
+
+def test_error_is_one_line_on_stderr(tmp_path: pathlib.Path) -> None:
+    done = run('inspect', 'absent.tflite', cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == ''
+    assert done.stderr == (
+        'tfx-edge: absent.tflite cannot be read (No such file or directory); name a .tflite file.\n'
+    )
+
+
+def test_verbose_shows_the_trace_before_the_line(tmp_path: pathlib.Path) -> None:
+    done = run('inspect', 'absent.tflite', '--verbose', cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith('Traceback')
+    assert done.stderr.splitlines()[-1].startswith('tfx-edge: absent.tflite cannot be read')

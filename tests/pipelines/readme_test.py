@@ -1,0 +1,33 @@
+"""The snippet in the README is a pipeline."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+
+import tensorflow_model_analysis as tfma
+from tfx import v1 as tfx
+
+from tfx_edge.components import Clusterer, EdgeEvaluator, Pruner, QATTrainer, TFLiteQuantizer
+
+README = pathlib.Path(__file__).parents[2] / 'README.md'
+
+
+def test_snippet_adds_the_five_components_to_a_pipeline() -> None:
+    (snippet,) = re.findall(r'```python\n(.*?)```', README.read_text(), re.DOTALL)
+    example_gen = tfx.components.ImportExampleGen('data')
+    trainer = tfx.components.Trainer(
+        examples=example_gen.outputs['examples'],
+        run_fn='my_trainer.run_fn',
+        train_args=tfx.proto.TrainArgs(num_steps=1),
+        eval_args=tfx.proto.EvalArgs(num_steps=1),
+    )
+    eval_config = tfma.EvalConfig(
+        model_specs=[tfma.ModelSpec(label_key='label')],
+        metrics_specs=[tfma.MetricsSpec(metrics=[tfma.MetricConfig(class_name='SparseCategoricalAccuracy')])],
+    )
+    names = {'example_gen': example_gen, 'trainer': trainer, 'eval_config': eval_config}
+    exec(compile(snippet, str(README), 'exec'), names)
+    made = [type(value) for value in names.values()]
+    for component in (Pruner, Clusterer, QATTrainer, TFLiteQuantizer, EdgeEvaluator):
+        assert component in made
