@@ -26,7 +26,7 @@ from tfx_edge.components.core.evaluation.reading import require_examples
 from tfx_edge.components.core.litert.inspect import ModelSummary, inspect_model
 from tfx_edge.components.edge_evaluator import keys, options
 
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -81,8 +81,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             _write(os.path.join(drafts[keys.BLESSING], _BLESSING_FILES[verdict.blessed]), '')
         _mark(outputs[keys.BLESSING], verdict, candidate, baseline)
         for reason in verdict.reasons:
-            _log.info('Not blessed: %s.', reason)
-        _log.info('%s is %s.', candidate.uri, 'blessed' if verdict.blessed else 'not blessed')
+            _LOG.info('not blessed: %s', reason)
+        _LOG.info('%s is %s', candidate.uri, 'blessed' if verdict.blessed else 'not blessed')
 
 
 # The order of entering; they are finished in reverse.

@@ -121,7 +121,7 @@ def _tell(model: types.Artifact, options: QuantizerOptions, summary: ModelSummar
     model.set_int_custom_property('tfx_edge_float_operators', len(summary.float_ops))
     model.set_int_custom_property('tfx_edge_file_bytes', summary.file_bytes)
     _LOG.info(
-        'wrote a %s file of %d bytes with %d float operators',
+        'wrote the %s file: %d bytes, %d float operators',
         options.quantization.mode,
         summary.file_bytes,
         len(summary.float_ops),

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfx_edge.pipelines.digits.data import IMAGE, LABEL
 
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 _BATCH_SIZE = 64
 
@@ -34,7 +34,7 @@ def run_fn(fn_args: Any) -> None:
         chosen = rng.integers(0, len(images), _BATCH_SIZE)
         loss, accuracy = model.train_on_batch(_shift(images[chosen], rng), labels[chosen])
         if step % 200 == 0 or step == fn_args.train_steps:
-            _log.info('step %d of %d: loss %.4f, accuracy %.4f', step, fn_args.train_steps, loss, accuracy)
+            _LOG.info('step %d of %d: loss %.4f, accuracy %.4f', step, fn_args.train_steps, loss, accuracy)
             model.reset_metrics()
     model.export(fn_args.serving_model_dir, verbose=False)
 

@@ -28,7 +28,7 @@ from tfx_edge.components.core.evaluation.predictions import EdgePredictionsExtra
 from tfx_edge.components.core.evaluation.reading import ReadExamples
 from tfx_edge.components.core.examples import ExampleParser
 
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +133,7 @@ def run(
     shared = [_for_tfma(c, is_baseline=c is evaluation.baseline) for c in evaluation.contenders]
     examples = ReadExamples(files, schema)
     common = {'eval_config': evaluation.config, 'eval_shared_model': shared}
-    _log.info('Evaluating %s.', ' and '.join(c.source.path for c in evaluation.contenders))
+    _LOG.info('evaluating %s', ' and '.join(c.source.path for c in evaluation.contenders))
     with told_in_one_line(), _metric_failures(), make_pipeline() as pipeline:
         _ = (
             pipeline
@@ -152,7 +152,7 @@ def run(
     counts = agreement.read_counts(counts_path)
     if not counts.examples:
         raise EdgeError(f'there is no example in {", ".join(files)}; give examples to evaluate on.')
-    _log.info('Evaluated %d examples.', counts.examples)
+    _LOG.info('evaluated %d examples', counts.examples)
     return counts
 
 
