@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import config_pb2  # TFMA 0.52 does not export every message
 from tfx import v1 as tfx
 
 import tfx_edge
@@ -121,7 +122,7 @@ def _eval_config() -> tfma.EvalConfig:
         ),
     )
     # One image of a single digit's 36 weighs three points: those are for the report alone.
-    overall = tfma.PerSliceMetricThreshold(slicing_specs=[tfma.SlicingSpec()], threshold=accuracy)
+    overall = config_pb2.PerSliceMetricThreshold(slicing_specs=[tfma.SlicingSpec()], threshold=accuracy)
     metrics = [
         tfma.MetricConfig(class_name='ExampleCount'),
         tfma.MetricConfig(class_name='SparseCategoricalAccuracy', per_slice_thresholds=[overall]),
