@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, MutableSequence
 from typing import Any, TypeVar
 
 from google.protobuf import json_format
@@ -95,13 +95,13 @@ def require_supported(message: protobuf_message.Message, field: str, supported: 
 def require_unset(message: protobuf_message.Message, field: str) -> None:
     """Refuses a field that this version does not support yet, rather than ignore it."""
     descriptor = message.DESCRIPTOR.fields_by_name[field]
-    is_set = (
-        len(getattr(message, field)) > 0
-        if descriptor.label == descriptor.LABEL_REPEATED
-        else message.HasField(field) and getattr(message, field) != descriptor.default_value
-        if descriptor.message_type is None
-        else message.HasField(field)
-    )
+    value = getattr(message, field)
+    if isinstance(value, MutableSequence):
+        is_set = len(value) > 0
+    elif descriptor.message_type is not None:
+        is_set = message.HasField(field)
+    else:
+        is_set = message.HasField(field) and value != descriptor.default_value
     if is_set:
         raise EdgeError(f'{field_name(message, field)} is not supported by this version; leave it unset.')
 
