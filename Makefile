@@ -1,19 +1,22 @@
 # Everything runs in a project-local environment that these targets make by themselves. Needed on the
 # machine: make, and a python3 with venv and pip (to fetch uv, unless uv is there already).
 #
-#   PYTHON=python3.12 make test             another interpreter
-#   UV_PROJECT_ENVIRONMENT=.venv-312 ...    another environment folder
+#   make test PYTHON=3.12                   on TFX 1.21, in .venv-3.12 (PYTHON: a version or a path)
+#   UV_PROJECT_ENVIRONMENT=/tmp/env ...     another environment folder
 #   make demo ARGS="--output /tmp/run"      arguments of tfx-edge demo
 #   make test ARGS="-k pruner"              arguments of pytest
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint proto clean
+.PHONY: help demo test test-all test-tfx121 lint proto golden clean
 
 UV_VERSION := 0.13.8
-VENV := $(or $(UV_PROJECT_ENVIRONMENT),.venv)
 PYTHON ?=
+# Each interpreter has an environment of its own: .venv, or .venv-3.12 for PYTHON=3.12 or the path of one.
+PYTHON_VERSION := $(if $(PYTHON),$(or $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' \
+  2>/dev/null),$(PYTHON)))
+VENV := $(or $(UV_PROJECT_ENVIRONMENT),.venv$(if $(PYTHON),-$(PYTHON_VERSION)))
 ARGS ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -23,13 +26,29 @@ UNFINISHED := .uv/unfinished-$(subst /,_,$(VENV))
 PROTOS := $(notdir $(wildcard proto/messages/*.proto))
 
 help: ## This list.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) ## Run the digits pipeline, and print what each step cost and gained.
 	@$(BIN)/tfx-edge demo $(ARGS)
 
 test: lint ## Lint, then all tests, whole pipelines included.
 	$(BIN)/python -m pytest $(ARGS)
+
+test-all: test test-tfx121 ## All tests on both lines: TFX 1.16 (Python 3.10), then TFX 1.21 (Python 3.12).
+
+# TFX 1.21's wheels need glibc 2.38. On an older host a Python that brings its own C library can serve:
+# MODERN_PYTHON names a script that makes one in the folder it is given.
+MODERN_PYTHON ?= ../shared/tools/modern-python.sh
+test-tfx121:
+	@if printf '%s\n' 2.38 "$$(getconf GNU_LIBC_VERSION | cut -d' ' -f2)" | sort -VC; then \
+	  python=3.12; \
+	elif [ -f '$(MODERN_PYTHON)' ]; then \
+	  mkdir -p .uv; bash '$(MODERN_PYTHON)' .uv/modern >.uv/modern.log; python=$(CURDIR)/.uv/modern/bin/python; \
+	else \
+	  echo 'make: TFX 1.21 needs glibc 2.38 (Debian 13, Ubuntu 24.04 or newer), and this host has' \
+	    "$$(getconf GNU_LIBC_VERSION); run it there, or make test alone." >&2; exit 1; \
+	fi; \
+	$(MAKE) test PYTHON="$$python" ARGS='$(ARGS)'
 
 lint: $(READY) ## Style and types.
 	$(BIN)/ruff check .
@@ -47,8 +66,11 @@ proto: $(READY) ## Make proto/messages/*_pb2.py again.
 	  mv "$$draft"/tfx_edge/proto/*_pb2.py proto/messages/
 	@ls proto/messages/*_pb2.py
 
+golden: $(READY) ## Make the golden files of the tests again.
+	$(BIN)/python tests/components/core/litert/golden/make_golden.py
+
 clean: ## Remove the environment and everything made here.
-	rm -rf $(VENV) .uv .types .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info demo-output
+	rm -rf .venv .venv-* .uv .types .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info demo-output
 	find components pipelines proto tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A uv on PATH serves when it is not older than the pinned one; otherwise one is installed into .uv/.
