@@ -102,7 +102,9 @@ def test_every_folder_with_modules_is_a_package() -> None:
 def test_wheel_holds_types_marker_and_proto_files_and_license(wheel: pathlib.Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert 'tfx_edge/py.typed' in names
-    assert {f'tfx_edge/proto/{path.name}' for path in (ROOT / 'proto').glob('*.proto')} <= set(names)
+    assert {f'tfx_edge/proto/{path.name}' for path in (ROOT / 'proto' / 'messages').glob('*.proto')} <= set(
+        names
+    )
     assert any(name.endswith('licenses/LICENSE') for name in names)
 
 

@@ -24,6 +24,8 @@ def run_fn(fn_args: Any) -> None:
       fn_args: `train_files`, `eval_files` (patterns), `train_steps`, and `serving_model_dir`, where
         the SavedModel is written.
     """
+    # Names of layers count up in a process, and end up in the file.
+    keras.utils.clear_session()
     keras.utils.set_random_seed(0)
     images, labels = _read(fn_args.train_files)
     model = _build_model()

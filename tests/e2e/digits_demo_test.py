@@ -69,7 +69,7 @@ class Demo:
 @pytest.fixture(scope='module')
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     folder = tmp_path_factory.mktemp('demo')
-    command = [sys.executable, '-m', 'tfx_edge.pipelines.cli', 'demo', '--output', str(folder)]
+    command = [str(pathlib.Path(sys.executable).with_name('tfx-edge')), 'demo', '--output', str(folder)]
     printed, seconds = [], []
     for _ in range(3):
         start = time.monotonic()

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-COMMAND = [sys.executable, '-m', 'tfx_edge.pipelines.cli']
+COMMAND = [str(pathlib.Path(sys.executable).with_name('tfx-edge'))]
 
 
 def run(*arguments: str, cwd: pathlib.Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -67,7 +67,7 @@ def user_file(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathli
 
 
 def run(user_file: pathlib.Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, '-m', 'tfx_edge.pipelines.cli', 'run', *arguments]
+    command = [str(pathlib.Path(sys.executable).with_name('tfx-edge')), 'run', *arguments]
     return subprocess.run(command, cwd=user_file.parent, capture_output=True, text=True)
 
 
