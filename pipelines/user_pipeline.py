@@ -200,4 +200,11 @@ def _print_outputs(steps: Mapping[str, Any], progress: Progress) -> None:
     for step in steps.values():
         for key, artifacts in step.outputs.items():
             for artifact in artifacts:
-                progress.text(f'{step.name}.{key}: {artifact.uri}')
+                progress.text(f'{step.name}.{key}: {artifact.uri}{_outcome(artifact.properties)}')
+
+
+def _outcome(properties: Mapping[str, Any]) -> str:
+    """What a blessing or a Pusher decided: both leave an artifact either way."""
+    if 'blessed' in properties:
+        return ' (blessed)' if properties['blessed'] else ' (not blessed)'
+    return ' (nothing was pushed)' if properties.get('pushed') == 0 else ''

@@ -109,12 +109,14 @@ def _write_report(
     names = {evaluation.candidate.name: 'candidate'}
     if evaluation.baseline is not None:
         names[evaluation.baseline.name] = 'baseline'
+    slices = reporting.metrics_by_slice(path, names)
+    reporting.require_slices(evaluation.config, slices)
     report = reporting.make_report(
         verdict=verdict,
         gates=judged,
         measured=measured,
         summary=summary,
-        metrics=reporting.metrics_by_slice(path, names),
+        metrics=slices,
         models={
             names[c.name]: {'path': c.source.path, 'signature_name': c.model.signature_name}
             for c in evaluation.contenders

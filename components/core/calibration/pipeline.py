@@ -144,7 +144,7 @@ class _MeasureActivations(beam.DoFn):
         self._tensors.inc(len(values))
         self._done += 1
         if self._done % _LOGGED_EVERY == 0:
-            _LOG.info('calibrated on %d examples', self._done)
+            _LOG.info('measured %d examples so far', self._done)
         yield {name: measure(array) for name, array in values.items()}
 
 

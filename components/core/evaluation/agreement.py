@@ -86,9 +86,11 @@ def compare_outputs(
     for name, other in pairs.items():
         shape, other_shape = ours[name], theirs[other]
         if len(shape) != 2 or shape[1] == 1:
-            return Comparison(
-                candidate, None, {}, f'output {name!r} has the shape {shape}, not (batch, classes)'
+            obstacle = (
+                f'output {name!r} has the shape {shape}, not (batch, classes) with two classes or more; '
+                'leave min_agreement unset and bound the metric instead'
             )
+            return Comparison(candidate, None, {}, obstacle)
         if len(other_shape) != 2 or (None not in (shape[1], other_shape[1]) and shape[1] != other_shape[1]):
             obstacle = f'output {name!r} has the shape {shape}, but {other_shape} in the baseline'
             return Comparison(candidate, None, {}, obstacle)

@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorflow_model_analysis as tfma
 
+from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.evaluation.gates import Gate, Measurements
 from tfx_edge.components.core.litert.inspect import ModelSummary
 
@@ -72,6 +73,26 @@ def metrics_by_slice(evaluation_path: str, names: Mapping[str, str]) -> list[dic
         metrics.sort(key=lambda m: (m['name'], m['output'], m['sub_key'], m['model'], m['difference']))
         slices.append({'slice': _slice(record.slice_key), 'metrics': metrics})
     return sorted(slices, key=lambda entry: json.dumps(entry['slice']))
+
+
+def require_slices(config: tfma.EvalConfig, slices: Sequence[Mapping[str, Any]]) -> None:
+    """Refuses a slicing spec whose features are in no example; TFMA leaves it out without a word.
+
+    Args:
+      config: TFMA's configuration.
+      slices: as `metrics_by_slice` returns them.
+
+    Raises:
+      EdgeError: no slice has the features of a spec.
+    """
+    found = {frozenset(column for column, _ in entry['slice']) for entry in slices}
+    for spec in config.slicing_specs:
+        wanted = frozenset([*spec.feature_keys, *spec.feature_values])
+        if wanted not in found:
+            raise EdgeError(
+                f'no example has the features {", ".join(sorted(wanted))} that a SlicingSpec of eval_config names; '
+                'correct the names.'
+            )
 
 
 def make_report(

@@ -183,7 +183,7 @@ def load(
         except (ValueError, RuntimeError, TypeError) as error:
             raise EdgeError(
                 f'the .tflite file ({len(model)} bytes) cannot be loaded ({_one_line(error)}); '
-                'it is damaged or truncated: make it again.'
+                'it is no .tflite file, or damaged or truncated: make it again.'
             ) from error
     return interpreter
 

@@ -462,6 +462,14 @@ def test_missing_label_is_named(
     refused(match, as_tflite_model(float_tflite), as_examples(digits_examples), config)
 
 
+def test_slice_feature_that_no_example_has_is_named(
+    refused, as_tflite_model, as_examples, accuracy_config, float_tflite, digits_examples
+):
+    match = 'no example has the features lable that a SlicingSpec of eval_config names'
+    config = accuracy_config(0.5, slices=['lable'])
+    refused(match, as_tflite_model(float_tflite), as_examples(digits_examples), config)
+
+
 def test_metric_that_cannot_take_the_answers_is_named(
     refused, as_tflite_model, as_examples, nan_tflite, digits_examples
 ):
