@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tfx_edge import proto
 from tfx_edge.components.core.compression.fine_tuning import FineTuningOptions
+from tfx_edge.components.core.compression.losses import find_label_loss
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.exec_properties import require, require_supported
 
@@ -18,6 +19,7 @@ def fine_tuning_options(message: proto.FineTuning) -> FineTuningOptions:
     if loss != 'DISTILLATION':
         for field in ('label_key', 'label_loss'):
             require(message, field, bool, f'a name, since FineTuning.loss is {loss}')
+        find_label_loss(message.label_loss)
     elif message.label_key or message.label_loss:
         raise EdgeError(
             'FineTuning.label_key and label_loss are given, but FineTuning.loss is DISTILLATION, which uses '

@@ -95,6 +95,11 @@ def test_steps_without_examples_and_user_modules_are_refused(component: Any, nam
         ),
         (Pruner, {'fine_tuning': proto.FineTuning(label_key='y')}, 'which uses no labels'),
         (
+            Pruner,
+            {'fine_tuning': proto.FineTuning(loss='LABELS', label_key='y', label_loss='crossentropi')},
+            "label_loss is 'crossentropi'; expected the name of a Keras loss",
+        ),
+        (
             Clusterer,
             {'clustering': proto.Clustering(number_of_clusters=2)},
             'number_of_clusters is 2; expected 3',

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -98,6 +99,23 @@ def distillation(
     return tf.reduce_mean(losses) * temperature**2
 
 
+def find_label_loss(name: str) -> Any:
+    """What Keras has under a loss's name: a function or a Loss.
+
+    Raises:
+      EdgeError: Keras knows no loss of that name.
+    """
+    import keras  # takes seconds; only users of labels pay
+
+    try:
+        return keras.losses.get(name)
+    except ValueError as error:
+        raise EdgeError(
+            f'FineTuning.label_loss is {name!r}; expected the name of a Keras loss, such as '
+            "'sparse_categorical_crossentropy'."
+        ) from error
+
+
 def label_loss(name: str, target: OutputTarget) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """A Keras loss as a function of labels and the target's tensor.
 
@@ -108,13 +126,7 @@ def label_loss(name: str, target: OutputTarget) -> Callable[[tf.Tensor, tf.Tenso
     """
     import keras  # takes seconds; only users of labels pay
 
-    try:
-        loss = keras.losses.get(name)
-    except ValueError as error:
-        raise EdgeError(
-            f'FineTuning.label_loss is {name!r}; expected the name of a Keras loss, such as '
-            "'sparse_categorical_crossentropy'."
-        ) from error
+    loss = find_label_loss(name)
     options = {}
     if 'crossentropy' in name.lower():
         options['from_logits'] = target.is_logits or target.comparison == SQUARED
