@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from tfx_edge.components.core.errors import EdgeError
@@ -184,6 +185,25 @@ def read_records(files: Sequence[str]) -> Iterator[bytes]:
                 f'{file} cannot be read as a TFRecord file ({_first_line(error)}); '
                 'it is damaged or truncated: run the step that wrote it again.'
             ) from error
+
+
+def record_content(record: bytes) -> bytes:
+    """A form of a record that is the same for the same features.
+
+    The features of a tf.Example are a map, which may be written in any order: TFX 1.21's ExampleGen writes
+    the same examples in another one in each run. So what is to follow from the content of records, such as their
+    order in training or their choice for calibration, follows from this.
+
+    Args:
+      record: a serialized tf.Example.
+
+    Returns:
+      Its canonical serialization; the record itself if it is no tf.Example (parsing will tell).
+    """
+    try:
+        return tf.train.Example.FromString(record).SerializeToString(deterministic=True)
+    except DecodeError:
+        return record
 
 
 def _parse(records: Sequence[bytes], features: dict[str, tf.io.FixedLenFeature]) -> dict[str, np.ndarray]:

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from tfx_edge.components.core.calibration.statistics import MergeStatistics, TensorStatistics, measure, ranges
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.examples import ExampleParser, read_records
+from tfx_edge.components.core.examples import ExampleParser, read_records, record_content
 from tfx_edge.components.core.litert.activations import ActivationReader, float_activations
 
 _LOG = logging.getLogger(__name__)
@@ -149,7 +149,7 @@ class _MeasureActivations(beam.DoFn):
 
 
 def _with_hash(record: bytes) -> tuple[bytes, bytes]:
-    return hashlib.sha256(record).digest(), record
+    return hashlib.sha256(record_content(record)).digest(), record
 
 
 def _without_hash(chosen: Sequence[tuple[bytes, bytes]]) -> list[bytes]:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.examples import ExampleParser, read_records
+from tfx_edge.components.core.examples import ExampleParser, read_records, record_content
 
 _HELD_BYTES = 2**29  # of records held to shuffle: half a gigabyte
 
@@ -42,7 +42,9 @@ def training_batches(
     held, complete = _hold(read_records(sorted(files)))
     if not held:
         raise EdgeError(f'{", ".join(files)} hold no example; expected at least one. Name another split.')
-    records = _shuffled(sorted(held), seed) if complete else _streamed(files, len(held), seed)
+    records = (
+        _shuffled(sorted(held, key=record_content), seed) if complete else _streamed(files, len(held), seed)
+    )
     del held
     while True:
         yield parser(list(itertools.islice(records, batch_size)))

@@ -107,6 +107,16 @@ def test_which_examples_are_used_depends_on_their_content(
     assert run([first], max_examples=40) == run([last], max_examples=40)
 
 
+def test_which_examples_are_used_does_not_depend_on_the_order_of_their_features(
+    run: Run, digits: dict[str, np.ndarray], tmp_path: pathlib.Path
+) -> None:
+    # Serialized messages merge when joined: the map's entries in this order.
+    pairs = [(_record(image), _record(image, 'other')) for image in digits['x_train'][:60]]
+    one = _write(tmp_path / 'a.gz', [a + b for a, b in pairs])
+    other = _write(tmp_path / 'b.gz', [b + a if i % 2 else a + b for i, (a, b) in enumerate(pairs)])
+    assert run([one], max_examples=10) == run([other], max_examples=10)
+
+
 @pytest.mark.parametrize('arguments', [_IN_MEMORY, _TWO_PROCESSES])
 def test_truncated_file_is_one_clear_line(
     run: Run, records: list[bytes], tmp_path: pathlib.Path, arguments: Sequence[str]
