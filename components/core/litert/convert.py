@@ -6,6 +6,7 @@ call. So `python -m tfx_edge.components.core.litert.convert SAVED_MODEL SIGNATUR
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import pathlib
@@ -24,7 +25,8 @@ def convert_saved_model(saved_model_dir: str, signature_name: str) -> bytes:
     """Converts one signature of a SavedModel to a float32 `.tflite` file.
 
     The file holds that signature with its input and output names. Tensor names are unique, and the same for
-    the same graph with other weights. The same SavedModel gives the same bytes wherever it lies.
+    the same graph with other weights. The same SavedModel gives the same bytes wherever it lies, and on every
+    supported version of TensorFlow.
 
     Args:
       saved_model_dir: the folder of the SavedModel.
@@ -40,20 +42,20 @@ def convert_saved_model(saved_model_dir: str, signature_name: str) -> bytes:
       >>> model = convert_saved_model('/models/digits', 'serving_default')
     """
     # Imported here: the child process needs none of it.
-    from tfx_edge.components.core.litert import names
+    from tfx_edge.components.core.litert import canonical
 
     _LOG.info('converting signature %r to a float .tflite file', signature_name)
     with tempfile.TemporaryDirectory(prefix='tfx_edge_convert_') as folder:
         direct, frozen = pathlib.Path(folder) / 'direct.tflite', pathlib.Path(folder) / 'frozen.tflite'
         done = _run(saved_model_dir, signature_name, direct, 'direct')
         if _is_stateless(direct):
-            return names.with_stable_names(direct.read_bytes())
+            return canonical.canonical_form(direct.read_bytes(), _nodes(direct))
         if not (fault := _missing_kernels(done)):
             # A Keras 3 model behind tf.saved_model.save: the converter does not find its variables, and aborts
             # (TensorFlow 2.16) or makes a file that reads variables which nothing sets (2.21).
             done_frozen = _run(saved_model_dir, signature_name, frozen, 'frozen')
             if _is_stateless(frozen):
-                return names.with_stable_names(frozen.read_bytes())
+                return canonical.canonical_form(frozen.read_bytes(), _nodes(frozen))
             fault = _missing_kernels(done_frozen)
         reason = f'LiteRT has no kernel for {fault}' if fault else _reason(done)
     raise EdgeError(
@@ -71,6 +73,11 @@ def _is_stateless(file: pathlib.Path) -> bool:
     content = flatbuffer.read(file.read_bytes())
     operators = [o for graph in content.subgraphs for o in graph.operators]
     return not any(flatbuffer.operator_name(content, o) in _VARIABLE_OPERATORS for o in operators)
+
+
+def _nodes(file: pathlib.Path) -> set[str]:
+    """The names of the graph's nodes, which the child wrote beside the file."""
+    return set(json.loads(file.with_suffix('.json').read_text()))
 
 
 def _run(
@@ -115,10 +122,23 @@ def _convert(saved_model_dir: str, signature_name: str, output: str, how: str) -
             saved_model_dir = folder
         converter = tf.lite.TFLiteConverter.from_saved_model(saved_model_dir, signature_keys=[signature_name])
         converted = converter.convert()
+        pathlib.Path(output).with_suffix('.json').write_text(json.dumps(_node_names(saved_model_dir)))
     # Renamed when whole: that it is there tells the parent that all went well.
     draft = pathlib.Path(f'{output}.unfinished')
     draft.write_bytes(converted)
     draft.rename(output)
+
+
+def _node_names(saved_model_dir: str) -> list[str]:
+    import tensorflow as tf
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    with tf.io.gfile.GFile(os.path.join(saved_model_dir, 'saved_model.pb'), 'rb') as file:
+        saved_model = saved_model_pb2.SavedModel.FromString(file.read())
+    graphs = [meta_graph.graph_def for meta_graph in saved_model.meta_graphs]
+    bodies = [graph.node for graph in graphs]
+    bodies += [function.node_def for graph in graphs for function in graph.library.function]
+    return sorted({node.name for body in bodies for node in body})
 
 
 def _freeze(saved_model_dir: str, signature_name: str, folder: str) -> None:

@@ -3,63 +3,66 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Set
 
 from tfx_edge.components.core.litert import flatbuffer
 
-# What the converter calls a constant that it made by folding others.
-_NAMELESS = re.compile(r'(arith\.constant|std\.constant|tfl\.pseudo_q?const|cst)\d*')
+# What an operator's constants are to it.
+_ROLES = {
+    name: {1: 'kernel', 2: 'bias'} for name in ('CONV_2D', 'DEPTHWISE_CONV_2D', 'CONV_3D', 'FULLY_CONNECTED')
+}
+_ROLES['TRANSPOSE_CONV'] = {1: 'kernel', 3: 'bias'}
+
+# What the converter calls the outputs of a signature: it tells a user nothing of the layer.
+_CALL = re.compile(r'(Stateful)?PartitionedCall')
 
 
-def with_stable_names(model: bytes) -> bytes:
+def make_stable(content: flatbuffer.schema.ModelT, nodes: Set[str]) -> None:
     """Renames the tensors of a float file.
 
     The converter joins the names of all operators that became one, the constants' among them, and makes the
     result unique by a number, counting constants and activations together. Equal constants become one. So the
     name of an activation changes with the weights, and ranges from before a training would not be found after
-    it. Here an activation is named after the operator that yields it, and numbered in order of execution.
+    it. Here an activation is named after the operator that yields it and numbered in order of execution, a constant
+    after the first operator that uses it, or after its own when that one yields an output of the signature.
 
     Args:
-      model: bytes of a `.tflite` file.
-
-    Returns:
-      The file with other names.
-
-    Raises:
-      EdgeError: the file is damaged.
+      content: of a `.tflite` file; changed in place.
+      nodes: the names of all nodes of the TensorFlow graph that it was converted from.
     """
-    content = flatbuffer.read(model)
-    present = {flatbuffer.tensor_name(t) for graph in content.subgraphs for t in graph.tensors}
     taken: set[str] = set()
     for graph in content.subgraphs:
         executed = [*graph.inputs, *(i for operator in graph.operators for i in operator.outputs)]
         for index in executed:
-            _rename(graph.tensors[index], _own_name(graph.tensors[index], present), taken)
+            _rename(graph.tensors[index], _own_name(graph.tensors[index], nodes), taken)
         named = set(executed)
         for operator in graph.operators:
             for position, index in enumerate(operator.inputs):
                 if index < 0 or index in named:
                     continue
                 named.add(index)
-                name = _own_name(graph.tensors[index], present)
-                if _NAMELESS.fullmatch(name) or name in taken:
-                    maker = flatbuffer.tensor_name(graph.tensors[operator.outputs[0]])
-                    name = f'{maker}/operand_{position}'
-                _rename(graph.tensors[index], name, taken)
+                user = flatbuffer.tensor_name(graph.tensors[operator.outputs[0]])
+                if _CALL.match(user):
+                    own = _own_name(graph.tensors[index], nodes)
+                    user = own if own in nodes else user
+                roles = _ROLES.get(flatbuffer.operator_name(content, operator), {})
+                _rename(graph.tensors[index], f'{user}/{roles.get(position, f"operand_{position}")}', taken)
         for index, tensor in enumerate(graph.tensors):
             if index not in named:
-                _rename(tensor, _own_name(tensor, present), taken)
-    return flatbuffer.write(content)
+                _rename(tensor, _own_name(tensor, nodes), taken)
 
 
-def _own_name(tensor: flatbuffer.schema.TensorT, present: set[str]) -> str:
-    """The first of the joined names, without the number that was appended because the rest was taken."""
-    name = flatbuffer.tensor_name(tensor)
-    shorter = name.rstrip('0123456789')
-    while len(shorter) < len(name):
-        if shorter in present:
-            return shorter.split(';')[0]
-        shorter = name[: len(shorter) + 1]
-    return name.split(';')[0]
+def _own_name(tensor: flatbuffer.schema.TensorT, nodes: Set[str]) -> str:
+    """The first of the joined names, without the number that made them unique."""
+    joined = flatbuffer.tensor_name(tensor).split(';')
+    if len(joined) > 1:
+        return joined[0]
+    name = joined[0]
+    numberless = name.rstrip('0123456789')
+    for end in range(len(name), len(numberless) - 1, -1):
+        if name[:end] in nodes:
+            return name[:end]
+    return name
 
 
 def _rename(tensor: flatbuffer.schema.TensorT, name: str, taken: set[str]) -> None:

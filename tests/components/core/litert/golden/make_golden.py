@@ -1,7 +1,8 @@
-"""Makes the golden files beside this script: `make golden`.
+"""Makes the golden files beside this script: `make golden`, on the default line, whose SavedModels both lines read.
 
-`net.tflite` is a float file of a small net with fixed weights; `digests.json` holds the ranges of its activations on
-fixed inputs and the SHA-256 of each file that is made of it.
+`saved_model/` is a small net with fixed weights; `digests.json` holds the ranges of its activations on fixed
+examples, and the SHA-256 of the float file and of each file that is made of it. Weights and inputs are small multiples
+of powers of two, so that the calibrated activations are exact in float32 on any processor.
 """
 
 from __future__ import annotations
@@ -9,16 +10,23 @@ from __future__ import annotations
 import hashlib
 import json
 import pathlib
+import shutil
 import tempfile
+from typing import Any
 
+import apache_beam as beam
 import numpy as np
 import tensorflow as tf
 
-from tfx_edge.components.core.litert.activations import activation_values
+from tfx_edge.components.core.calibration.pipeline import calibrate
+from tfx_edge.components.core.examples import ExampleParser
 from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.quantize import QuantizationOptions, quantize_model
+from tfx_edge.components.core.signature import choose_signature
 
 FOLDER = pathlib.Path(__file__).parent
+SAVED_MODEL = FOLDER / 'saved_model'
+DIGESTS = FOLDER / 'digests.json'
 OPTIONS = {
     'INT8': QuantizationOptions('INT8'),
     'INT8 io': QuantizationOptions('INT8', io='INT8'),
@@ -29,14 +37,14 @@ OPTIONS = {
 
 
 class Net(tf.Module):
-    """Convolution, depthwise convolution, residual sum, pooling, product, softmax."""
+    """Convolution, depthwise convolution, residual sum, mean, product, softmax."""
 
     def __init__(self) -> None:
         super().__init__()
         random = np.random.default_rng(0)
 
         def variable(*shape: int) -> tf.Variable:
-            return tf.Variable(random.normal(0, 0.3, shape).astype(np.float32))
+            return tf.Variable(random.integers(-8, 9, shape).astype(np.float32) / 8)
 
         self.kernel, self.bias = variable(3, 3, 1, 8), variable(8)
         self.depthwise, self.matrix = variable(3, 3, 8, 1), variable(8, 4)
@@ -48,26 +56,45 @@ class Net(tf.Module):
         return {'digit': tf.nn.softmax(tf.reduce_mean(second, [1, 2]) @ self.matrix)}
 
 
-def digests(model: bytes, ranges: dict[str, tuple[float, float]]) -> dict[str, str]:
-    """SHA-256 of the file of each mode."""
+def content() -> dict[str, Any]:
+    """What digests.json is to hold, made from `saved_model/` with the installed versions."""
+    float_model = convert_saved_model(str(SAVED_MODEL), 'serving_default')
+    with tempfile.TemporaryDirectory() as folder:
+        ranges = _calibrated(float_model, pathlib.Path(folder))
+    files = {name: quantize_model(float_model, options, ranges) for name, options in OPTIONS.items()}
     return {
-        name: hashlib.sha256(quantize_model(model, options, ranges)).hexdigest()
-        for name, options in OPTIONS.items()
+        # The softmax is not exact; its range in the files is 0 to 1.
+        'ranges': {name: list(map(float, np.round(limits, 4))) for name, limits in ranges.items()},
+        'sha256': {
+            name: hashlib.sha256(file).hexdigest() for name, file in {'float': float_model, **files}.items()
+        },
     }
 
 
+def _calibrated(float_model: bytes, folder: pathlib.Path) -> dict[str, tuple[float, float]]:
+    images = np.random.default_rng(1).integers(0, 9, (8, 64)).astype(np.float32) / 8
+    with tf.io.TFRecordWriter(str(folder / 'images')) as writer:
+        for image in images:
+            feature = {'image': tf.train.Feature(float_list=tf.train.FloatList(value=image))}
+            example = tf.train.Example(features=tf.train.Features(feature=feature))
+            writer.write(example.SerializeToString(deterministic=True))
+    (folder / 'float.tflite').write_bytes(float_model)
+    return calibrate(
+        lambda: beam.Pipeline(runner='FnApiRunner'),
+        files=[str(folder / 'images')],
+        parser=ExampleParser(choose_signature(str(SAVED_MODEL), '').inputs),
+        float_model_path=str(folder / 'float.tflite'),
+        result_path=str(folder / 'statistics.json'),
+        max_examples=8,
+    )
+
+
 def main() -> None:
-    """Writes both files."""
+    """Writes the SavedModel and the digests."""
+    shutil.rmtree(SAVED_MODEL, ignore_errors=True)
     module = Net()
-    with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(module, folder, signatures={'serving_default': module.predict})
-        model = convert_saved_model(folder, 'serving_default')
-    (FOLDER / 'net.tflite').write_bytes(model)
-    images = np.random.default_rng(1).random((8, 8, 8, 1), np.float32)
-    values = activation_values(model, {'image': images})
-    ranges = {name: (float(value.min()), float(value.max())) for name, value in values.items()}
-    content = {'ranges': ranges, 'sha256': digests(model, ranges)}
-    (FOLDER / 'digests.json').write_text(json.dumps(content, indent=1, sort_keys=True) + '\n')
+    tf.saved_model.save(module, str(SAVED_MODEL), signatures={'serving_default': module.predict})
+    DIGESTS.write_text(json.dumps(content(), indent=1, sort_keys=True) + '\n')
 
 
 if __name__ == '__main__':
