@@ -9,7 +9,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-tfx121 lint proto golden clean
+.PHONY: help demo test test-all test-tfx121 find-tfx121 test-install lint proto golden lock clean
 
 UV_VERSION := 0.13.8
 PYTHON ?=
@@ -18,6 +18,7 @@ PYTHON_VERSION := $(if $(PYTHON),$(or $(shell $(PYTHON) -c 'import sys; print("%
   2>/dev/null),$(PYTHON)))
 VENV := $(or $(UV_PROJECT_ENVIRONMENT),.venv$(if $(PYTHON),-$(PYTHON_VERSION)))
 ARGS ?=
+CONSTRAINTS := deploy/constraints.txt
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # There while uv installs. Found at the start, the run before was killed, and the environment is made
@@ -26,7 +27,7 @@ UNFINISHED := .uv/unfinished-$(subst /,_,$(VENV))
 PROTOS := $(notdir $(wildcard proto/messages/*.proto))
 
 help: ## This list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) ## Run the digits pipeline, and print what each step cost and gained.
 	@$(BIN)/tfx-edge demo $(ARGS)
@@ -39,16 +40,31 @@ test-all: test test-tfx121 ## All tests on both lines: TFX 1.16 (Python 3.10), t
 # TFX 1.21's wheels need glibc 2.38. On an older host a Python that brings its own C library can serve:
 # MODERN_PYTHON names a script that makes one in the folder it is given.
 MODERN_PYTHON ?= ../shared/tools/modern-python.sh
-test-tfx121:
-	@if printf '%s\n' 2.38 "$$(getconf GNU_LIBC_VERSION | cut -d' ' -f2)" | sort -VC; then \
-	  python=3.12; \
+TFX121_PYTHON := .uv/tfx121-python
+test-tfx121: find-tfx121
+	$(MAKE) test PYTHON="$$(cat $(TFX121_PYTHON))" ARGS='$(ARGS)'
+
+find-tfx121:
+	@mkdir -p .uv; rm -f $(TFX121_PYTHON); \
+	if printf '%s\n' 2.38 "$$(getconf GNU_LIBC_VERSION | cut -d' ' -f2)" | sort -VC; then \
+	  echo 3.12 >$(TFX121_PYTHON); \
 	elif [ -f '$(MODERN_PYTHON)' ]; then \
-	  mkdir -p .uv; bash '$(MODERN_PYTHON)' .uv/modern >.uv/modern.log; python=$(CURDIR)/.uv/modern/bin/python; \
+	  bash '$(MODERN_PYTHON)' .uv/modern >.uv/modern.log; echo '$(CURDIR)/.uv/modern/bin/python' >$(TFX121_PYTHON); \
 	else \
 	  echo 'make: TFX 1.21 needs glibc 2.38 (Debian 13, Ubuntu 24.04 or newer), and this host has' \
 	    "$$(getconf GNU_LIBC_VERSION); run it there, or make test alone." >&2; exit 1; \
-	fi; \
-	$(MAKE) test PYTHON="$$python" ARGS='$(ARGS)'
+	fi
+
+# Into an environment of nothing but the wheel and what pip brings, outside of the checkout.
+test-install: $(READY) ## Install the wheel with pip into a bare environment, and run the README's snippet there.
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	  $(BIN)/python -m build --wheel --no-isolation --outdir "$$folder" . >"$$folder/build.log" && \
+	  "$$($(BIN)/python -c 'import sys; print(sys._base_executable)')" -m venv "$$folder/bare" && \
+	  "$$folder/bare/bin/pip" install --quiet --disable-pip-version-check -c $(CONSTRAINTS) "$$folder"/*.whl && \
+	  cd "$$folder" && bare/bin/python -W ignore -c 'import runpy, sys; \
+	    runpy.run_path(sys.argv[1])["test_snippet_adds_the_five_components_to_a_pipeline"](); \
+	    from tfx import v1; print("the snippet of README.md runs with TFX", v1.__version__)' \
+	    '$(CURDIR)/tests/pipelines/readme_test.py' 2>log || { cat log >&2; exit 1; }
 
 lint: $(READY) ## Style and types.
 	$(BIN)/ruff check .
@@ -68,6 +84,14 @@ proto: $(READY) ## Make proto/messages/*_pb2.py again.
 
 golden: $(READY) ## Make the golden files of the tests again.
 	$(BIN)/python tests/components/core/litert/golden/make_golden.py
+
+# pip alone tries versions for longer than an hour; with the locked ones it takes minutes.
+lock: ## Make uv.lock and deploy/constraints.txt (the same versions, for pip) from pyproject.toml again.
+	@uv=$$(command -v uv || echo .uv/$(UV_VERSION)/bin/uv); \
+	$$uv lock && \
+	$$uv export --quiet --frozen --no-hashes --no-emit-project --no-default-groups --no-annotate --no-header \
+	  --output-file $(CONSTRAINTS).unfinished && \
+	mv $(CONSTRAINTS).unfinished $(CONSTRAINTS)
 
 clean: ## Remove the environment and everything made here.
 	rm -rf .venv .venv-* .uv .types .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info demo-output

@@ -162,6 +162,36 @@ def test_every_third_party_import_is_a_declared_dependency() -> None:
     assert undeclared == {}
 
 
+def test_constraints_for_pip_hold_the_locked_versions() -> None:
+    """`make lock` makes both files; every dependency of the wheel is pinned for this Python."""
+    locked = set(re.findall(r'\nname = "(.+)"\nversion = "(.+)"\n', (ROOT / 'uv.lock').read_text()))
+    lines = (ROOT / 'deploy' / 'constraints.txt').read_text().splitlines()
+    pinned = {tuple(line.split(' ;')[0].split('==')) for line in lines}
+    assert pinned <= locked
+    here = {r.name for r in map(Requirement, lines) if r.marker is None or r.marker.evaluate()}
+    needed = [Requirement(text) for text in importlib.metadata.requires('tfx-edge') or ()]
+    assert {r.name for r in needed if r.marker is None or r.marker.evaluate()} <= here
+
+
+def test_no_module_asks_for_a_version() -> None:
+    """What differs between the lines stands in core/version_differences.py."""
+    asked = {}
+    for path, _ in modules():
+        if path.name == 'version_differences.py':
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and node.attr in (
+                '__version__',
+                'version_info',
+                'fields_by_name',
+            ):
+                name = ast.unparse(node)
+                # Our own version is part of a cache key; the fields of our own messages are their documentation.
+                if name != 'tfx_edge.__version__' and path.name != 'exec_properties.py':
+                    asked[name] = path.name
+    assert asked == {}
+
+
 def imported(path: pathlib.Path) -> set[str]:
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):

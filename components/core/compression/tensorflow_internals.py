@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import uuid
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 from tensorflow.core.protobuf import fingerprint_pb2
+
+from tfx_edge.components.core.version_differences import set_content_id
 
 
 def inlined_graph(function: Any) -> graph_pb2.GraphDef:
@@ -40,9 +40,6 @@ def write_fingerprint(saved_model_dir: str) -> None:
     fingerprint = fingerprint_pb2.FingerprintDef.FromString(
         fingerprinting.CreateFingerprintDef(saved_model_dir)
     )
-    if 'uuid' in fingerprint.DESCRIPTOR.fields_by_name:  # TensorFlow 2.17 and later
-        fingerprint.ClearField('uuid')
-        digest = hashlib.sha256(fingerprint.SerializeToString(deterministic=True)).digest()
-        fingerprint.uuid = str(uuid.UUID(bytes=digest[:16]))
+    set_content_id(fingerprint)
     with tf.io.gfile.GFile(os.path.join(saved_model_dir, 'fingerprint.pb'), 'wb') as file:
         file.write(fingerprint.SerializeToString(deterministic=True))
