@@ -10,7 +10,8 @@ from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
 import tfx_edge
 from tfx_edge import proto
-from tfx_edge.components import artifacts, exec_properties
+from tfx_edge.components import artifacts, exec_properties, user_module
+from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.fine_tuning_options import fine_tuning_options
 
@@ -21,6 +22,7 @@ PARAMETERS = {
     FINE_TUNING: ExecutionParameter(type=str),
     SIGNATURE_NAME: ExecutionParameter(type=str),
     exec_properties.VERSION: ExecutionParameter(type=str),
+    **user_module.PARAMETERS,
 }
 INPUTS = {
     artifacts.INPUT_MODEL: ChannelParameter(type=standard_artifacts.Model),
@@ -41,26 +43,21 @@ def spec_arguments(
     signature_name: Any,
     module_file: str | None,
     module_path: str | None,
+    trains_ranges: bool = False,
 ) -> dict[str, Any]:
     """Arguments of a spec, with what can be checked at construction checked.
 
     Raises:
-      EdgeError: training steps without examples, a user module (not supported by this version), or a
-        value of `fine_tuning` out of range.
+      EdgeError: training steps without examples, a module given twice, or a value of `fine_tuning` out of range.
     """
-    for name, value in (('module_file', module_file), ('module_path', module_path)):
-        if value:
-            raise EdgeError(
-                f'{name} is not supported by this version; leave it out and set FineTuning.loss, '
-                'label_loss and optimizer.'
-            )
-    encoded = exec_properties.encode(fine_tuning, proto.FineTuning, fine_tuning_options)
+    module = user_module.module_properties(module_file, module_path)
+    encoded = exec_properties.encode(
+        fine_tuning,
+        proto.FineTuning,
+        lambda message: fine_tuning_options(message, has_module=bool(module), trains_ranges=trains_ranges),
+    )
     if examples is None and isinstance(encoded, str):
-        steps = exec_properties.decode(encoded, proto.FineTuning).num_steps
-        if steps:
-            raise EdgeError(
-                f'FineTuning.num_steps is {steps}, which needs examples; give examples, or set num_steps to 0.'
-            )
+        require_no_examples_needed(exec_properties.decode(encoded, proto.FineTuning))
     channels = {
         artifacts.INPUT_MODEL: model,
         artifacts.EXAMPLES: examples,
@@ -72,5 +69,20 @@ def spec_arguments(
         FINE_TUNING: encoded,
         SIGNATURE_NAME: signature_name,
         exec_properties.VERSION: tfx_edge.__version__,
+        **module,
         artifacts.MODEL: types.Channel(type=standard_artifacts.Model),
     }
+
+
+def require_no_examples_needed(options: proto.FineTuning | FineTuningOptions) -> None:
+    """Refuses options that need examples.
+
+    Raises:
+      EdgeError: there are steps to train, or batch norms to compute anew.
+    """
+    for field in ('num_steps', 'batch_norm_batches'):
+        if getattr(options, field):
+            raise EdgeError(
+                f'FineTuning.{field} is {getattr(options, field)}, which needs examples; '
+                f'give examples, or set {field} to 0.'
+            )

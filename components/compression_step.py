@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
+from tfx import types
+from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from tfx_edge import proto
-from tfx_edge.components import artifacts, compression_spec, exec_properties
-from tfx_edge.components.core.compression.checkpoint import write_with_values
-from tfx_edge.components.core.compression.fine_tuning import FineTuningOptions
-from tfx_edge.components.core.compression.serving_graph import ServingGraph
-from tfx_edge.components.core.compression.training_data import training_batches
+from tfx_edge.components import artifacts, compression_spec, exec_properties, user_module
+from tfx_edge.components.core.compression.batch_norm import re_estimate
+from tfx_edge.components.core.compression.graph.checkpoint import content_digest, write_with_values
+from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
+from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions
+from tfx_edge.components.core.compression.training.training_data import training_batches
+from tfx_edge.components.core.compression.training.user_functions import UserFunctions
+from tfx_edge.components.core.compression.weight_summary import WeightSummary, summarize_weights
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.examples import ExampleParser
 from tfx_edge.components.core.signature import choose_signature
@@ -33,6 +43,8 @@ def compress_model(
     output_dict: artifacts.ArtifactDict,
     properties: Mapping[str, Any],
     compress: Compress,
+    *,
+    trains_ranges: bool = False,
 ) -> str:
     """Runs one technique on a Model artifact and writes the Model artifact that results.
 
@@ -41,6 +53,7 @@ def compress_model(
       output_dict: `model`.
       properties: exec properties of `compression_spec`.
       compress: the technique.
+      trains_ranges: whether it trains ranges of activations too.
 
     Returns:
       The name of the signature that was compressed.
@@ -48,8 +61,11 @@ def compress_model(
     Raises:
       EdgeError: an input is at fault; nothing is written then.
     """
+    functions = user_module.user_functions(properties)
     options = fine_tuning_options(
-        exec_properties.decode(properties[compression_spec.FINE_TUNING], proto.FineTuning)
+        exec_properties.decode(properties[compression_spec.FINE_TUNING], proto.FineTuning),
+        has_module=functions != UserFunctions(),
+        trains_ranges=trains_ranges,
     )
     source = artifacts.serving_model_path(
         artifact_utils.get_single_instance(list(input_dict[artifacts.INPUT_MODEL]))
@@ -57,22 +73,61 @@ def compress_model(
     signature = choose_signature(source, properties.get(compression_spec.SIGNATURE_NAME) or '')
     _LOG.info('compressing signature %r', signature.name)
     graph = ServingGraph(source, signature)
-    values = compress(graph, options, _batches(input_dict, graph, options))
     output = artifact_utils.get_single_instance(list(output_dict[artifacts.MODEL]))
+    options = dataclasses.replace(
+        options,
+        functions=functions,
+        checkpoint_folder=_checkpoint_folder(output, source, input_dict, options, properties),
+    )
+    values = compress(graph, options, _batches(input_dict, graph, options))
+    if options.batch_norm_batches:
+        batches = _batches(input_dict, graph, options)
+        assert batches is not None
+        values = values | re_estimate(graph, values, batches, options.batch_norm_batches)
     with artifacts.written_whole(path_utils.serving_model_dir(output.uri)) as folder:
         write_with_values(source, folder, values)
+    _describe(output, summarize_weights(graph, values))
+    if fileio.exists(options.checkpoint_folder):
+        fileio.rmtree(options.checkpoint_folder)
     return signature.name
+
+
+def _checkpoint_folder(
+    output: types.Artifact,
+    source: str,
+    input_dict: artifacts.ArtifactDict,
+    options: FineTuningOptions,
+    properties: Mapping[str, Any],
+) -> str:
+    """Where the state of the training is kept: beside the outputs of all runs, under what decides the result.
+
+    A run that is started again has another output folder; the same model, examples and configuration find the state.
+    """
+    decisive = [json.dumps(dict(properties), sort_keys=True, default=str), content_digest(source)]
+    if input_dict.get(artifacts.EXAMPLES):
+        files = artifacts.split_files(input_dict[artifacts.EXAMPLES], options.train_splits)
+        decisive += [f'{file} {tf.io.gfile.stat(file).length}' for file in files]
+    for key in (artifacts.SCHEMA, artifacts.TRANSFORM_GRAPH):
+        decisive += [artifact.uri for artifact in input_dict.get(key) or ()]
+    key = hashlib.sha256('\n'.join(decisive).encode()).hexdigest()[:16]
+    return os.path.join(os.path.dirname(output.uri.rstrip('/')), '.unfinished', key)
+
+
+def _describe(output: types.Artifact, weights: Sequence[WeightSummary]) -> None:
+    """Puts into the artifact's custom properties what became of each weight, for metadata to show."""
+    elements, zeros = sum(w.elements for w in weights), sum(w.zeros for w in weights)
+    output.set_float_custom_property('tfx_edge_zeros', zeros / elements if elements else 0.0)
+    output.set_int_custom_property('tfx_edge_distinct', max((w.distinct for w in weights), default=0))
+    output.set_string_custom_property(
+        'tfx_edge_weights', json.dumps([dataclasses.asdict(weight) for weight in weights])
+    )
 
 
 def _batches(
     input_dict: artifacts.ArtifactDict, graph: ServingGraph, options: FineTuningOptions
 ) -> Batches | None:
     if not input_dict.get(artifacts.EXAMPLES):
-        if options.num_steps:
-            raise EdgeError(
-                f'FineTuning.num_steps is {options.num_steps}, which needs examples; '
-                'give examples, or set num_steps to 0.'
-            )
+        compression_spec.require_no_examples_needed(options)
         return None
     for name, spec in graph.signature.inputs.items():
         if spec.shape[0] not in (None, options.batch_size):

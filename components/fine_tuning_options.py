@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from tfx_edge import proto
-from tfx_edge.components.core.compression.fine_tuning import FineTuningOptions
-from tfx_edge.components.core.compression.losses import find_label_loss
+from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions
+from tfx_edge.components.core.compression.training.losses import find_label_loss
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.exec_properties import require, require_supported
 
 
-def fine_tuning_options(message: proto.FineTuning) -> FineTuningOptions:
+def fine_tuning_options(
+    message: proto.FineTuning, *, has_module: bool = False, trains_ranges: bool = False
+) -> FineTuningOptions:
     """Checks a message and fills in its defaults.
+
+    Args:
+      message: the user's.
+      has_module: whether there is a module, whose functions may use the label.
+      trains_ranges: whether ranges of activations are trained, which fit the batch norms as they are.
 
     Raises:
       EdgeError: a value is out of range, or a loss on labels lacks its label or its loss.
@@ -20,10 +27,15 @@ def fine_tuning_options(message: proto.FineTuning) -> FineTuningOptions:
         for field in ('label_key', 'label_loss'):
             require(message, field, bool, f'a name, since FineTuning.loss is {loss}')
         find_label_loss(message.label_loss)
-    elif message.label_key or message.label_loss:
+    elif message.label_loss or (message.label_key and not has_module):
         raise EdgeError(
             'FineTuning.label_key and label_loss are given, but FineTuning.loss is DISTILLATION, which uses '
-            'no labels; set loss to LABELS or BOTH, or leave them unset.'
+            'no labels; set loss to LABELS or BOTH, leave them unset, or give a module whose loss_fn uses the label.'
+        )
+    if trains_ranges and message.batch_norm_batches:
+        raise EdgeError(
+            f'FineTuning.batch_norm_batches is {message.batch_norm_batches}, but the ranges that QATTrainer trains '
+            'fit the batch norms as they are; leave it unset here, and set it in Pruner or Clusterer.'
         )
     splits = tuple(message.train_splits) or ('train',)
     return FineTuningOptions(
@@ -39,5 +51,8 @@ def fine_tuning_options(message: proto.FineTuning) -> FineTuningOptions:
         seed=require(message, 'seed', lambda v: v >= 0, '0 or more'),
         output_kind=require_supported(
             message, 'output_kind', ['AUTO', 'PROBABILITIES', 'LOGITS', 'REGRESSION']
+        ),
+        batch_norm_batches=require(
+            message, 'batch_norm_batches', lambda v: v >= 0, '0 (statistics stay as they came) or more'
         ),
     )

@@ -9,7 +9,7 @@ from tfx.types import component_spec
 from tfx.types.component_spec import ExecutionParameter
 
 from tfx_edge import proto
-from tfx_edge.components import compression_spec, exec_properties
+from tfx_edge.components import compression_spec, exec_properties, user_module
 from tfx_edge.components.clusterer import executor
 from tfx_edge.components.clusterer.options import clustering_options
 
@@ -26,12 +26,16 @@ class ClustererSpec(component_spec.ComponentSpec):
 class Clusterer(base_component.BaseComponent):
     """Gives each weight few distinct values, in the form in which it ships.
 
-    A weight becomes one scale for each output channel times integers from a codebook that the whole
-    weight shares, after batch norm is folded in: the `.tflite` file of an int8 model holds at most
-    `number_of_clusters` distinct integers for it. Zeros that came in stay. The graph, signatures, assets
-    and Keras metadata stay byte for byte; training distils the incoming model.
+    With `granularity` DEPLOYED a weight becomes one scale for each output channel times integers from a codebook
+    that the whole weight shares, after batch norm is folded in: the `.tflite` file of an int8 model holds at most
+    `number_of_clusters` distinct integers for it. TENSOR clusters the weight's own floats, CHANNEL those of
+    each output channel, which leaves as many integers in each channel of the file. Zeros that came in stay. The graph,
+    signatures, assets and Keras metadata stay byte for byte; training distils the incoming model.
 
-    Clustering: Han, Mao and Dally, 2016, arXiv:1510.00149; first centroids: k-means++.
+    First values are placed by k-means (`initialization`: where it starts), then trained: each gets the gradients of
+    all weights that take it, and weights may move from one value to another. Clustering: Han, Mao and Dally, 2016,
+    arXiv:1510.00149; k-means++: Arthur and Vassilvitskii, 2007. Which weights are clustered, and how dropout and batch
+    norm are treated, is as in Pruner.
 
     Example:
       ```
@@ -71,8 +75,9 @@ class Clusterer(base_component.BaseComponent):
           clustering: what to cluster; None for the defaults of `proto.Clustering`.
           fine_tuning: how to train; None for the defaults of `proto.FineTuning`.
           signature_name: '' for the first signature whose inputs are all dense numeric tensors.
-          module_file: not supported by this version.
-          module_path: not supported by this version.
+          module_file: a Python file with any of `loss_fn`, `augment_fn` and `optimizer_fn`
+            (`core.compression.training.user_functions`); packed into a wheel when the pipeline is compiled.
+          module_path: instead of it, the dotted path of an importable module.
 
         Raises:
           EdgeError: a value is out of range or not supported.
@@ -89,3 +94,4 @@ class Clusterer(base_component.BaseComponent):
         )
         encoded = exec_properties.encode(clustering, proto.Clustering, clustering_options)
         super().__init__(spec=ClustererSpec(**shared, **{executor.CLUSTERING: encoded}))
+        user_module.package(self)

@@ -9,7 +9,7 @@ from tfx.types import component_spec
 from tfx.types.component_spec import ExecutionParameter
 
 from tfx_edge import proto
-from tfx_edge.components import compression_spec, exec_properties
+from tfx_edge.components import compression_spec, exec_properties, user_module
 from tfx_edge.components.pruner import executor
 from tfx_edge.components.pruner.options import pruning_options
 
@@ -24,13 +24,24 @@ class PrunerSpec(component_spec.ComponentSpec):
 
 
 class Pruner(base_component.BaseComponent):
-    """Sets the weights of least magnitude to zero while the others are trained.
+    """Sets the weights that count least to zero while the others are trained.
 
     The graph, signatures, assets and Keras metadata of the model stay byte for byte as they came in;
     only the values of variables change. Training distils the incoming model: no labels and no training
     code are needed. Codebooks of an earlier Clusterer are kept.
 
-    Gradual magnitude pruning: Zhu and Gupta, 2017, arXiv:1710.01878.
+    Sparsity rises from `initial_sparsity` to `target_sparsity` (Zhu and Gupta, 2017, arXiv:1710.01878) and is met
+    exactly at `end_step`; of equal weights those of lower index go first. With the defaults every weight gets that
+    share of zeros; `scope` GLOBAL ranks all of them together, so that sensitive layers keep more. `structure` puts
+    the zeros in blocks, or makes m of every n weights along the input channels zero. `criterion` TAYLOR ranks by
+    |weight * gradient| (Molchanov et al., 2016, arXiv:1611.06440) instead of magnitude. `policy` XNNPACK prunes
+    the 1x1 convolutions alone that its sparse kernels take.
+
+    Pruned are kernels of convolutions, factors of matrix products (Einsum and those in loops and branches,
+    such as LSTM and GRU cells, included) and embedding tables; any other weight is trained, left dense, and named
+    in the log. Dropout is off and batch norms use the statistics they came with, as in serving: distillation
+    needs no noise, and statistics of small batches would move the function that is to be kept.
+    `FineTuning.batch_norm_batches` computes them anew at the end, for one-shot pruning.
 
     Example:
       ```
@@ -70,8 +81,9 @@ class Pruner(base_component.BaseComponent):
           pruning: what to prune; None for the defaults of `proto.Pruning`.
           fine_tuning: how to train; None for the defaults of `proto.FineTuning`.
           signature_name: '' for the first signature whose inputs are all dense numeric tensors.
-          module_file: not supported by this version.
-          module_path: not supported by this version.
+          module_file: a Python file with any of `loss_fn`, `augment_fn` and `optimizer_fn`
+            (`core.compression.training.user_functions`); packed into a wheel when the pipeline is compiled.
+          module_path: instead of it, the dotted path of an importable module.
 
         Raises:
           EdgeError: a value is out of range or not supported.
@@ -88,3 +100,4 @@ class Pruner(base_component.BaseComponent):
         )
         encoded = exec_properties.encode(pruning, proto.Pruning, pruning_options)
         super().__init__(spec=PrunerSpec(**shared, **{executor.PRUNING: encoded}))
+        user_module.package(self)

@@ -9,7 +9,7 @@ from tfx.types import component_spec
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
 from tfx_edge import proto
-from tfx_edge.components import artifact_types, artifacts, compression_spec, exec_properties
+from tfx_edge.components import artifact_types, artifacts, compression_spec, exec_properties, user_module
 from tfx_edge.components.qat_trainer import executor
 from tfx_edge.components.qat_trainer.options import qat_options
 
@@ -76,8 +76,9 @@ class QATTrainer(base_component.BaseComponent):
           qat: what to simulate; None for the defaults of `proto.QuantizationAwareTraining`.
           fine_tuning: how to train; None for the defaults of `proto.FineTuning`.
           signature_name: '' for the first signature whose inputs are all dense numeric tensors.
-          module_file: not supported by this version.
-          module_path: not supported by this version.
+          module_file: a Python file with any of `loss_fn`, `augment_fn` and `optimizer_fn`
+            (`core.compression.training.user_functions`); packed into a wheel when the pipeline is compiled.
+          module_path: instead of it, the dotted path of an importable module.
 
         Raises:
           EdgeError: a value is out of range or not supported.
@@ -91,7 +92,9 @@ class QATTrainer(base_component.BaseComponent):
             signature_name=signature_name,
             module_file=module_file,
             module_path=module_path,
+            trains_ranges=True,
         )
         encoded = exec_properties.encode(qat, proto.QuantizationAwareTraining, qat_options)
         shared[artifacts.CALIBRATION] = types.Channel(type=artifact_types.Calibration)
         super().__init__(spec=QATTrainerSpec(**shared, **{executor.QAT: encoded}))
+        user_module.package(self)

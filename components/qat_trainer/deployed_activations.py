@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tfx_edge.components.core.compression.activation_quantization import SimulatedActivation
-from tfx_edge.components.core.compression.serving_graph import ServingGraph
-from tfx_edge.components.core.compression.tensor_matching import match_tensors
+from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
+from tfx_edge.components.core.compression.graph.tensor_matching import match_tensors
 from tfx_edge.components.core.litert.activations import (
     ActivationReader,
     ActivationTensor,

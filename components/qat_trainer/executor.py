@@ -17,12 +17,12 @@ from tfx.utils import path_utils
 from tfx_edge import proto
 from tfx_edge.components import artifacts, compression_step, exec_properties
 from tfx_edge.components.core.calibration.ranges import write_ranges
-from tfx_edge.components.core.compression.fine_tuning import FineTuningOptions
+from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.quantization_aware_training import (
     CALIBRATION_BATCHES,
     train_quantization_aware,
 )
-from tfx_edge.components.core.compression.serving_graph import ServingGraph
+from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions
 from tfx_edge.components.qat_trainer import deployed_activations
 from tfx_edge.components.qat_trainer.options import qat_options
 
@@ -56,7 +56,9 @@ class Executor(base_executor.BaseExecutor):
             ranges.update(result.ranges)
             return result.values
 
-        signature_name = compression_step.compress_model(input_dict, output_dict, exec_properties_, train)
+        signature_name = compression_step.compress_model(
+            input_dict, output_dict, exec_properties_, train, trains_ranges=True
+        )
         model = artifact_utils.get_single_instance(output_dict[artifacts.MODEL])
         calibration = artifact_utils.get_single_instance(output_dict[artifacts.CALIBRATION])
         by_name = deployed_activations.calibration_ranges(

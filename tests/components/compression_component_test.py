@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pathlib
+import re
 from typing import Any
 
 import pytest
@@ -54,13 +56,29 @@ def test_json_and_runtime_parameters_stand_for_a_message(component: Any, name: s
 
 
 @pytest.mark.parametrize(('component', 'name', 'config'), _COMPONENTS)
-def test_steps_without_examples_and_user_modules_are_refused(component: Any, name: str, config: Any) -> None:
+def test_steps_without_examples_and_two_modules_are_refused(component: Any, name: str, config: Any) -> None:
     model = types.Channel(type=standard_artifacts.Model)
     with pytest.raises(EdgeError, match='num_steps is 1000, which needs examples'):
         component(model=model)
     component(model=model, fine_tuning=proto.FineTuning(num_steps=0))
-    with pytest.raises(EdgeError, match='module_file is not supported'):
-        component(**_channels(), module_file='train.py')
+    if component is not QATTrainer:
+        with pytest.raises(EdgeError, match='batch_norm_batches is 3, which needs examples'):
+            component(model=model, fine_tuning=proto.FineTuning(num_steps=0, batch_norm_batches=3))
+    with pytest.raises(EdgeError, match='are both given; give one of them'):
+        component(**_channels(), module_file='train.py', module_path='my.train')
+
+
+@pytest.mark.parametrize(('component', 'name', 'config'), _COMPONENTS)
+def test_module_is_an_exec_property_and_a_file_is_packed_into_a_wheel(
+    component: Any, name: str, config: Any, tmp_path: pathlib.Path
+) -> None:
+    made = component(**_channels(), module_path='my.train')
+    assert made.exec_properties['module_path'] == 'my.train'
+    (tmp_path / 'train.py').write_text('def optimizer_fn(num_steps): ...')
+    made = component(**_channels(), module_file=str(tmp_path / 'train.py'))
+    made._resolve_pip_dependencies(str(tmp_path))
+    assert not made.exec_properties['module_file']
+    assert re.match(r'train@.*\.whl$', made.exec_properties['module_path'])
 
 
 @pytest.mark.parametrize(
@@ -74,19 +92,27 @@ def test_steps_without_examples_and_user_modules_are_refused(component: Any, nam
         (Pruner, {'pruning': proto.Pruning(initial_sparsity=0.9)}, 'Pruning.initial_sparsity is 0.9'),
         (Pruner, {'pruning': proto.Pruning(begin_step=9, end_step=3)}, 'Pruning.end_step is 3'),
         (Pruner, {'pruning': proto.Pruning(include=['('])}, r"include holds '\(', which is not a regular"),
-        (Pruner, {'pruning': proto.Pruning(scope='GLOBAL')}, 'Pruning.scope GLOBAL is not supported'),
-        (Pruner, {'pruning': proto.Pruning(criterion='TAYLOR')}, 'Pruning.criterion TAYLOR is not supported'),
-        (Pruner, {'pruning': proto.Pruning(policy='XNNPACK')}, 'Pruning.policy XNNPACK is not supported'),
         (
             Pruner,
-            {'pruning': proto.Pruning(structure={'m_of_n': {'m': 2, 'n': 4}})},
-            'Pruning.structure is not supported',
+            {'pruning': proto.Pruning(criterion='TAYLOR', schedule='CONSTANT')},
+            'TAYLOR with schedule CONSTANT has begin_step 0; expected 1 or more',
+        ),
+        (
+            Pruner,
+            {'pruning': proto.Pruning(structure={'m_of_n': {'m': 4, 'n': 4}})},
+            r'MOfN.m is 4; expected above 0 and below n \(4\)',
         ),
         (Pruner, {'pruning': '{"sparsity": 1}'}, 'is not the JSON of tfx_edge.proto.Pruning'),
         (Pruner, {'pruning': proto.Clustering()}, 'expected tfx_edge.proto.Pruning, not Clustering'),
         (Pruner, {'fine_tuning': proto.FineTuning(num_steps=-1)}, 'FineTuning.num_steps is -1'),
         (Pruner, {'fine_tuning': proto.FineTuning(batch_size=0)}, 'FineTuning.batch_size is 0'),
         (Pruner, {'fine_tuning': proto.FineTuning(learning_rate=0)}, 'FineTuning.learning_rate is 0.0'),
+        (Pruner, {'fine_tuning': proto.FineTuning(batch_norm_batches=-1)}, 'batch_norm_batches is -1'),
+        (
+            QATTrainer,
+            {'fine_tuning': proto.FineTuning(batch_norm_batches=5)},
+            'batch_norm_batches is 5, but the ranges that QATTrainer trains fit the batch norms as they are',
+        ),
         (Pruner, {'fine_tuning': proto.FineTuning(temperature=-1)}, 'FineTuning.temperature is -1.0'),
         (
             Pruner,
@@ -104,8 +130,11 @@ def test_steps_without_examples_and_user_modules_are_refused(component: Any, nam
             {'clustering': proto.Clustering(number_of_clusters=2)},
             'number_of_clusters is 2; expected 3',
         ),
-        (Clusterer, {'clustering': proto.Clustering(granularity='CHANNEL')}, 'CHANNEL is not supported'),
-        (Clusterer, {'clustering': proto.Clustering(initialization='LINEAR')}, 'LINEAR is not supported'),
+        (
+            Clusterer,
+            {'clustering': proto.Clustering(granularity='CHANNEL', number_of_clusters=1)},
+            'number_of_clusters is 1; expected 2 to 64 with granularity CHANNEL',
+        ),
         (QATTrainer, {'qat': proto.QuantizationAwareTraining(weight_bits=4)}, 'weight_bits is 4; expected 8'),
         (QATTrainer, {'qat': proto.QuantizationAwareTraining(activation_bits=16)}, 'activation_bits is 16'),
         (

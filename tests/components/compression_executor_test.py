@@ -109,6 +109,23 @@ def test_one_shot_needs_no_examples(component: Any, model_artifact: Any, tmp_pat
     assert (_serving(outputs['model'][0]) / 'saved_model.pb').exists()
 
 
+def test_batch_norms_are_computed_anew_when_asked_for(
+    model_artifact: Any, examples_artifact: Any, tmp_path: pathlib.Path
+) -> None:
+    values = []
+    for count in (0, 5):
+        fine_tuning = proto.FineTuning(num_steps=0, batch_norm_batches=count)
+        folder = tmp_path / str(count)
+        outputs = _run(Pruner, model_artifact, examples_artifact, folder, {'fine_tuning': fine_tuning})
+        reader = tf.train.load_checkpoint(str(_serving(outputs['model'][0]) / 'variables' / 'variables'))
+        shapes = reader.get_variable_to_shape_map()
+        values.append({key: reader.get_tensor(key) for key in shapes if 'OBJECT_GRAPH' not in key})
+    changed = {
+        value.tobytes() for key, value in values[0].items() if not np.array_equal(value, values[1][key])
+    }
+    assert len(changed) == 4  # two batch norms, each with a mean and a variance
+
+
 def test_labels_are_read_from_the_examples(
     model_artifact: Any, examples_artifact: Any, tmp_path: pathlib.Path
 ) -> None:

@@ -11,6 +11,7 @@ from tfx_edge import proto
 
 DEFAULTS = [
     (proto.FineTuning, 'num_steps', 1000),
+    (proto.FineTuning, 'batch_norm_batches', 0),
     (proto.FineTuning, 'batch_size', 64),
     (proto.FineTuning, 'learning_rate', 1e-3),
     (proto.FineTuning, 'optimizer', 'ADAM'),

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 
-from tfx_edge.components.core.compression.serving_graph import ServingGraph
+from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 
 _PREFIX = 'tfx_edge_activation'
 

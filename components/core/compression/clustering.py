@@ -1,4 +1,4 @@
-"""Weight clustering of a SavedModel in the domain that ships."""
+"""Weight clustering of a SavedModel."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from tfx_edge.components.core.compression.codebook import deployed_codebook
-from tfx_edge.components.core.compression.constrained_model import (
+from tfx_edge.components.core.compression.constraints.codebook import make_codebook
+from tfx_edge.components.core.compression.constraints.constrained_model import (
     ConstrainedModel,
     folded_kernels,
     incoming_constraints,
 )
-from tfx_edge.components.core.compression.constraints import Constraint
-from tfx_edge.components.core.compression.fine_tuning import FineTuningOptions, fine_tune
-from tfx_edge.components.core.compression.serving_graph import ServingGraph
-from tfx_edge.components.core.compression.weight_sites import find_weight_sites, select_weight_sites
+from tfx_edge.components.core.compression.constraints.constraints import Constraint
+from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
+from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions, fine_tune
+from tfx_edge.components.core.compression.weights.weight_selection import select_weight_sites
+from tfx_edge.components.core.compression.weights.weight_sites import find_weight_sites
 
 _LOG = logging.getLogger(__name__)
 
@@ -31,6 +32,8 @@ class ClusteringOptions:
     preserve_sparsity: bool
     include: tuple[str, ...]
     exclude: tuple[str, ...]
+    granularity: str = 'DEPLOYED'
+    initialization: str = 'KMEANS_PLUS_PLUS'
 
 
 def cluster(
@@ -39,7 +42,10 @@ def cluster(
     fine_tuning: FineTuningOptions,
     batches: Iterator[Mapping[str, np.ndarray]] | None,
 ) -> dict[str, np.ndarray]:
-    """Gives each weight a deployed codebook, then trains the weights' places in it.
+    """Gives each weight a codebook, then trains its members and the weights' places in it.
+
+    A weight that came in with no more values than asked for keeps them at first. Weights that are not
+    selected keep the codebooks they came in with; members are trained all the same.
 
     Args:
       graph: the incoming signature.
@@ -62,8 +68,14 @@ def cluster(
         keep = constraints[key].keep
         # Each weight draws from its own stream, so that one more or less changes no other's codebook.
         generator = np.random.default_rng([fine_tuning.seed, zlib.crc32(key.encode())])
-        codebook = deployed_codebook(
-            kernels[key], keep, site.channel_axes, clustering.number_of_clusters, generator
+        codebook = make_codebook(
+            kernels[key] if clustering.granularity == 'DEPLOYED' else site.variable.value,
+            keep,
+            site.channel_axes,
+            clustering.number_of_clusters,
+            generator,
+            granularity=clustering.granularity,
+            initialization=clustering.initialization,
         )
         constraints[key] = Constraint(keep, codebook)
         _LOG.info('%s: %d clusters for %d weights', site.variable.name, codebook.size, kernels[key].size)
@@ -72,8 +84,9 @@ def cluster(
         fine_tune(
             graph,
             lambda inputs, fetch: graph.call(inputs, model.values(), fetch),
-            list(model.variables.values()),
+            model.trainable,
             batches,
             fine_tuning,
+            state=model.state,
         )
     return model.final_values()

@@ -4,25 +4,50 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+import tensorflow as tf
 
-from tfx_edge.components.core.compression import codebook as codebooks
-from tfx_edge.components.core.compression.constrained_model import ConstrainedModel, incoming_constraints
-from tfx_edge.components.core.compression.constraints import Constraint
-from tfx_edge.components.core.compression.fine_tuning import FineTuningOptions, fine_tune
-from tfx_edge.components.core.compression.serving_graph import ServingGraph
-from tfx_edge.components.core.compression.sparsity import SparsitySchedule, magnitude_mask
-from tfx_edge.components.core.compression.weight_sites import find_weight_sites, select_weight_sites
+from tfx_edge.components.core.compression.constraints import codebook as codebooks
+from tfx_edge.components.core.compression.constraints import sparsity
+from tfx_edge.components.core.compression.constraints.constrained_model import (
+    ConstrainedModel,
+    incoming_constraints,
+)
+from tfx_edge.components.core.compression.constraints.constraints import Constraint
+from tfx_edge.components.core.compression.constraints.sparsity_structure import (
+    Block,
+    MOfN,
+    block_masks,
+    m_of_n_mask,
+)
+from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
+from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions, fine_tune
+from tfx_edge.components.core.compression.weights.weight_selection import (
+    select_pointwise_sites,
+    select_weight_sites,
+)
+from tfx_edge.components.core.compression.weights.weight_sites import WeightSite, find_weight_sites
+from tfx_edge.components.core.errors import EdgeError
 
 _LOG = logging.getLogger(__name__)
-_UPDATES = 100
+# A mask takes about as long per weight as one or two steps of a dense net, the net with the cheapest steps.
+_MOST_UPDATES = 100
+_FEWEST_UPDATES = 10
+_WEIGHTS_PER_STEP = 40_000
+_LONGEST_INTERVAL = 50
+# XNNPACK takes its sparse kernels from this share of zeros on (README of the delegate).
+_XNNPACK_SHARE = 2 / 3
 
 
 @dataclasses.dataclass(frozen=True)
 class PruningOptions:
-    """What to prune; the fields of `proto.Pruning`, with its defaults filled in."""
+    """What to prune; the fields of `proto.Pruning`, with its defaults filled in.
+
+    With the structure MOfN, `target_sparsity` is 1: the share of its m zeros that each group has at the end.
+    """
 
     target_sparsity: float
     initial_sparsity: float
@@ -33,6 +58,10 @@ class PruningOptions:
     frequency: int
     include: tuple[str, ...]
     exclude: tuple[str, ...]
+    scope: str = 'TENSOR'
+    structure: Block | MOfN | None = None
+    criterion: str = 'MAGNITUDE'
+    policy: str = 'ALL'
 
 
 def prune(
@@ -41,10 +70,15 @@ def prune(
     fine_tuning: FineTuningOptions,
     batches: Iterator[Mapping[str, np.ndarray]] | None,
 ) -> dict[str, np.ndarray]:
-    """Sets the weights of least magnitude to zero while the others are trained.
+    """Sets the weights that count least to zero while the others are trained.
 
-    Magnitude pruning with a gradual schedule (Zhu and Gupta, 2017, arXiv:1710.01878). Codebooks that
-    came in stay codebooks of the same size; one of their members becomes zero.
+    Gradual pruning (Zhu and Gupta, 2017, arXiv:1710.01878). What a weight counts is its magnitude: a dropped
+    weight goes on getting the gradient that the pruned model has at its place, and may come back (Lin et al., 2020,
+    arXiv:2006.07253). With criterion TAYLOR it is what the loss would change by without the weight, to first order:
+    |weight * gradient| (Molchanov et al., 2016, arXiv:1611.06440), added up over the steps since the mask before;
+    a dropped weight has no gradient then, and stays dropped.
+
+    Codebooks that came in stay codebooks of the same size; one of their members becomes zero.
 
     Args:
       graph: the incoming signature.
@@ -53,14 +87,16 @@ def prune(
       batches: of `training_batches`; None when there are no steps.
 
     Returns:
-      New values of the trainable variables, by checkpoint key. Each selected weight has exactly
-      `round(target_sparsity * size)` zeros, unless it came in with more.
+      New values of the trainable variables, by checkpoint key. Each selected weight (with scope GLOBAL: all
+      of them together) has exactly `round(target_sparsity * size)` zeros, unless it came in with more; in
+      blocks, as near to it as whole blocks allow; with MOfN, m in every n along its input channels.
 
     Raises:
-      EdgeError: there is no weight to prune, or training fails.
+      EdgeError: there is no weight to prune, the steps do not suffice for the options, or training fails.
     """
+    schedule = _schedule(pruning, fine_tuning.num_steps)
     sites = find_weight_sites(graph)
-    selected = select_weight_sites(sites, pruning.include, pruning.exclude, 'prune')
+    selected = _select(graph, sites, pruning)
     constraints = incoming_constraints(graph, sites)
     for site in selected:
         codebook = constraints[site.variable.key].codebook
@@ -68,14 +104,18 @@ def prune(
             keep=np.ones(site.variable.value.shape, bool),
             codebook=None if codebook is None else codebooks.with_zero(codebook),
         )
-    model = ConstrainedModel(graph, sites, constraints)
-    schedule = _schedule(pruning, fine_tuning.num_steps)
+    model = ConstrainedModel(graph, sites, constraints, feedback=pruning.criterion == 'MAGNITUDE')
+    weights = [model.variables[site.variable.key] for site in selected]
+    scores = _Scores(weights, pruning.criterion)
+    interval = pruning.frequency or _interval(schedule, sum(site.variable.value.size for site in selected))
+    schedule = dataclasses.replace(schedule, frequency=interval)
 
     def update_masks(step: int) -> None:
         if schedule.is_update(step):
-            for site in selected:
-                key = site.variable.key
-                model.set_mask(key, magnitude_mask(model.weight(key), schedule.sparsity(step)))
+            masks = _masks(scores.read(), selected, pruning, schedule.sparsity(step))
+            for site, keep in zip(selected, masks, strict=True):
+                model.set_mask(site.variable.key, keep)
+            scores.reset(masks)
 
     if fine_tuning.num_steps and batches is not None:
         fine_tune(
@@ -86,31 +126,128 @@ def prune(
             fine_tuning,
             before_step=update_masks,
             describe=lambda: f'sparsity {_share_of_zeros(model.final_values(), selected):.1%}',
+            state=model.state,
+            importance=scores.importance,
         )
     else:
         update_masks(schedule.end_step)
     values = model.final_values()
-    for site in selected:
-        value = values[site.variable.key]
-        zeros = value.size - np.count_nonzero(value)
-        _LOG.info('%s: %d of %d weights are zero', site.variable.name, zeros, value.size)
+    _report(values, selected, pruning)
     return values
 
 
-def _schedule(pruning: PruningOptions, num_steps: int) -> SparsitySchedule:
+class _Scores:
+    """How much each selected weight counts at the next mask.
+
+    A weight's accumulator holds what was added up since the mask before, and -1 where that mask dropped the
+    weight: below every other score, so that a kept weight without gradient does not bring it back. All state
+    is in the accumulators.
+    """
+
+    def __init__(self, weights: Sequence[tf.Variable], criterion: str) -> None:
+        self._weights = weights
+        self.importance: list[tuple[tf.Variable, tf.Variable]] = []
+        if criterion == 'TAYLOR':
+            self.importance = [(w, tf.Variable(tf.zeros_like(w), trainable=False)) for w in weights]
+
+    def read(self) -> list[np.ndarray]:
+        """The scores; magnitudes as long as no gradient was seen."""
+        added = [accumulator.numpy() for _, accumulator in self.importance]
+        if any((score > 0).any() for score in added):
+            return added
+        return [np.abs(weight.numpy()) for weight in self._weights]
+
+    def reset(self, masks: Sequence[np.ndarray]) -> None:
+        """Begins to add up anew, under new masks."""
+        for (_, accumulator), keep in zip(self.importance, masks, strict=False):
+            accumulator.assign(keep.astype(np.float32) - 1.0)
+
+
+def _select(
+    graph: ServingGraph, sites: tuple[WeightSite, ...], pruning: PruningOptions
+) -> tuple[WeightSite, ...]:
+    selected = select_weight_sites(sites, pruning.include, pruning.exclude, 'prune')
+    if pruning.policy == 'XNNPACK':
+        selected = select_pointwise_sites(graph, selected)
+    if not isinstance(pruning.structure, MOfN):
+        return selected
+    for site in selected:
+        if not site.sum_axes:
+            _LOG.info('%s: not pruned; %s has no input channels to group', site.variable.name, site.op)
+    grouped = tuple(site for site in selected if site.sum_axes)
+    if not grouped:
+        names = ', '.join(site.variable.name for site in selected)
+        raise EdgeError(
+            f'structure m_of_n leaves no weight to prune: {names} have no input channels to group; '
+            'select other weights, or use structure block.'
+        )
+    return grouped
+
+
+def _masks(
+    scores: list[np.ndarray], sites: Sequence[WeightSite], pruning: PruningOptions, share: float
+) -> list[np.ndarray]:
+    """One mask for each site."""
+    structure = pruning.structure
+    if isinstance(structure, MOfN):
+        zeros = math.floor(structure.m * share + 0.5)
+        return [
+            m_of_n_mask(score, site.sum_axes[0], zeros, structure.n)
+            for score, site in zip(scores, sites, strict=True)
+        ]
+    axes = [site.channel_axes for site in sites]
+    if pruning.scope == 'GLOBAL':
+        return block_masks(scores, axes, structure, share) if structure else sparsity.masks(scores, share)
+    if structure:
+        pairs = zip(scores, axes, strict=True)
+        return [block_masks([score], [axis], structure, share)[0] for score, axis in pairs]
+    return [sparsity.mask(score, share) for score in scores]
+
+
+def _schedule(pruning: PruningOptions, num_steps: int) -> sparsity.SparsitySchedule:
+    if pruning.begin_step > num_steps:
+        raise EdgeError(
+            f'Pruning.begin_step is {pruning.begin_step}; expected FineTuning.num_steps ({num_steps}) or less. '
+            'Lower it, or train for more steps.'
+        )
     end = pruning.end_step or num_steps * 3 // 4
-    end = min(max(end, pruning.begin_step), num_steps)
-    return SparsitySchedule(
+    schedule = sparsity.SparsitySchedule(
         initial=pruning.initial_sparsity,
         target=pruning.target_sparsity,
         power=0.0 if pruning.schedule == 'CONSTANT' else pruning.power,
         begin_step=pruning.begin_step,
-        end_step=end,
-        # A mask costs about as much as a step; a hundred of them cost little.
-        frequency=pruning.frequency or max(1, (end - pruning.begin_step) // _UPDATES),
+        end_step=min(max(end, pruning.begin_step), num_steps),
+        frequency=1,
     )
+    if pruning.criterion == 'TAYLOR' and schedule.sparsity(0) >= schedule.target > 0:
+        raise EdgeError(
+            'Pruning.criterion TAYLOR needs gradients of steps before the target is met, and it is met at step '
+            f'0 (FineTuning.num_steps is {num_steps}). Train for more steps, or use criterion MAGNITUDE.'
+        )
+    return schedule
 
 
-def _share_of_zeros(values: Mapping[str, np.ndarray], sites: tuple) -> float:
+def _interval(schedule: sparsity.SparsitySchedule, weights: int) -> int:
+    """Steps between two masks: a function of the number of weights, so that masks take few percent of the time."""
+    steps = schedule.end_step - schedule.begin_step
+    cheap = min(weights // _WEIGHTS_PER_STEP, _LONGEST_INTERVAL, steps // _FEWEST_UPDATES)
+    return max(1, steps // _MOST_UPDATES, cheap)
+
+
+def _report(
+    values: Mapping[str, np.ndarray], selected: Sequence[WeightSite], pruning: PruningOptions
+) -> None:
+    for site in selected:
+        value = values[site.variable.key]
+        zeros = value.size - np.count_nonzero(value)
+        _LOG.info('%s: %d of %d weights are zero', site.variable.name, zeros, value.size)
+    share = _share_of_zeros(values, selected)
+    if pruning.policy == 'XNNPACK' and share < _XNNPACK_SHARE:
+        _LOG.warning(
+            '%.1f%% of the 1x1 kernels are zero; XNNPACK uses sparse kernels from 66.7%% on', 100 * share
+        )
+
+
+def _share_of_zeros(values: Mapping[str, np.ndarray], sites: Sequence[WeightSite]) -> float:
     zeros = sum(int(np.count_nonzero(values[site.variable.key] == 0)) for site in sites)
     return zeros / sum(site.variable.value.size for site in sites)

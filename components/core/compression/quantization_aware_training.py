@@ -15,14 +15,14 @@ from tfx_edge.components.core.compression.activation_quantization import (
     SimulatedActivation,
     calibrate,
 )
-from tfx_edge.components.core.compression.constrained_model import ConstrainedModel, incoming_constraints
-from tfx_edge.components.core.compression.fine_tuning import FineTuningOptions, Tensors, fine_tune
-from tfx_edge.components.core.compression.serving_graph import ServingGraph
-from tfx_edge.components.core.compression.weight_sites import (
-    FOLDING_OPS,
-    find_weight_sites,
-    select_weight_sites,
+from tfx_edge.components.core.compression.constraints.constrained_model import (
+    ConstrainedModel,
+    incoming_constraints,
 )
+from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
+from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions, Tensors, fine_tune
+from tfx_edge.components.core.compression.weights.weight_selection import select_weight_sites
+from tfx_edge.components.core.compression.weights.weight_sites import find_weight_sites
 
 _LOG = logging.getLogger(__name__)
 CALIBRATION_BATCHES = 16
@@ -80,7 +80,7 @@ def train_quantization_aware(
     )
     for site in selected:
         key = site.variable.key
-        if site.op in FOLDING_OPS:
+        if site.simulated:
             constraints[key] = dataclasses.replace(constraints[key], grid=True)
         else:
             _LOG.info('%s (%s) is trained in float', site.variable.name, site.op)
@@ -98,5 +98,5 @@ def train_quantization_aware(
     variables = list(model.variables.values()) + (simulated.variables if qat.train_ranges else [])
     if fine_tuning.num_steps:
         stream = itertools.chain(calibration, batches)
-        fine_tune(graph, forward, variables, stream, fine_tuning)
+        fine_tune(graph, forward, variables, stream, fine_tuning, state=model.state)
     return QATResult(model.final_values(), simulated.ranges())

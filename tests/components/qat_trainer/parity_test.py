@@ -13,11 +13,11 @@ import tensorflow as tf
 from tfx_edge import proto
 from tfx_edge.components.clusterer.options import clustering_options
 from tfx_edge.components.core.compression import activation_quantization, quantization_aware_training
-from tfx_edge.components.core.compression.checkpoint import write_with_values
 from tfx_edge.components.core.compression.clustering import cluster
+from tfx_edge.components.core.compression.graph.checkpoint import write_with_values
+from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.pruning import prune
-from tfx_edge.components.core.compression.serving_graph import ServingGraph
-from tfx_edge.components.core.compression.training_data import training_batches
+from tfx_edge.components.core.compression.training.training_data import training_batches
 from tfx_edge.components.core.examples import ExampleParser
 from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.inspect import inspect_model

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfx_edge.components.core.compression.fine_tuning import FineTuningOptions
-from tfx_edge.components.core.compression.serving_graph import ServingGraph
-from tfx_edge.components.core.compression.training_data import training_batches
+from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
+from tfx_edge.components.core.compression.pruning import PruningOptions
+from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions
+from tfx_edge.components.core.compression.training.training_data import training_batches
 from tfx_edge.components.core.examples import ExampleParser
 from tfx_edge.components.core.signature import choose_signature
 
@@ -75,6 +76,46 @@ def module_saved_model(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path
     return folder
 
 
+class _ManyKernels(tf.Module):
+    """1x1 convolutions of which one qualifies for XNNPACK, a transposed one, and a product with transposed weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        shapes = {
+            'first': (3, 3, 1, 8),
+            'pointwise': (1, 1, 8, 6),
+            'strided': (1, 1, 6, 6),
+            'grouped': (1, 1, 3, 4),
+            'transposed': (2, 2, 5, 4),
+            'matrix': (3, 5),
+        }
+        random = np.random.default_rng(0)
+        for name, shape in shapes.items():
+            value = random.normal(size=shape).astype(np.float32)
+            setattr(self, name, tf.Variable(value, name=name))
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 8, 8, 1), tf.float32, name='image')])
+    def predict(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
+        hidden = tf.nn.relu(tf.nn.conv2d(image, self.first, 1, 'SAME'))
+        hidden = tf.nn.relu(tf.nn.conv2d(hidden, self.pointwise, 1, 'SAME'))
+        hidden = tf.nn.relu(tf.nn.conv2d(hidden, self.strided, 2, 'SAME'))
+        # Of the six channels each group sees three.
+        hidden = tf.nn.relu(tf.nn.conv2d(hidden, self.grouped, 1, 'SAME'))
+        shape = tf.stack([tf.shape(image)[0], 8, 8, 5])
+        hidden = tf.nn.relu(tf.nn.conv2d_transpose(hidden, self.transposed, shape, 2, 'SAME'))
+        pooled = tf.reduce_mean(hidden, (1, 2))
+        return {'score': tf.matmul(pooled, self.matrix, transpose_b=True)}
+
+
+@pytest.fixture(scope='session')
+def many_kernels(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A SavedModel of `_ManyKernels`."""
+    module = _ManyKernels()
+    folder = tmp_path_factory.mktemp('many_kernels') / 'saved_model'
+    tf.saved_model.save(module, str(folder), signatures={'predict': module.predict})
+    return str(folder)
+
+
 @pytest.fixture(params=['digits_saved_model', 'tf_keras_saved_model', 'module_saved_model'])
 def saved_model(request: pytest.FixtureRequest) -> str:
     """Each of the three in turn."""
@@ -101,6 +142,21 @@ def make_options(num_steps: int, **changes: object) -> FineTuningOptions:
         'output_kind': 'AUTO',
     }
     return FineTuningOptions(num_steps=num_steps, **{**options, **changes})  # type: ignore[arg-type]
+
+
+def make_pruning(target: float = 0.75, **changes: object) -> PruningOptions:
+    """Pruning with the defaults of `proto.Pruning`, but for the target."""
+    options = {
+        'initial_sparsity': 0.0,
+        'schedule': 'POLYNOMIAL',
+        'power': 3.0,
+        'begin_step': 0,
+        'end_step': 0,
+        'frequency': 0,
+        'include': (),
+        'exclude': (),
+    }
+    return PruningOptions(target_sparsity=target, **{**options, **changes})  # type: ignore[arg-type]
 
 
 Batches = Callable[..., Iterator[Mapping[str, np.ndarray]]]

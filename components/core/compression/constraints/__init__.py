@@ -1,0 +1,1 @@
+"""What weights have to satisfy, and how they are made to."""

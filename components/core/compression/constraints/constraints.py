@@ -1,0 +1,145 @@
+"""What a weight has to satisfy, and the projection that makes it so.
+
+A constraint is a mask, a codebook or an integer grid, or several of them; it can be read off a
+weight that satisfies it, so that one component tells the next what to preserve.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from tfx_edge.components.core.compression.constraints import codebook as codebooks
+from tfx_edge.components.core.compression.constraints import integer_grid, sparsity
+from tfx_edge.components.core.compression.constraints.nearest_member import nearest_member
+from tfx_edge.components.core.compression.constraints.straight_through import straight_through
+
+
+@dataclasses.dataclass(frozen=True)
+class Constraint:
+    """What one weight has to satisfy.
+
+    Attributes:
+      keep: boolean, of the weight's shape: False has to be zero. None: no weight has to.
+      codebook: the only values allowed, of the weight or, for a deployed codebook, of the integers it
+        ships as. None: any number.
+      grid: True: it ships (folded kernel, one scale for each output channel) as integers from -127 to 127,
+        as an int8 kernel holds them.
+    """
+
+    keep: np.ndarray | None = None
+    codebook: codebooks.Codebook | None = None
+    grid: bool = False
+
+    @property
+    def quantizes(self) -> bool:
+        """Whether the projection rounds, which has no useful gradient of its own."""
+        return self.codebook is not None or self.grid
+
+
+def read_constraint(
+    kernel: np.ndarray,
+    channel_axes: tuple[int, ...],
+    *,
+    weight: np.ndarray | None = None,
+    zeros: bool = True,
+    clusters: bool = True,
+) -> Constraint:
+    """Reads off a folded kernel the constraint it satisfies.
+
+    Args:
+      kernel: the folded kernel, float32.
+      channel_axes: axes that count output channels.
+      weight: the weight before folding, float32; None where nothing is folded.
+      zeros: whether zeros are to stay.
+      clusters: whether a codebook is to stay.
+
+    Returns:
+      The constraint; an empty one for a dense kernel.
+
+    Example:
+      >>> read_constraint(np.array([[0.0], [1.0]], np.float32), (1,)).keep
+      array([[False],
+             [ True]])
+    """
+    weight = kernel if weight is None else weight
+    keep = sparsity.read_mask(kernel) if zeros else None
+    codebook = codebooks.read_codebook(kernel, weight, channel_axes) if clusters else None
+    return Constraint(keep, codebook)
+
+
+def project(
+    weight: tf.Tensor,
+    constraint: Constraint,
+    keep: tf.Tensor | None,
+    channel_axes: tuple[int, ...],
+    *,
+    members: tf.Tensor | None = None,
+    scale: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """The nearest weight that satisfies a constraint.
+
+    Projecting twice changes nothing. Weights that are kept take the codebook's members other than 0 when
+    the constraint has a mask, so that the mask stays as it is. A codebook of floats together with the grid
+    is rounded after the members are chosen: a channel has one scale, so that its K members become at most
+    K integers. Different channels round the members of a tensor's codebook differently; that tensor
+    keeps K values in each channel only.
+
+    Gradients pass through to the weight unchanged, and to each member from the weights that took it.
+
+    Args:
+      weight: float32, of a static shape.
+      constraint: what it has to satisfy.
+      keep: the mask to use in place of `constraint.keep` (masks change while a model is pruned).
+      channel_axes: axes that count output channels.
+      members: float32, of shape (groups, K), of `TrainedCodebook`; None for the codebook's own.
+      scale: the factor that is folded into the weight; None where nothing is.
+
+    Returns:
+      A tensor of the weight's shape.
+    """
+    if keep is not None:
+        weight = weight * tf.cast(keep, weight.dtype)
+    if not constraint.quantizes:
+        return weight
+    codebook = constraint.codebook
+    projected = tf.stop_gradient(weight)
+    if codebook is not None and members is None:
+        members = tf.constant(codebooks.used_members(codebook, masked=keep is not None), weight.dtype)
+    if codebook is not None and codebook.granularity != 'DEPLOYED':
+        axes = channel_axes if codebook.granularity == 'CHANNEL' else ()
+        projected = _masked(nearest_member(projected, members, axes), keep)
+        members = None
+    if constraint.grid or members is not None:
+        projected = _masked(_on_grid(projected, members, channel_axes, scale), keep)
+    return straight_through(weight, projected)
+
+
+def _on_grid(
+    weight: tf.Tensor, members: tf.Tensor | None, channel_axes: tuple[int, ...], scale: tf.Tensor | None
+) -> tf.Tensor:
+    """Rounds the folded weight to the integers of its channel, all or those of a codebook.
+
+    Folding multiplies all weights of a channel by one number, of which only the sign changes the integers:
+    nothing is multiplied and divided again, so that a rounded weight rounds to itself exactly.
+    """
+    sign = None if scale is None else tf.sign(tf.stop_gradient(scale))
+    oriented = weight if sign is None else weight * sign
+    largest = tf.stop_gradient(integer_grid.channel_largest(weight, channel_axes))
+    limit = float(integer_grid.limit(8))
+    scaled = oriented / tf.where(largest > 0, largest, tf.ones_like(largest)) * limit
+    integers = (
+        straight_through(scaled, tf.round(scaled)) if members is None else nearest_member(scaled, members, ())
+    )
+    # Channels that are all zero have no scale: there `largest` makes every member zero.
+    rounded = integers / limit * largest
+    if sign is None:
+        return rounded
+    # A channel that batch norm multiplies by zero ships as zeros, whatever its weights are.
+    return tf.where(sign != 0, rounded * sign, weight)
+
+
+def _masked(weight: tf.Tensor, keep: tf.Tensor | None) -> tf.Tensor:
+    return weight if keep is None else weight * tf.cast(keep, weight.dtype)

@@ -1,0 +1,1 @@
+"""A SavedModel as a graph over its variables, and as a checkpoint."""

@@ -1,0 +1,218 @@
+"""A signature of a SavedModel as one flat, differentiable graph over its variables."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.framework import graph_pb2
+
+from tfx_edge.components.core.compression.graph import checkpoint, tensorflow_internals
+from tfx_edge.components.core.compression.graph.lifted_variables import lift_variable_reads
+from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.signature import Signature
+
+
+@dataclasses.dataclass(frozen=True)
+class GraphVariable:
+    """A variable that the signature reads.
+
+    Attributes:
+      key: its key in the checkpoint; the identity used throughout.
+      name: the name users know, and regular expressions are searched in.
+      value: as stored.
+      trainable: as exported; only float32 variables that are read by plain reads count.
+      reads: the tensors of the flat graph that hold its value.
+      exported_trainable: as exported.
+    """
+
+    key: str
+    name: str
+    value: np.ndarray
+    trainable: bool
+    reads: tuple[str, ...]
+    exported_trainable: bool = False
+
+
+class ServingGraph:
+    """A signature, inlined: variables can be replaced by any function of them.
+
+    Each weight of the flat graph is a `ReadVariableOp`; `call` imports the graph with these tensors
+    replaced, so that gradients reach whatever they were computed from.
+
+    Args:
+      saved_model_dir: the folder of the SavedModel.
+      signature: of `choose_signature`.
+
+    Raises:
+      EdgeError: a variable holds NaN or infinite values, or is not in the checkpoint.
+
+    Example:
+      >>> graph = ServingGraph(folder, choose_signature(folder))
+      >>> [variable.name for variable in graph.variables]
+      ['conv2d/kernel', 'conv2d/bias', 'dense/kernel', 'dense/bias']
+    """
+
+    def __init__(self, saved_model_dir: str, signature: Signature) -> None:
+        self.folder = saved_model_dir
+        self._loaded = tf.saved_model.load(saved_model_dir)
+        function = self._loaded.signatures[signature.name]
+        self.signature = signature
+        self.inputs, self.outputs = _tensor_names(function)
+        captures = function.inputs[len(self.inputs) :]
+        self._captured = {
+            placeholder.name: value
+            for placeholder, value in zip(captures, function.captured_inputs, strict=True)
+        }
+        self.graph_def = self._flat_graph(function)
+        tensorflow_internals.register_functions(self.graph_def.library)
+        keys = checkpoint.checkpoint_keys(saved_model_dir, self._loaded)
+        self.variables = tuple(self._variables(function, keys))
+        for variable in self.variables:
+            _require_finite(variable)
+
+    def call(
+        self,
+        inputs: Mapping[str, tf.Tensor],
+        values: Mapping[str, tf.Tensor],
+        fetch: Sequence[str],
+        *,
+        graph_def: graph_pb2.GraphDef | None = None,
+        replaced: Mapping[str, tf.Tensor] | None = None,
+    ) -> list[tf.Tensor]:
+        """Evaluates tensors of the graph; to be called inside a `tf.function`.
+
+        Args:
+          inputs: by input name of the signature; only those that `fetch` depends on are needed.
+          values: by key of a variable; variables not named keep their stored value.
+          fetch: names of tensors of the graph.
+          graph_def: the graph to import, made from this one; None for this one.
+          replaced: further tensors of the graph to replace, by name.
+
+        Returns:
+          One tensor for each name in `fetch`.
+        """
+        graph_def = _needed_for(graph_def or self.graph_def, fetch)
+        present = {node.name for node in graph_def.node}
+        mapping: dict[str, Any] = {**self._captured, **(replaced or {})}
+        mapping.update({self.inputs[name]: tensor for name, tensor in inputs.items()})
+        for variable in self.variables:
+            if variable.key in values:
+                mapping.update(dict.fromkeys(variable.reads, values[variable.key]))
+        # The identity brings an eager tensor or variable handle into the function's own graph.
+        mapping = {name: tf.identity(t) for name, t in mapping.items() if _producer(name) in present}
+        # A fetched tensor that is itself replaced has no node to return.
+        names = [name for name in fetch if name not in mapping]
+        found = dict(zip(names, tf.graph_util.import_graph_def(graph_def, mapping, names), strict=True))
+        return [mapping[name] if name in mapping else found[name] for name in fetch]
+
+    def stored_values(self) -> dict[str, np.ndarray]:
+        """The value of each variable as it came in, by key."""
+        return {variable.key: variable.value for variable in self.variables}
+
+    def _flat_graph(self, function: Any) -> graph_pb2.GraphDef:
+        """The function's graph: only what its outputs depend on, with every variable read outside of loops."""
+        inlined = _needed_for(tensorflow_internals.inlined_graph(function), list(self.outputs.values()))
+        for node in inlined.node:
+            node.attr.pop('_class', None)  # asks for the place of a node that may not be there
+        shapes = {id(variable.handle): variable.shape.as_proto() for variable in function.variables}
+        return lift_variable_reads(
+            inlined,
+            {
+                _producer(name): shapes[id(value)]
+                for name, value in self._captured.items()
+                if id(value) in shapes
+            },
+        )
+
+    def _variables(self, function: Any, keys: Mapping[int, str]) -> list[GraphVariable]:
+        reads, handled_elsewhere = _variable_reads(self.graph_def)
+        placeholders = {id(value): _producer(name) for name, value in self._captured.items()}
+        variables = []
+        for variable in function.variables:
+            key = keys.get(id(variable.handle))
+            placeholder = placeholders.get(id(variable.handle))
+            if key is None or placeholder is None:
+                continue
+            plain = placeholder not in handled_elsewhere and bool(reads.get(placeholder))
+            variables.append(
+                GraphVariable(
+                    key=key,
+                    name=variable.name.split(':')[0],
+                    value=variable.read_value().numpy(),
+                    trainable=bool(variable.trainable) and variable.dtype == tf.float32 and plain,
+                    reads=tuple(f'{name}:0' for name in reads.get(placeholder, ())),
+                    exported_trainable=bool(variable.trainable),
+                )
+            )
+        return variables
+
+
+def _tensor_names(function: Any) -> tuple[dict[str, str], dict[str, str]]:
+    """Tensor names by input and output name; both sides of a signature are flat dictionaries."""
+    input_names = sorted(function.structured_input_signature[1])
+    inputs = {name: tensor.name for name, tensor in zip(input_names, function.inputs, strict=False)}
+    output_names = sorted(function.structured_outputs)
+    outputs = {name: tensor.name for name, tensor in zip(output_names, function.outputs, strict=True)}
+    return inputs, outputs
+
+
+def _variable_reads(graph_def: graph_pb2.GraphDef) -> tuple[dict[str, list[str]], set[str]]:
+    """Reads of each resource placeholder, and the placeholders used by anything but a read."""
+    source: dict[str, str] = {}
+    reads: dict[str, list[str]] = {}
+    elsewhere: set[str] = set()
+    pending = list(graph_def.node)
+    for node in pending:
+        if node.op == 'Placeholder':
+            source[node.name] = node.name
+    changed = True
+    while changed:  # identities may stand before their source in the list
+        changed = False
+        for node in pending:
+            if node.op == 'Identity' and node.name not in source and _producer(node.input[0]) in source:
+                source[node.name] = source[_producer(node.input[0])]
+                changed = True
+    for node in pending:
+        for name in node.input:
+            if name.startswith('^') or _producer(name) not in source or node.op == 'Identity':
+                continue
+            placeholder = source[_producer(name)]
+            if node.op == 'ReadVariableOp':
+                reads.setdefault(placeholder, []).append(node.name)
+            else:
+                elsewhere.add(placeholder)
+    return reads, elsewhere
+
+
+def _needed_for(graph_def: graph_pb2.GraphDef, fetch: Sequence[str]) -> graph_pb2.GraphDef:
+    """The part of a graph that some of its tensors depend on."""
+    nodes = {node.name: node for node in graph_def.node}
+    needed = {_producer(name) for name in fetch}
+    pending = list(needed)
+    while pending:
+        for name in nodes[pending.pop()].input:
+            if _producer(name) not in needed:
+                needed.add(_producer(name))
+                pending.append(_producer(name))
+    part = graph_pb2.GraphDef(versions=graph_def.versions, library=graph_def.library)
+    part.node.extend(node for node in graph_def.node if node.name in needed)
+    return part
+
+
+def _producer(tensor: str) -> str:
+    return tensor.lstrip('^').split(':')[0]
+
+
+def _require_finite(variable: GraphVariable) -> None:
+    if not np.issubdtype(variable.value.dtype, np.floating):
+        return
+    bad = int(variable.value.size - np.count_nonzero(np.isfinite(variable.value)))
+    if bad:
+        raise EdgeError(
+            f'variable {variable.name!r} holds {bad} values that are NaN or infinite; expected finite '
+            'weights. Train the model again, or restore an earlier checkpoint.'
+        )

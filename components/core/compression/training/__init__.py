@@ -1,0 +1,1 @@
+"""Training weights that satisfy their constraints."""

@@ -1,0 +1,206 @@
+"""The training loop that the three components share."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
+from tfx_edge.components.core.compression.training import losses
+from tfx_edge.components.core.compression.training.training_checkpoint import TrainingCheckpoint
+from tfx_edge.components.core.compression.training.user_functions import UserFunctions
+from tfx_edge.components.core.errors import EdgeError
+
+_LOG = logging.getLogger(__name__)
+_SECONDS_BETWEEN_REPORTS = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTuningOptions:
+    """How to train; the fields of `proto.FineTuning`, with its defaults filled in."""
+
+    num_steps: int
+    batch_size: int
+    learning_rate: float
+    optimizer: str
+    loss: str
+    temperature: float
+    label_key: str
+    label_loss: str
+    train_splits: tuple[str, ...]
+    seed: int
+    output_kind: str
+    # Where the state of a run is kept while it trains, so that it continues after it was killed; '' keeps none.
+    checkpoint_folder: str = ''
+    functions: UserFunctions = dataclasses.field(default_factory=UserFunctions)
+    batch_norm_batches: int = 0
+
+
+Tensors = Mapping[str, tf.Tensor]
+# Computes tensors of the trained model: (inputs, names of tensors of the graph) -> tensors.
+Forward = Callable[[Tensors, Sequence[str]], list[tf.Tensor]]
+
+
+def fine_tune(
+    graph: ServingGraph,
+    forward: Forward,
+    variables: Sequence[tf.Variable],
+    batches: Iterator[Mapping[str, np.ndarray]],
+    options: FineTuningOptions,
+    *,
+    before_step: Callable[[int], None] | None = None,
+    describe: Callable[[], str] | None = None,
+    state: Sequence[tf.Variable] = (),
+    importance: Sequence[tuple[tf.Variable, tf.Variable]] = (),
+) -> None:
+    """Trains variables so that `forward` comes near to the signature as it came in (or to labels).
+
+    Args:
+      graph: the incoming signature, the teacher of a distillation.
+      forward: the trained model.
+      variables: to train.
+      batches: of `training_batches`.
+      options: how to train.
+      before_step: called with the number of the step, from 0, before each step and once at the end.
+      describe: what a line of progress adds.
+      state: variables besides the trained ones that `before_step` changes; they are kept with a run's state.
+      importance: trained variables, each with another of its shape to which each step adds |value * gradient|.
+
+    Raises:
+      EdgeError: the loss is NaN or infinite, or the labels do not fit the model.
+    """
+    first = next(batches)
+    optimizer = _optimizer(options)
+    optimizer.build(list(variables))
+    step = _training_step(graph, forward, variables, first, options, optimizer, importance)
+    accumulators = [accumulator for _, accumulator in importance]
+    slots = [variable.value for variable in optimizer.variables]
+    checkpoint = TrainingCheckpoint(options.checkpoint_folder, [*variables, *slots, *state, *accumulators])
+    begin = checkpoint.restore()
+    batches = itertools.islice(itertools.chain([first], batches), begin, options.num_steps)
+    started = reported = time.monotonic()
+    for number, batch in zip(range(begin, options.num_steps), batches, strict=True):
+        if before_step:
+            before_step(number)
+        features = {name: tf.constant(value) for name, value in batch.items()}
+        loss = step(features, tf.constant([options.seed, number], tf.int64))
+        last = number + 1 == options.num_steps
+        if last or time.monotonic() - reported > _SECONDS_BETWEEN_REPORTS:
+            reported = time.monotonic()
+            _require_finite(float(loss), number, options)
+            details = f', {describe()}' if describe else ''
+            _LOG.info('step %d of %d, loss %.5f%s', number + 1, options.num_steps, float(loss), details)
+        checkpoint.step_done(number + 1)
+    if before_step:
+        before_step(options.num_steps)
+    _LOG.info('fine-tuned %d steps in %.1f s', options.num_steps - begin, time.monotonic() - started)
+
+
+def _training_step(
+    graph: ServingGraph,
+    forward: Forward,
+    variables: Sequence[tf.Variable],
+    first: Mapping[str, np.ndarray],
+    options: FineTuningOptions,
+    optimizer: tf.keras.optimizers.Optimizer,
+    importance: Sequence[tuple[tf.Variable, tf.Variable]],
+) -> Callable[[Tensors, tf.Tensor], tf.Tensor]:
+    loss_of = _loss(graph, forward, first, options)
+    accumulators = {id(variable): accumulator for variable, accumulator in importance}
+
+    @tf.function(autograph=False)
+    def step(batch: Tensors, seed: tf.Tensor) -> tf.Tensor:
+        loss = loss_of(options.functions.augmented(batch, seed))
+        # A gradient tape does not see the operations of an imported graph; tf.gradients does.
+        gradients = tf.gradients(loss, list(variables))
+        # The gradient of a lookup's table is IndexedSlices.
+        pairs = [
+            (tf.convert_to_tensor(g), v) for g, v in zip(gradients, variables, strict=True) if g is not None
+        ]
+        for gradient, variable in pairs:
+            if id(variable) in accumulators:
+                accumulators[id(variable)].assign_add(tf.abs(variable * gradient))
+        optimizer.apply_gradients(pairs)
+        return loss
+
+    return step
+
+
+def _loss(
+    graph: ServingGraph, forward: Forward, first: Mapping[str, np.ndarray], options: FineTuningOptions
+) -> Callable[[Tensors], tf.Tensor]:
+    """The loss of a batch: the user's, or what the options say."""
+    if options.functions.loss_fn:
+        fetch = list(graph.outputs.values())
+
+        def by_user(batch: Tensors) -> tf.Tensor:
+            inputs = {name: batch[name] for name in graph.inputs}
+            teacher, student = graph.call(inputs, {}, fetch), forward(inputs, fetch)
+            outputs = [dict(zip(graph.outputs, tensors, strict=True)) for tensors in (teacher, student)]
+            return options.functions.loss(batch, *outputs)
+
+        return by_user
+    targets = losses.output_targets(graph, options.output_kind, first)
+    fetch = [target.tensor for target in targets]
+    on_labels = _loss_on_labels(targets, options)
+
+    def by_options(batch: Tensors) -> tf.Tensor:
+        inputs = {name: batch[name] for name in graph.inputs}
+        # Outputs of a model in mixed precision are of half precision.
+        teachers = _as_float32(graph.call(inputs, {}, fetch)) if options.loss != 'LABELS' else []
+        students = _as_float32(forward(inputs, fetch))
+        loss = tf.constant(0.0)
+        for target, teacher, student in zip(targets, teachers, students, strict=False):
+            loss += losses.distillation(target, teacher, student, options.temperature)
+        if on_labels:
+            loss += on_labels(batch[options.label_key], students[0])
+        return loss
+
+    return by_options
+
+
+def _as_float32(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    return [tf.cast(tensor, tf.float32) for tensor in tensors]
+
+
+def _loss_on_labels(
+    targets: Sequence[losses.OutputTarget], options: FineTuningOptions
+) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None:
+    if options.loss == 'DISTILLATION':
+        return None
+    if len(targets) != 1:
+        names = ', '.join(repr(target.name) for target in targets)
+        raise EdgeError(
+            f'FineTuning.loss {options.loss} needs a signature with one floating output (found: {names}); '
+            'use DISTILLATION, a module with a loss_fn, or another signature_name.'
+        )
+    return losses.label_loss(options.label_loss, targets[0])
+
+
+def _optimizer(options: FineTuningOptions) -> tf.keras.optimizers.Optimizer:
+    import keras  # takes seconds; one-shot compression does without
+
+    if keras.backend.backend() != 'tensorflow':
+        raise EdgeError(
+            f'Keras runs on {keras.backend.backend()}; fine-tuning needs its TensorFlow backend. '
+            'Set KERAS_BACKEND=tensorflow.'
+        )
+    if options.functions.optimizer_fn:
+        return options.functions.optimizer(options.num_steps)
+    if options.optimizer == 'SGD':
+        return keras.optimizers.SGD(options.learning_rate, momentum=0.9)
+    return keras.optimizers.Adam(options.learning_rate)
+
+
+def _require_finite(loss: float, number: int, options: FineTuningOptions) -> None:
+    if not np.isfinite(loss):
+        raise EdgeError(
+            f'the loss is {loss} at step {number + 1}; expected a finite number. '
+            f'Lower FineTuning.learning_rate (now {options.learning_rate:g}).'
+        )

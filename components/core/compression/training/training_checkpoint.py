@@ -1,0 +1,56 @@
+"""The state of a training loop on disk, so that a run that was killed continues where it was."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+_LOG = logging.getLogger(__name__)
+SECONDS_BETWEEN_CHECKPOINTS = 60.0
+
+
+class TrainingCheckpoint:
+    """Saves variables and the number of steps done; restores them exactly.
+
+    A run that is killed at any moment leaves the last state that was saved whole.
+
+    Args:
+      folder: where the state is kept; it belongs to one model, configuration and set of examples. '' keeps none.
+      variables: all that the loop changes, in a fixed order.
+
+    Example:
+      >>> checkpoint = TrainingCheckpoint('/pipeline/Pruner/model/.resume/5f0c', [weight, momentum])
+      >>> for step in range(checkpoint.restore(), 1000):
+      ...   train()
+      ...   checkpoint.step_done(step + 1)
+    """
+
+    def __init__(self, folder: str, variables: Sequence[tf.Variable]) -> None:
+        self._steps = tf.Variable(0, dtype=tf.int64, trainable=False)
+        kept = {f'variable_{index}': variable for index, variable in enumerate(variables)}
+        checkpoint = tf.train.Checkpoint(steps=self._steps, **kept)
+        self._manager = tf.train.CheckpointManager(checkpoint, folder, max_to_keep=1) if folder else None
+        self._saved = time.monotonic()
+
+    def restore(self) -> int:
+        """Restores the last state; returns how many steps it had done, 0 when there is none."""
+        if self._manager is None or not self._manager.latest_checkpoint:
+            return 0
+        self._manager.checkpoint.restore(self._manager.latest_checkpoint).assert_consumed()
+        _LOG.info('continuing after step %d, from %s', int(self._steps), self._manager.latest_checkpoint)
+        return int(self._steps)
+
+    def step_done(self, steps: int) -> None:
+        """Saves the state if the last time is long enough ago.
+
+        Args:
+          steps: number of steps done.
+        """
+        if self._manager is None or time.monotonic() - self._saved < SECONDS_BETWEEN_CHECKPOINTS:
+            return
+        self._steps.assign(steps)
+        self._manager.save()
+        self._saved = time.monotonic()

@@ -1,0 +1,91 @@
+"""What a user's module may put in place of the loss, the augmentation and the optimizer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from tfx_edge.components.core.errors import EdgeError
+
+NAMES = ('loss_fn', 'augment_fn', 'optimizer_fn')
+_Tensors = Mapping[str, tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class UserFunctions:
+    """Functions of a user's module; None where the module has none.
+
+    Attributes:
+      loss_fn: `loss_fn(features, teacher, student)`, traced once. `features` holds the inputs of the signature, and the
+        label under `FineTuning.label_key` where that is set; `teacher` and `student` hold the outputs of the incoming
+        and of the trained model by name, of shape (batch, ...). Returns a scalar, which is minimized in place of
+        `FineTuning.loss`.
+      augment_fn: `augment_fn(features, seed)`, traced once; returns features of the same names, shapes and dtypes.
+        `seed` is an int64 tensor of shape (2,), another one at each step, for `tf.random.stateless_*`: a run that is
+        repeated or continued then sees the same examples.
+      optimizer_fn: `optimizer_fn(num_steps)` returns a Keras optimizer, used in place of `FineTuning.optimizer`.
+
+    Example:
+      A module that sharpens the teacher, flips images, and lowers the learning rate:
+
+      ```
+      def loss_fn(features, teacher, student):
+        return tf.reduce_mean(keras.losses.categorical_crossentropy(teacher['digit'] ** 2, student['digit']))
+
+      def augment_fn(features, seed):
+        return {**features, 'image': tf.image.stateless_random_flip_left_right(features['image'], seed)}
+
+      def optimizer_fn(num_steps):
+        return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-3, num_steps))
+      ```
+    """
+
+    loss_fn: Callable[[_Tensors, _Tensors, _Tensors], tf.Tensor] | None = None
+    augment_fn: Callable[[_Tensors, tf.Tensor], _Tensors] | None = None
+    optimizer_fn: Callable[[int], Any] | None = None
+
+    def loss(self, features: _Tensors, teacher: _Tensors, student: _Tensors) -> tf.Tensor:
+        """`loss_fn`'s result, checked."""
+        assert self.loss_fn is not None
+        loss = tf.convert_to_tensor(self.loss_fn(features, teacher, student))
+        if loss.shape.rank != 0 or not loss.dtype.is_floating:
+            raise EdgeError(
+                f'loss_fn returns {loss.dtype.name} of shape {loss.shape}; expected a floating scalar. '
+                'Take the mean over the batch.'
+            )
+        return tf.cast(loss, tf.float32)
+
+    def augmented(self, features: _Tensors, seed: tf.Tensor) -> _Tensors:
+        """`augment_fn`'s result, checked; the features as they are without one."""
+        if self.augment_fn is None:
+            return features
+        augmented = dict(self.augment_fn(dict(features), seed))
+        for name, before in features.items():
+            after = augmented.get(name)
+            fits = (
+                after is not None
+                and after.dtype == before.dtype
+                and before.shape.is_compatible_with(after.shape)
+            )
+            if not fits:
+                found = 'nothing' if after is None else f'{after.dtype.name} of shape {after.shape}'
+                raise EdgeError(
+                    f'augment_fn returns {found} for {name!r}; expected {before.dtype.name} of shape {before.shape}. '
+                    'Return each feature, of the shape and dtype that came in.'
+                )
+        return augmented
+
+    def optimizer(self, num_steps: int) -> Any:
+        """`optimizer_fn`'s result, checked."""
+        import keras  # takes seconds
+
+        assert self.optimizer_fn is not None
+        optimizer = self.optimizer_fn(num_steps)
+        if not isinstance(optimizer, keras.optimizers.Optimizer):
+            raise EdgeError(
+                f'optimizer_fn returns {type(optimizer).__name__}; expected a keras.optimizers.Optimizer (Keras 3).'
+            )
+        return optimizer

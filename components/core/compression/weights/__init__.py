@@ -1,0 +1,1 @@
+"""The weights of a graph: which operation uses them, and how they are deployed."""

@@ -1,0 +1,216 @@
+"""Where a graph multiplies by weights: operation, output channels, and the scale folded in behind it."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import logging
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.framework import node_def_pb2
+
+from tfx_edge.components.core.compression.graph.graph_scopes import Scope, scopes
+from tfx_edge.components.core.compression.graph.lifted_variables import FUNCTION_ATTRIBUTES
+from tfx_edge.components.core.compression.graph.serving_graph import GraphVariable, ServingGraph
+from tfx_edge.components.core.compression.weights.folded_scale import FoldedScale, folded_scales
+from tfx_edge.components.core.compression.weights.weight_operations import (
+    BATCHED_PRODUCTS,
+    OPERATIONS,
+    WeightOperand,
+    weight_operands,
+)
+from tfx_edge.components.core.compression.weights.weight_path import (
+    RESHAPING,
+    operand_axes,
+    trace_back,
+    variable_axes,
+)
+
+_LOG = logging.getLogger(__name__)
+# The sites of each graph that was searched: several steps of one run ask for them.
+_FOUND: weakref.WeakKeyDictionary[ServingGraph, tuple[WeightSite, ...]] = weakref.WeakKeyDictionary()
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightSite:
+    """One weight that an operation uses.
+
+    Attributes:
+      variable: the variable that holds the weight.
+      op: TensorFlow's name of the operation.
+      node: the operation's node; of a loop's or branch's body where the weight is used there.
+      channel_axes: axes of the variable along which the deployed kernel has its scales; () where it has one
+        scale or is float.
+      sum_axes: axes of the variable that the kernel sums over innermost (input channels); () where there is none.
+      scales: what the converter folds into the weight, in order.
+      simulated: whether quantization-aware training rounds it to the integers of its channels.
+    """
+
+    variable: GraphVariable
+    op: str
+    node: str
+    channel_axes: tuple[int, ...]
+    sum_axes: tuple[int, ...]
+    scales: tuple[FoldedScale, ...]
+    simulated: bool = False
+
+
+def find_weight_sites(graph: ServingGraph) -> tuple[WeightSite, ...]:
+    """The weights of a graph and of its loops and branches, in order of their variables.
+
+    Weights are kernels of convolutions, factors of matrix products and tables of lookups that reach their
+    operation reshaped, transposed, sliced or cast at most. A variable that several operations share is one site:
+    the first operation's, without folding when the others fold differently, and with one scale for all when
+    they have their scales along other axes. Each other trained variable of two dimensions or more is logged.
+
+    Example:
+      >>> [(site.variable.name, site.op) for site in find_weight_sites(graph)]
+      [('conv2d/kernel', 'Conv2D'), ('dense/kernel', 'MatMul')]
+    """
+    if graph not in _FOUND:
+        sites: dict[str, WeightSite] = {}
+        for _, _, site in weight_uses(graph):
+            first = sites.setdefault(site.variable.key, site)
+            sites[site.variable.key] = _shared(first, site)
+        for variable in graph.variables:
+            if variable.exported_trainable and variable.value.ndim > 1 and variable.key not in sites:
+                _report_left_out(graph, variable)
+        ordered = [sites[v.key] for v in graph.variables if v.key in sites]
+        _FOUND[graph] = tuple(_with_fitting_scales(graph, ordered))
+    return _FOUND[graph]
+
+
+def dynamic_nodes(graph: ServingGraph) -> set[str]:
+    """Names of the nodes that depend on an input, the inputs included; all others are constant."""
+    return set(next(scopes(graph.graph_def, graph.inputs.values())).dynamic)
+
+
+def channel_scale(graph: ServingGraph, site: WeightSite, values: Mapping[str, tf.Tensor]) -> tf.Tensor | None:
+    """The factor that folding multiplies a site's weight by; to be called inside a `tf.function`.
+
+    Args:
+      graph: of the site.
+      site: one of its weight sites.
+      values: of the graph's variables, by key.
+
+    Returns:
+      A tensor that broadcasts against the weight, or None where nothing is folded.
+    """
+    factor = None
+    for folded in site.scales:
+        if folded.variance:
+            scale, variance = graph.call({}, values, [folded.scale, folded.variance])
+            scale = scale * tf.math.rsqrt(variance + folded.epsilon)
+        else:
+            (scale,) = graph.call({}, values, [folded.scale])
+        scale = tf.reshape(scale, channel_shape(site) if scale.shape.num_elements() > 1 else [])
+        factor = scale if factor is None else factor * scale
+    return factor
+
+
+def channel_shape(site: WeightSite) -> list[int]:
+    """The weight's shape with 1 for each axis that does not count output channels."""
+    shape = site.variable.value.shape
+    return [size if axis in site.channel_axes else 1 for axis, size in enumerate(shape)]
+
+
+def weight_uses(graph: ServingGraph) -> Iterator[tuple[Scope, node_def_pb2.NodeDef, WeightSite]]:
+    """Operations that combine something dynamic with a trained variable, each with its site."""
+    by_read = {read: v for v in graph.variables if v.trainable for read in v.reads}
+    for scope in scopes(graph.graph_def, graph.inputs.values()):
+        for node in scope.nodes.values():
+            if node.op not in OPERATIONS or node.name not in scope.dynamic:
+                continue
+            for operand in weight_operands(node):
+                site = _site(scope, node, operand, by_read)
+                if site is not None:
+                    yield scope, node, site
+
+
+def _site(
+    scope: Scope, node: node_def_pb2.NodeDef, operand: WeightOperand, by_read: Mapping[str, GraphVariable]
+) -> WeightSite | None:
+    path = trace_back(scope, node.input[operand.position])
+    if path is None or path.read not in by_read:
+        return None
+    variable = by_read[path.read]
+    axes = operand_axes(path, variable.value.shape)
+    if axes is None:
+        return WeightSite(variable, node.op, node.name, (), (), ())
+    channel_axes = variable_axes(axes, operand.channel_axes) or ()
+    if scope.is_body and _is_gate_of_lstm(scope, node):
+        channel_axes = ()
+    # A product with a matrix on its right becomes FULLY_CONNECTED; one with more dimensions takes no factor.
+    is_kernel = (
+        not scope.is_body and bool(channel_axes) and not (node.op in BATCHED_PRODUCTS and len(axes) > 2)
+    )
+    in_order = len(channel_axes) == 1 or not path.transposes
+    scales = folded_scales(scope, node) if operand.folds and is_kernel and in_order else ()
+    return WeightSite(
+        variable=variable,
+        op=node.op,
+        node=node.name,
+        channel_axes=channel_axes,
+        sum_axes=(variable_axes(axes, operand.sum_axes) or ())[-1:],
+        scales=scales,
+        simulated=operand.simulated and is_kernel,
+    )
+
+
+def _with_fitting_scales(graph: ServingGraph, sites: Sequence[WeightSite]) -> Iterator[WeightSite]:
+    """The sites with their scales up to the first that is not one number, or one for each output channel."""
+    names = sorted({name for site in sites for s in site.scales for name in (s.scale, s.variance) if name})
+    traced = tf.function(lambda: graph.call({}, {}, names), autograph=False).get_concrete_function()
+    shapes = dict(zip(names, (result.shape for result in traced.outputs), strict=True))
+    for site in sites:
+        channels = int(np.prod(channel_shape(site)))
+
+        def fits(folded: FoldedScale, channels: int = channels) -> bool:
+            shape = shapes[folded.scale]
+            return shape.num_elements() == 1 or shape.num_elements() == channels == shape[-1]
+
+        yield dataclasses.replace(site, scales=tuple(itertools.takewhile(fits, site.scales)))
+
+
+def _shared(first: WeightSite, other: WeightSite) -> WeightSite:
+    """What holds for a variable that two operations use."""
+    simulated = first.simulated and other.simulated
+    if first.channel_axes != other.channel_axes:
+        return dataclasses.replace(first, channel_axes=(), scales=(), simulated=False)
+    scales = first.scales if first.scales == other.scales else ()
+    return dataclasses.replace(first, scales=scales, simulated=simulated)
+
+
+def _is_gate_of_lstm(scope: Scope, node: node_def_pb2.NodeDef) -> bool:
+    """Whether a product is one of the four of an LSTM's cell, which LiteRT runs as one operator, in float."""
+    while len(scope.consumers[node.name]) == 1:
+        node = scope.nodes[scope.consumers[node.name][0]]
+        if node.op == 'Split':
+            return node.attr['num_split'].i == 4
+        if node.op not in ('Add', 'AddV2', 'BiasAdd', 'Identity'):
+            return False
+    return False
+
+
+def _report_left_out(graph: ServingGraph, variable: GraphVariable) -> None:
+    if variable.trainable:
+        operations = sorted(set(_operations_behind(graph, variable)))
+        why = f'its value goes to {", ".join(operations) or "nothing"}'
+    else:
+        why = 'it is used by more than reads' if variable.value.dtype == np.float32 else 'it is not float32'
+    shape = 'x'.join(map(str, variable.value.shape))
+    _LOG.info('%s (%s) is left as it is: %s', variable.name, shape, why)
+
+
+def _operations_behind(graph: ServingGraph, variable: GraphVariable) -> Iterator[str]:
+    """The operations that a variable's value reaches, reshaped at most."""
+    for scope in scopes(graph.graph_def, graph.inputs.values()):
+        for node in scope.nodes.values():
+            if node.op in RESHAPING or node.op in FUNCTION_ATTRIBUTES:
+                continue
+            paths = (trace_back(scope, name) for name in node.input if not name.startswith('^'))
+            if any(path is not None and path.read in variable.reads for path in paths):
+                yield node.op
