@@ -9,7 +9,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-tfx121 find-tfx121 test-install lint proto golden lock clean
+.PHONY: help demo test test-all test-tfx121 find-tfx121 test-install lint proto golden lock bench-compression clean
 
 UV_VERSION := 0.13.8
 PYTHON ?=
@@ -18,6 +18,7 @@ PYTHON_VERSION := $(if $(PYTHON),$(or $(shell $(PYTHON) -c 'import sys; print("%
   2>/dev/null),$(PYTHON)))
 VENV := $(or $(UV_PROJECT_ENVIRONMENT),.venv$(if $(PYTHON),-$(PYTHON_VERSION)))
 ARGS ?=
+SYNC ?=
 CONSTRAINTS := deploy/constraints.txt
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -82,6 +83,12 @@ proto: $(READY) ## Make proto/messages/*_pb2.py again.
 	  mv "$$draft"/tfx_edge/proto/*_pb2.py proto/messages/
 	@ls proto/messages/*_pb2.py
 
+# The toolkit has an environment of its own, so that no test finds it by chance.
+BENCH := UV_PROJECT_ENVIRONMENT=.venv-bench SYNC='--group bench'
+bench-compression: ## Pruning and clustering beside TensorFlow Model Optimization, on the data in DATA (an hour).
+	$(MAKE) .venv-bench/.ready $(BENCH)
+	.venv-bench/bin/python -W ignore tests/bench/compression_bench.py $(if $(DATA),--data $(DATA)) $(ARGS)
+
 golden: $(READY) ## Make the golden files of the tests again.
 	$(BIN)/python tests/components/core/litert/golden/make_golden.py
 
@@ -123,7 +130,7 @@ $(READY): pyproject.toml uv.lock .python-version
 	  done; \
 	fi; \
 	export UV_PROJECT_ENVIRONMENT=$(VENV); \
-	sync="$$uv sync --locked --quiet --python $${python:-3.10}"; \
+	sync="$$uv sync --locked --quiet $(SYNC) --python $${python:-3.10}"; \
 	$$sync --dry-run; \
 	if [ -e $(UNFINISHED) ]; then rm -rf $(VENV); fi; \
 	mkdir -p .uv; touch $(UNFINISHED); \

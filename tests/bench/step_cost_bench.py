@@ -1,0 +1,171 @@
+"""What a constraint costs in each training step: `make bench-step-cost`.
+
+A dense net of 2.1 million weights on one thread, batches of 64. Each side is compared with its own loop without a
+constraint (tfx-edge distils, the toolkit trains on labels), each in a process of its own, in turn; of the rounds
+the median counts. Peak memory is that of the process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+_INPUTS, _WIDTHS, _BATCH = 784, (1024, 1024, 256, 10), 64
+_CASES = ('float', 'prune', 'cluster 32')
+
+
+def make_net() -> Any:
+    """784, 1024, 1024, 256 and 10 units."""
+    from tf_keras import Sequential, layers
+
+    hidden = [layers.Dense(width, activation='relu') for width in _WIDTHS[:-1]]
+    return Sequential(
+        [layers.Input((_INPUTS,), name='image'), *hidden, layers.Dense(_WIDTHS[-1], activation='softmax')]
+    )
+
+
+class Stream:
+    """Endless batches that note when each was asked for."""
+
+    def __init__(self) -> None:
+        random = np.random.default_rng(0)
+        self.images = random.random((_BATCH * 8, _INPUTS), np.float32)
+        self.labels = random.integers(0, _WIDTHS[-1], _BATCH * 8)
+        self.times: list[float] = []
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        while True:
+            for start in range(0, len(self.images), _BATCH):
+                self.times.append(time.monotonic())
+                yield self.images[start : start + _BATCH], self.labels[start : start + _BATCH]
+
+    def milliseconds(self, steps: int) -> float:
+        """Mean of the second half of the steps; the first holds what is compiled once."""
+        return 1000 * (self.times[steps - 1] - self.times[steps // 2 - 1]) / (steps - steps // 2)
+
+
+def by_tfx_edge(case: str, steps: int, folder: str) -> Stream:
+    """Runs our training loop."""
+    import tensorflow as tf
+
+    from tfx_edge import proto
+    from tfx_edge.components.clusterer.options import clustering_options
+    from tfx_edge.components.core.compression.clustering import cluster
+    from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
+    from tfx_edge.components.core.compression.pruning import prune
+    from tfx_edge.components.core.compression.training.fine_tuning import fine_tune
+    from tfx_edge.components.core.signature import choose_signature
+    from tfx_edge.components.fine_tuning_options import fine_tuning_options
+    from tfx_edge.components.pruner.options import pruning_options
+
+    graph = ServingGraph(folder, choose_signature(folder, ''))
+    (name,) = graph.inputs
+    options = fine_tuning_options(proto.FineTuning(num_steps=steps, batch_size=_BATCH), has_module=False)
+    stream = Stream()
+    batches = ({name: images} for images, _ in stream)
+    if case == 'prune':
+        prune(graph, pruning_options(proto.Pruning(target_sparsity=0.8)), options, batches)
+    elif case == 'cluster 32':
+        cluster(graph, clustering_options(proto.Clustering(number_of_clusters=32)), options, batches)
+    else:
+        variables = {v.key: tf.Variable(v.value) for v in graph.variables if v.trainable}
+
+        def forward(inputs: Any, fetch: Any) -> Any:
+            return graph.call(inputs, {key: tf.identity(v) for key, v in variables.items()}, fetch)
+
+        fine_tune(graph, forward, list(variables.values()), batches, options)
+    return stream
+
+
+def by_toolkit(case: str, steps: int, folder: str) -> Stream:
+    """Runs Keras 2's own loop on the toolkit's model."""
+    import tensorflow_model_optimization as tfmot
+    import tf_keras
+
+    model, callbacks = make_net(), []
+    if case == 'prune':
+        schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, 0.8, 0, steps * 3 // 4)
+        model = tfmot.sparsity.keras.prune_low_magnitude(model, schedule)
+        callbacks = [tfmot.sparsity.keras.UpdatePruningStep()]
+    elif case == 'cluster 32':
+        start = tfmot.clustering.keras.CentroidInitialization.KMEANS_PLUS_PLUS
+        model = tfmot.clustering.keras.cluster_weights(
+            model, number_of_clusters=32, cluster_centroids_init=start
+        )
+    model.compile(tf_keras.optimizers.Adam(1e-3), 'sparse_categorical_crossentropy')
+    stream = Stream()
+    model.fit(iter(stream), steps_per_epoch=steps, epochs=1, verbose=0, callbacks=callbacks)
+    return stream
+
+
+def main() -> None:
+    """Runs all cases in turn, and prints one line for each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--steps', type=int, default=400)
+    parser.add_argument('--rounds', type=int, default=3)
+    for hidden in ('--side', '--case', '--folder'):
+        parser.add_argument(hidden, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.side == 'export':
+        from compression_bench import export
+
+        export(make_net(), pathlib.Path(arguments.folder))
+    elif arguments.side:
+        run = by_tfx_edge if arguments.side == 'tfx-edge' else by_toolkit
+        stream = run(arguments.case, arguments.steps, arguments.folder)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps({'milliseconds': stream.milliseconds(arguments.steps), 'peak': peak}))
+    else:
+        _compare(arguments)
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    sides = ('toolkit', 'tfx-edge')
+    with tempfile.TemporaryDirectory() as work:
+        folder = os.path.join(work, 'net')
+        _run('export', 'float', folder, arguments)
+        measured: dict[tuple[str, str], list[dict[str, float]]] = {}
+        for _ in range(arguments.rounds):
+            for case in _CASES:
+                for side in sides:
+                    measured.setdefault((side, case), []).append(_run(side, case, folder, arguments))
+    print('side      case         ms per step  to its float loop  peak MB')
+    for side in sides:
+        base = [found['milliseconds'] for found in measured[side, 'float']]
+        for case in _CASES:
+            times = [found['milliseconds'] for found in measured[side, case]]
+            ratio = np.median(np.array(times) / np.array(base))
+            peak = np.median([found['peak'] for found in measured[side, case]])
+            print(f'{side:9} {case:12} {np.median(times):11.1f}  {ratio:17.2f}  {peak:7.0f}')
+
+
+def _run(side: str, case: str, folder: str, arguments: argparse.Namespace) -> dict[str, float]:
+    command = [sys.executable, '-W', 'ignore', __file__, '--side', side, '--case', case, '--folder', folder]
+    environment = {
+        **os.environ,
+        'TF_USE_LEGACY_KERAS': '0' if side == 'tfx-edge' else '1',
+        'TF_CPP_MIN_LOG_LEVEL': '3',
+        'TF_NUM_INTRAOP_THREADS': '1',
+        'TF_NUM_INTEROP_THREADS': '1',
+    }
+    done = subprocess.run(
+        [*command, '--steps', str(arguments.steps)], env=environment, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1]) if side != 'export' else {}
+
+
+if __name__ == '__main__':
+    main()
