@@ -9,7 +9,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-tfx121 find-tfx121 test-install lint proto golden lock bench-compression clean
+.PHONY: help demo test test-all test-tfx121 find-tfx121 test-install lint proto golden lock bench clean
 
 UV_VERSION := 0.13.8
 PYTHON ?=
@@ -28,7 +28,7 @@ UNFINISHED := .uv/unfinished-$(subst /,_,$(VENV))
 PROTOS := $(notdir $(wildcard proto/messages/*.proto))
 
 help: ## This list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) ## Run the digits pipeline, and print what each step cost and gained.
 	@$(BIN)/tfx-edge demo $(ARGS)
@@ -84,10 +84,12 @@ proto: $(READY) ## Make proto/messages/*_pb2.py again.
 	@ls proto/messages/*_pb2.py
 
 # The toolkit has an environment of its own, so that no test finds it by chance.
-BENCH := UV_PROJECT_ENVIRONMENT=.venv-bench SYNC='--group bench'
-bench-compression: ## Pruning and clustering beside TensorFlow Model Optimization, on the data in DATA (an hour).
-	$(MAKE) .venv-bench/.ready $(BENCH)
-	.venv-bench/bin/python -W ignore tests/bench/compression_bench.py $(if $(DATA),--data $(DATA)) $(ARGS)
+BENCHES := bench-compression bench-step-cost bench-batch-norm
+.PHONY: $(BENCHES)
+bench: $(BENCHES) ## Pruning and clustering beside TensorFlow Model Optimization (hours; ARGS="--data DIR" says where the data is).
+$(BENCHES): bench-%:
+	$(MAKE) .venv-bench/.ready UV_PROJECT_ENVIRONMENT=.venv-bench SYNC='--group bench'
+	.venv-bench/bin/python -W ignore tests/bench/$(subst -,_,$*)_bench.py $(ARGS)
 
 golden: $(READY) ## Make the golden files of the tests again.
 	$(BIN)/python tests/components/core/litert/golden/make_golden.py

@@ -1,4 +1,4 @@
-"""What re-estimating batch norm's statistics is worth: `python tests/bench/batch_norm_bench.py`.
+"""What re-estimating batch norm's statistics is worth: `make bench-batch-norm`.
 
 The nets, data and options of `compression_bench.py`. Each net is compressed once; its SavedModel is measured in
 float, on examples that nothing was trained on, as compressed and with the statistics of so many training batches.

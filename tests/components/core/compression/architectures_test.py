@@ -15,26 +15,16 @@ from tfx_edge.components.core.compression.constraints.constrained_model import f
 from tfx_edge.components.core.compression.constraints.integer_grid import to_integers
 from tfx_edge.components.core.compression.graph.checkpoint import write_with_values
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
-from tfx_edge.components.core.compression.pruning import PruningOptions, prune
+from tfx_edge.components.core.compression.pruning import prune
 from tfx_edge.components.core.compression.weights.weight_sites import find_weight_sites
 from tfx_edge.components.core.litert import flatbuffer
 from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.quantize import QuantizationOptions, quantize_model
 
-from .conftest import make_options, open_graph
+from .conftest import make_options, make_pruning, open_graph
 
 _BATCH, _STEPS, _CLUSTERS, _SPARSITY = 16, 10, 8, 0.75
-_PRUNING = PruningOptions(
-    target_sparsity=_SPARSITY,
-    initial_sparsity=0.0,
-    schedule='POLYNOMIAL',
-    power=3.0,
-    begin_step=0,
-    end_step=0,
-    frequency=0,
-    include=(),
-    exclude=(),
-)
+_PRUNING = make_pruning(_SPARSITY)
 _CLUSTERING = ClusteringOptions(number_of_clusters=_CLUSTERS, preserve_sparsity=True, include=(), exclude=())
 # Where operators of a file take their weights; an LSTM has each of its two in four parts.
 _WEIGHTS: dict[str, tuple[tuple[int, ...], ...]] = {

@@ -21,23 +21,13 @@ from tfx_edge.components.core.compression.constraints.constrained_model import f
 from tfx_edge.components.core.compression.constraints.integer_grid import to_integers
 from tfx_edge.components.core.compression.graph.checkpoint import write_with_values
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
-from tfx_edge.components.core.compression.pruning import PruningOptions, prune
+from tfx_edge.components.core.compression.pruning import prune
 from tfx_edge.components.core.compression.weights.weight_sites import find_weight_sites
 from tfx_edge.components.core.errors import EdgeError
 
-from .conftest import Batches, make_options, open_graph
+from .conftest import Batches, make_options, make_pruning, open_graph
 
-_PRUNING = PruningOptions(
-    target_sparsity=0.6,
-    initial_sparsity=0.0,
-    schedule='POLYNOMIAL',
-    power=3.0,
-    begin_step=0,
-    end_step=0,
-    frequency=0,
-    include=(),
-    exclude=(),
-)
+_PRUNING = make_pruning(0.6)
 _CLUSTERING = ClusteringOptions(number_of_clusters=16, preserve_sparsity=True, include=(), exclude=())
 
 
