@@ -61,6 +61,7 @@ def digits_saved_model(
     """A Keras 3 net (conv + batch norm + relu, depthwise, dense) trained on digits, exported; input `image`."""
     import keras
 
+    keras.utils.clear_session()  # layers have the same names whatever was made before
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
         [

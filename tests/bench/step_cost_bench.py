@@ -2,7 +2,8 @@
 
 A dense net of 2.1 million weights on one thread, batches of 64. Each side is compared with its own loop without a
 constraint (tfx-edge distils, the toolkit trains on labels), each in a process of its own, in turn; of the rounds
-the median counts. Peak memory is that of the process.
+the median counts. Time is that of the processor, which other programs on the machine change little; peak memory is
+that of the process.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def make_net() -> Any:
 
 
 class Stream:
-    """Endless batches that note when each was asked for."""
+    """Endless batches that note the processor time at which each was asked for."""
 
     def __init__(self) -> None:
         random = np.random.default_rng(0)
@@ -47,7 +48,7 @@ class Stream:
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         while True:
             for start in range(0, len(self.images), _BATCH):
-                self.times.append(time.monotonic())
+                self.times.append(time.process_time())
                 yield self.images[start : start + _BATCH], self.labels[start : start + _BATCH]
 
     def milliseconds(self, steps: int) -> float:
@@ -140,7 +141,7 @@ def _compare(arguments: argparse.Namespace) -> None:
             for case in _CASES:
                 for side in sides:
                     measured.setdefault((side, case), []).append(_run(side, case, folder, arguments))
-    print('side      case         ms per step  to its float loop  peak MB')
+    print('side      case         CPU ms/step  to its float loop  peak MB')
     for side in sides:
         base = [found['milliseconds'] for found in measured[side, 'float']]
         for case in _CASES:
