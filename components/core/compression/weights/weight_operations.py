@@ -73,7 +73,11 @@ def _left(node: node_def_pb2.NodeDef, transposed: bool) -> WeightOperand:
 
 
 def _einsum(equation: str) -> tuple[WeightOperand, ...]:
-    """A product on the right becomes FULLY_CONNECTED, on the left BATCH_MATMUL with scales along its sums."""
+    """A product on the right becomes FULLY_CONNECTED, on the left BATCH_MATMUL with scales along its sums.
+
+    On the left, TensorFlow 2.21's converter may fold a factor that follows, which is not accounted for: the file then
+    has more integers than the codebook.
+    """
     if '...' in equation or equation.count(',') != 1:
         return ()
     inputs, output = equation.replace(' ', '').split('->')

@@ -84,7 +84,10 @@ def test_axes_of_each_kind(name: str, tmp_path: pathlib.Path) -> None:
     assert (site.channel_axes, site.sum_axes, site.scales) == (*_CASES[name][3:5], ())
 
 
-@pytest.mark.parametrize('name', [name for name in _CASES if name not in ('left', 'two columns')])
+# A factor behind an Einsum with its weight on the left is folded by TensorFlow 2.21 and not by 2.16.
+@pytest.mark.parametrize(
+    'name', [name for name in _CASES if name not in ('left', 'two columns', 'einsum on the left')]
+)
 def test_scales_and_folding_are_those_of_the_file(name: str, tmp_path: pathlib.Path) -> None:
     graph = _exported(tmp_path, name, scaled=True)
     (site,) = find_weight_sites(graph)
