@@ -31,11 +31,12 @@ class Pruner(base_component.BaseComponent):
     code are needed. Codebooks of an earlier Clusterer are kept.
 
     Sparsity rises from `initial_sparsity` to `target_sparsity` (Zhu and Gupta, 2017, arXiv:1710.01878) and is met
-    exactly at `end_step`; of equal weights those of lower index go first. With the defaults every weight gets that
-    share of zeros; `scope` GLOBAL ranks all of them together, so that sensitive layers keep more. `structure` puts
-    the zeros in blocks, or makes m of every n weights along the input channels zero. `criterion` TAYLOR ranks by
-    |weight * gradient| (Molchanov et al., 2016, arXiv:1611.06440) instead of magnitude. `policy` XNNPACK prunes
-    the 1x1 convolutions alone that its sparse kernels take.
+    exactly at `end_step`; of equal weights those of lower index go first. Until then a dropped weight goes on
+    getting gradients, and may come back (Lin et al., 2020, arXiv:2006.07253). With the defaults every weight gets
+    that share of zeros; `scope` GLOBAL ranks all of them together, so that layers of large weights keep more.
+    `structure` puts the zeros in blocks, or makes m of every n weights along the input channels zero. `criterion`
+    TAYLOR ranks by |weight * gradient| (Molchanov et al., 2016, arXiv:1611.06440) instead of magnitude, and its
+    dropped weights stay dropped. `policy` XNNPACK prunes the 1x1 convolutions alone that its sparse kernels take.
 
     Pruned are kernels of convolutions, factors of matrix products (Einsum and those in loops and branches,
     such as LSTM and GRU cells, included) and embedding tables; any other weight is trained, left dense, and named

@@ -22,7 +22,7 @@ class TrainingCheckpoint:
       variables: all that the loop changes, in a fixed order.
 
     Example:
-      >>> checkpoint = TrainingCheckpoint('/pipeline/Pruner/model/.resume/5f0c', [weight, momentum])
+      >>> checkpoint = TrainingCheckpoint('/pipeline/Pruner/model/.unfinished/5f0c', [weight, momentum])
       >>> for step in range(checkpoint.restore(), 1000):
       ...   train()
       ...   checkpoint.step_done(step + 1)
