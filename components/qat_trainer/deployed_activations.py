@@ -11,11 +11,8 @@ import numpy as np
 from tfx_edge.components.core.compression.activation_quantization import SimulatedActivation
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.graph.tensor_matching import match_tensors
-from tfx_edge.components.core.litert.activations import (
-    ActivationReader,
-    ActivationTensor,
-    quantized_activations,
-)
+from tfx_edge.components.core.litert.activation_reader import ActivationReader
+from tfx_edge.components.core.litert.activations import ActivationTensor, quantized_activations
 from tfx_edge.components.core.litert.convert import convert_saved_model
 
 _LOG = logging.getLogger(__name__)

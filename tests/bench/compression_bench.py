@@ -222,7 +222,7 @@ def measure(folder: pathlib.Path, data: Data) -> dict[str, float]:
 
 def _ranges(model: bytes, name: str, images: np.ndarray) -> dict[str, tuple[float, float]]:
     """The smallest and largest value of each activation."""
-    from tfx_edge.components.core.litert.activations import ActivationReader
+    from tfx_edge.components.core.litert.activation_reader import ActivationReader
 
     ranges: dict[str, tuple[float, float]] = {}
     read = ActivationReader(model)

@@ -19,7 +19,7 @@ import tensorflow as tf
 from tfx_edge.components.core.calibration.statistics import MergeStatistics, TensorStatistics, measure, ranges
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.examples import ExampleParser, read_records, record_content
-from tfx_edge.components.core.litert.activations import ActivationReader, float_activations
+from tfx_edge.components.core.litert.activation_reader import ActivationReader, float_activations
 
 _LOG = logging.getLogger(__name__)
 

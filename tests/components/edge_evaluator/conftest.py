@@ -56,7 +56,7 @@ def float_tflite(digits_saved_model: pathlib.Path) -> bytes:
 @pytest.fixture(scope='session')
 def quantize(float_tflite: bytes) -> Callable[..., bytes]:
     """Quantizes the digits net to int8 with the ranges that some images give."""
-    from tfx_edge.components.core.litert.activations import ActivationReader
+    from tfx_edge.components.core.litert.activation_reader import ActivationReader
     from tfx_edge.components.core.litert.quantize import QuantizationOptions, quantize_model
 
     def quantize_with(images: np.ndarray, io: str = 'FLOAT', mode: str = 'INT8') -> bytes:

@@ -1,4 +1,4 @@
-"""Which activations become integers, and their values."""
+"""Which activations become integers."""
 
 from __future__ import annotations
 
@@ -7,11 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tfx_edge.components.core.litert import engine, flatbuffer
-from tfx_edge.components.core.litert.activations import (
-    ActivationReader,
-    activation_values,
-    quantized_activations,
-)
+from tfx_edge.components.core.litert.activations import quantized_activations
 from tfx_edge.components.core.litert.inspect import inspect_model
 from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
 from tfx_edge.components.core.litert.quantize import quantize_model
@@ -63,22 +59,3 @@ def test_operators_that_stay_float_are_found(many_operators: tuple[bytes, dict],
     float_ops = inspect_model(quantize_model(model, QuantizationOptions('INT8'), ranges)).float_ops
     assert [op.name for op in float_ops] == ['LEAKY_RELU']
     assert 'leaky' in float_ops[0].output
-
-
-def test_values_are_those_of_the_model(digits_float: bytes, digits: dict[str, np.ndarray]) -> None:
-    images = digits['x_eval'][:8]
-    values = activation_values(digits_float, {'image': images})
-    first, *_, last = values.values()
-    np.testing.assert_array_equal(first, images)
-    np.testing.assert_allclose(last.sum(axis=1), 1, atol=1e-5)
-
-
-def test_values_of_an_example_do_not_depend_on_its_batch(many_operators: tuple[bytes, dict]) -> None:
-    model, inputs = many_operators
-    reader = ActivationReader(model)
-    together = reader({'image': inputs['image'][:8]})
-    for row in range(8):
-        alone = reader({'image': inputs['image'][row : row + 1]})
-        for name, values in alone.items():
-            if together[name].shape[:1] == (8,):
-                np.testing.assert_array_equal(values[0], together[name][row])

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 
-from tfx_edge.components.core.litert.activations import ActivationReader
+from tfx_edge.components.core.litert.activation_reader import ActivationReader
 from tfx_edge.components.core.litert.convert import convert_saved_model
 
 Ranges = Mapping[str, tuple[float, float]]

@@ -10,7 +10,7 @@ import pytest
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert import flatbuffer
-from tfx_edge.components.core.litert.activations import float_activations
+from tfx_edge.components.core.litert.activation_reader import float_activations
 from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
 
