@@ -70,7 +70,8 @@ def quantize_model(float_model: bytes, options: QuantizationOptions, ranges: Ran
       >>> quantize_model(model, QuantizationOptions('INT8'), ranges)
     """
     made = make_file(float_model, options, ranges)
-    _LOG.info('engine %s: %s', made.engine, made.reason)
+    if options.engine == AUTO and options.converter_can:
+        _LOG.info('engine %s: %s', made.engine, made.reason)
     return made.model
 
 
