@@ -53,6 +53,13 @@ class EdgeEvaluator(base_beam_component.BaseBeamComponent):
     blessed, and neither is one for which `eval_config` sets no threshold. Nor, unless `edge` switches it
     off, is a file with integer activations whose ranges do not fit the examples, as when it was calibrated
     on noise: they cut off too much (`max_clipping`) or are many times too wide (`min_range_used`).
+
+    `max_metric_drop` demands statistical evidence that a metric is not worse than the baseline's by a margin, on
+    all examples and on each slice. It takes metrics of `eval_config` that are means over examples: accuracies
+    (a score test for paired proportions) and losses (a paired bootstrap). Each test holds, fails or is
+    undecided; an undecided one, as on a slice with fewer than `min_slice_examples`, lets the model pass only with
+    `bless_undecided`. Where the baseline is still to come (a first run), all are undecided.
+
     A signature named in a ModelSpec is the one called; where none is named, a SavedModel baseline is called by
     the signature of the candidate's name, or else by its first dense numeric one.
 
@@ -72,7 +79,9 @@ class EdgeEvaluator(base_beam_component.BaseBeamComponent):
                       change_threshold=tfma.GenericChangeThreshold(
                           direction=tfma.MetricDirection.HIGHER_IS_BETTER,
                           absolute={'value': -0.015})))])]),
-          edge=proto.EdgeEvaluation(max_zip_bytes=200_000, min_agreement=0.97))
+          edge=proto.EdgeEvaluation(
+              max_zip_bytes=200_000,
+              max_metric_drop=[{'metric': 'SparseCategoricalAccuracy', 'margin': 0.01}]))
       pusher = Pusher(model=quantizer.outputs['model'], model_blessing=evaluator.outputs['blessing'], ...)
       ```
 
@@ -80,8 +89,10 @@ class EdgeEvaluator(base_beam_component.BaseBeamComponent):
       - `evaluation`: ModelEvaluation; `tfma.load_eval_result` loads it.
       - `blessing`: ModelBlessing, which TFX's Pusher takes.
       - `edge_evaluation`: `tfx_edge.EdgeEvaluation` with `report.json`: verdict, reasons, limits with what was
-        measured, metrics by slice, sizes, agreement with the baseline, share of integer ops, and how well the
-        calibrated ranges fit the examples.
+        measured, metrics by slice, sizes, share of integer ops, how well the calibrated ranges fit the examples,
+        and against the baseline agreement, differences of outputs, flips and every test by slice. Beside it
+        `flips.tfrecord`, where there are labels and a baseline: examples that the baseline answers right and the
+        model wrong, at most `max_flips_listed`, each with both answers.
     """
 
     SPEC_CLASS = EdgeEvaluatorSpec
@@ -119,7 +130,7 @@ class EdgeEvaluator(base_beam_component.BaseBeamComponent):
         has_baseline = baseline_model is not None
 
         def check(config: proto.EdgeEvaluation) -> None:
-            options.require_comparable(options.edge_limits(config), has_baseline=has_baseline)
+            options.check_edge(config, has_baseline=has_baseline)
 
         parameters: dict[str, Any] = {
             keys.EVAL_CONFIG: options.encode_eval_config(eval_config, has_baseline=has_baseline),
@@ -127,6 +138,9 @@ class EdgeEvaluator(base_beam_component.BaseBeamComponent):
             keys.EXAMPLE_SPLITS: options.encode_splits(example_splits),
             exec_properties.VERSION: tfx_edge.__version__,
         }
+        configs = parameters[keys.EVAL_CONFIG], parameters[keys.EDGE]
+        if all(isinstance(config, str) for config in configs):  # else checked when the step runs
+            options.check_tested_metrics(*configs)
         inputs = {
             artifacts.MODEL: model,
             artifacts.EXAMPLES: examples,

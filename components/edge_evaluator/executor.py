@@ -18,7 +18,15 @@ from tfx.types import artifact_utils
 from tfx_edge import proto
 from tfx_edge.components import artifacts
 from tfx_edge.components import exec_properties as properties
-from tfx_edge.components.core.evaluation import agreement, gates, run, sizes
+from tfx_edge.components.core.evaluation import (
+    agreement,
+    comparison_report,
+    flips,
+    gates,
+    non_inferiority,
+    run,
+    sizes,
+)
 from tfx_edge.components.core.evaluation import report as reporting
 from tfx_edge.components.core.evaluation.eval_config import check_eval_config, thresholds
 from tfx_edge.components.core.evaluation.models import read_tflite
@@ -52,7 +60,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         candidate = artifact_utils.get_single_instance(input_dict[artifacts.MODEL])
         baseline = _optional(input_dict, keys.BASELINE_MODEL)
         edge = properties.decode(exec_properties[keys.EDGE], proto.EdgeEvaluation)
-        limits = options.edge_limits(edge)
+        limits, rules, max_flips = options.edge_limits(edge), options.rules(edge), options.max_flips(edge)
         config = options.decode_eval_config(exec_properties[keys.EVAL_CONFIG])
         check_eval_config(config, has_baseline=baseline is not None)
         splits = options.decode_splits(exec_properties[keys.EXAMPLE_SPLITS])
@@ -62,13 +70,18 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             config,
             artifacts.serving_model_path(candidate),
             artifacts.serving_model_path(baseline) if baseline else None,
+            drops=options.metric_drops(edge),
+            confidence=rules.confidence,
+            max_flips=max_flips,
         )
         outputs = {key: artifact_utils.get_single_instance(output_dict[key]) for key in _OUTPUTS}
         with contextlib.ExitStack() as stack:
             # They take their names in the order evaluation, report, blessing: a blessing is never alone.
             drafts = {key: stack.enter_context(artifacts.written_whole(outputs[key].uri)) for key in _OUTPUTS}
-            fit_path = os.path.join(drafts[keys.EDGE_EVALUATION], _FIT_FILE)
-            counts_path = os.path.join(drafts[keys.EDGE_EVALUATION], _COUNTS_FILE)
+            fit_path, counts_path, slices_path, flips_path = (
+                os.path.join(drafts[keys.EDGE_EVALUATION], name)
+                for name in (_FIT_FILE, _COUNTS_FILE, _SLICES_FILE, keys.FLIPS_FILE)
+            )
             results = run.run(
                 evaluation,
                 self._make_beam_pipeline,
@@ -77,11 +90,16 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 transform_graph=artifacts.transform_graph_folder(input_dict),
                 output_path=drafts[keys.EVALUATION],
                 counts_path=counts_path,
+                slices_path=slices_path,
+                flips_path=flips_path,
                 fit_path=fit_path if limits.judge_calibration else None,
             )
-            for path in filter(fileio.exists, (counts_path, fit_path)):
+            lists_flips = bool(max_flips) and not _no_flips(evaluation, results)
+            unwanted = [counts_path, fit_path, slices_path, *([] if lists_flips else [flips_path])]
+            for path in filter(fileio.exists, unwanted):
                 fileio.remove(path)
-            verdict = _write_report(drafts, evaluation, limits, results, _notes(config, baseline))
+            notes = _notes(config, baseline)
+            verdict = _write_report(drafts, evaluation, limits, rules, results, notes)
             _write(os.path.join(drafts[keys.BLESSING], _BLESSING_FILES[verdict.blessed]), '')
         _mark(outputs[keys.BLESSING], verdict, candidate, baseline)
         for reason in verdict.reasons:
@@ -93,6 +111,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 _OUTPUTS = (keys.BLESSING, keys.EDGE_EVALUATION, keys.EVALUATION)
 _COUNTS_FILE = 'counts.json'
 _FIT_FILE = 'calibration_fit.json'
+_SLICES_FILE = 'slices.json'
 _BLESSING_FILES = {True: constants.BLESSED_FILE_NAME, False: constants.NOT_BLESSED_FILE_NAME}
 
 
@@ -100,13 +119,15 @@ def _write_report(
     drafts: dict[str, str],
     evaluation: run.Evaluation,
     limits: gates.Limits,
+    rules: non_inferiority.Rules,
     results: run.Results,
     notes: Sequence[str],
 ) -> reporting.Verdict:
     model = read_tflite(evaluation.candidate.source.path)
     summary = inspect_model(model)
     measured = _measure(model, summary, evaluation.comparison, results)
-    judged = gates.judge(limits, measured)
+    tests = non_inferiority.judge_tests(evaluation.tested, results.slices, rules, evaluation.obstacle)
+    judged = (*gates.judge(limits, measured), *non_inferiority.gates_of(tests, rules))
     for gate in judged:
         if gate.name in gates.CALIBRATION_GATES and not gate.holds:
             _LOG.warning('the calibration of the .tflite file does not fit the examples: %s', gate.reason)
@@ -130,9 +151,39 @@ def _write_report(
             for c in evaluation.contenders
         },
         notes=notes,
+        against_baseline={
+            'comparison': comparison_report.comparison_part(results.slices, evaluation.obstacle),
+            'non_inferiority': comparison_report.non_inferiority_part(tests, rules),
+            'flips': _flips_part(drafts[keys.EDGE_EVALUATION], evaluation, results),
+        },
     )
     _write(os.path.join(drafts[keys.EDGE_EVALUATION], keys.REPORT_FILE), reporting.to_json(report))
     return verdict
+
+
+def _flips_part(folder: str, evaluation: run.Evaluation, results: run.Results) -> dict[str, Any]:
+    path = os.path.join(folder, keys.FLIPS_FILE)
+    is_listed = fileio.exists(path)
+    listed = (
+        list(flips.read_flips(path, list(evaluation.plan.outputs))) if evaluation.plan and is_listed else []
+    )
+    obstacle = _no_flips(evaluation, results)
+    return comparison_report.flips_part(
+        results.slices, obstacle, keys.FLIPS_FILE if is_listed else None, listed
+    )
+
+
+def _no_flips(evaluation: run.Evaluation, results: run.Results) -> str:
+    """Why right and wrong answers cannot be told apart, or ''."""
+    plan = evaluation.plan
+    if plan is None:
+        return evaluation.obstacle
+    if not plan.answers:
+        return evaluation.comparison.obstacle
+    if not plan.labelled:
+        return 'eval_config names no label'
+    everything, *_ = results.slices
+    return '' if everything.labelled else 'no label is a class'
 
 
 def _measure(

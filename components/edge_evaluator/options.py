@@ -15,8 +15,11 @@ from tfx_edge.components import exec_properties
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.evaluation.eval_config import check_eval_config, check_needs_no_baseline
 from tfx_edge.components.core.evaluation.gates import Limits
+from tfx_edge.components.core.evaluation.non_inferiority import Rules
+from tfx_edge.components.core.evaluation.tested_metrics import MetricDrop, check_drop, find_tested_metrics
 
-_NOT_SUPPORTED = ('max_metric_drop', 'confidence', 'min_slice_examples', 'max_flips_listed')
+# They say how max_metric_drop is tested.
+_RULES = ('confidence', 'min_slice_examples', 'bless_undecided')
 
 
 def edge_limits(config: proto.EdgeEvaluation) -> Limits:
@@ -25,8 +28,6 @@ def edge_limits(config: proto.EdgeEvaluation) -> Limits:
     Raises:
       EdgeError: a value is out of range, or a field is not supported by this version.
     """
-    for field in _NOT_SUPPORTED:
-        exec_properties.require_unset(config, field)
     if config.HasField('max_latency_ratio'):  # 0 would be a limit too, so the value does not tell
         raise EdgeError('EdgeEvaluation.max_latency_ratio is not supported by this version; leave it unset.')
     return Limits(
@@ -39,10 +40,74 @@ def edge_limits(config: proto.EdgeEvaluation) -> Limits:
     )
 
 
-def require_comparable(limits: Limits, *, has_baseline: bool) -> None:
-    """Refuses a limit that compares with a baseline where none is given."""
-    if limits.min_agreement is not None and not has_baseline:
-        raise EdgeError('EdgeEvaluation.min_agreement compares with a baseline; give baseline_model.')
+def metric_drops(config: proto.EdgeEvaluation) -> tuple[MetricDrop, ...]:
+    """The metrics that must not be worse than the baseline's, with their margins.
+
+    Raises:
+      EdgeError: a margin is out of range.
+    """
+    drops = tuple(MetricDrop(drop.metric, drop.margin) for drop in config.max_metric_drop)
+    for drop in drops:
+        check_drop(drop)
+    return drops
+
+
+def rules(config: proto.EdgeEvaluation) -> Rules:
+    """How `max_metric_drop` is tested.
+
+    Raises:
+      EdgeError: a value is out of range, or set where there is no metric to test.
+    """
+    level = 'a level above 0.5, below 1'
+    found = Rules(
+        exec_properties.require(config, 'confidence', lambda v: 0.5 < v < 1, level),
+        exec_properties.require(
+            config, 'min_slice_examples', lambda v: v > 0, 'a number of examples above 0'
+        ),
+        config.bless_undecided,
+    )
+    for field in _RULES:
+        if not config.max_metric_drop and _differs(config, field):
+            raise EdgeError(
+                f'EdgeEvaluation.{field} says how max_metric_drop is tested, which is not set; '
+                'set both, or neither.'
+            )
+    return found
+
+
+def max_flips(config: proto.EdgeEvaluation) -> int:
+    """How many flips are listed at most; 0 where the list is switched off.
+
+    Raises:
+      EdgeError: it is below 0.
+    """
+    expected = 'a number of examples, where 0 switches the list off'
+    return int(exec_properties.require(config, 'max_flips_listed', lambda v: v >= 0, expected))
+
+
+def check_edge(config: proto.EdgeEvaluation, *, has_baseline: bool) -> None:
+    """Refuses values out of range, and what compares with a baseline where none is given."""
+    limits = edge_limits(config)
+    rules(config)
+    listed = max_flips(config) and _differs(config, 'max_flips_listed')
+    for field, is_set in (
+        ('max_metric_drop', metric_drops(config)),
+        ('min_agreement', limits.min_agreement is not None),
+        ('max_flips_listed', listed),
+    ):
+        if is_set and not has_baseline:
+            raise EdgeError(f'EdgeEvaluation.{field} compares with a baseline; give baseline_model.')
+
+
+def check_tested_metrics(eval_config: str, edge: str) -> None:
+    """Refuses `max_metric_drop` for metrics that eval_config has not, or that cannot be tested.
+
+    Args:
+      eval_config: the exec property.
+      edge: the exec property.
+    """
+    drops = metric_drops(exec_properties.decode(edge, proto.EdgeEvaluation))
+    find_tested_metrics(decode_eval_config(eval_config), drops)
 
 
 def encode_eval_config(config: Any, *, has_baseline: bool) -> Any:
@@ -97,6 +162,11 @@ def encode_splits(splits: Sequence[str] | None) -> str:
 def decode_splits(text: str) -> list[str]:
     """The splits that `encode_splits` wrote."""
     return list(json.loads(text))
+
+
+def _differs(config: proto.EdgeEvaluation, field: str) -> bool:
+    """Whether a field has another value than its default."""
+    return bool(getattr(config, field) != config.DESCRIPTOR.fields_by_name[field].default_value)
 
 
 def _unless_off(config: proto.EdgeEvaluation, field: str, *, off: float) -> float | None:

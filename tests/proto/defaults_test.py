@@ -56,6 +56,7 @@ DEFAULTS = [
     (proto.EdgeEvaluation, 'max_flips_listed', 100),
     (proto.EdgeEvaluation, 'max_clipping', 0.04),
     (proto.EdgeEvaluation, 'min_range_used', 0.15),
+    (proto.EdgeEvaluation, 'bless_undecided', False),
 ]
 
 

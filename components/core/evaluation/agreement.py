@@ -78,10 +78,8 @@ def compare_outputs(
       What to compare; nothing, and why, where top-1 agreement means nothing.
     """
     ours, theirs = candidate_outputs, baseline_outputs
-    single = len(ours) == len(theirs) == 1
-    pairs = dict(zip(ours, theirs, strict=True)) if single else {name: name for name in ours}
-    if set(pairs.values()) != set(theirs):
-        obstacle = f'the candidate has the outputs {sorted(ours)}, the baseline {sorted(theirs)}'
+    pairs, obstacle = _pairs(ours, theirs)
+    if obstacle:
         return Comparison(candidate, None, {}, obstacle)
     for name, other in pairs.items():
         shape, other_shape = ours[name], theirs[other]
@@ -94,7 +92,48 @@ def compare_outputs(
         if len(other_shape) != 2 or (None not in (shape[1], other_shape[1]) and shape[1] != other_shape[1]):
             obstacle = f'output {name!r} has the shape {shape}, but {other_shape} in the baseline'
             return Comparison(candidate, None, {}, obstacle)
-    return Comparison(candidate, baseline, {'': ''} if single else pairs)
+    return Comparison(candidate, baseline, _as_predicted(pairs))
+
+
+def pair_outputs(
+    candidate_outputs: Mapping[str, Shape], baseline_outputs: Mapping[str, Shape]
+) -> tuple[dict[str, str], str]:
+    """Pairs the outputs whose values can be held against each other, whatever they mean.
+
+    Args:
+      candidate_outputs: shapes by name, None for an open dimension; dimension 0 is the batch.
+      baseline_outputs: as the candidate's.
+
+    Returns:
+      The candidate's output names to the baseline's, a single output under '', and ''. Or nothing, and why.
+
+    Example:
+      >>> pair_outputs({'output_0': (None, 10)}, {'probabilities': (None, 10)})
+      ({'': ''}, '')
+    """
+    pairs, obstacle = _pairs(candidate_outputs, baseline_outputs)
+    for name, other in pairs.items():
+        shape, other_shape = candidate_outputs[name], baseline_outputs[other]
+        fits = len(shape) == len(other_shape) and all(
+            None in (size, other_size) or size == other_size
+            for size, other_size in zip(shape[1:], other_shape[1:], strict=True)
+        )
+        if not fits:
+            return {}, f'output {name!r} has the shape {shape}, but {other_shape} in the baseline'
+    return _as_predicted(pairs), obstacle
+
+
+def _pairs(ours: Mapping[str, Shape], theirs: Mapping[str, Shape]) -> tuple[dict[str, str], str]:
+    single = len(ours) == len(theirs) == 1
+    pairs = dict(zip(ours, theirs, strict=True)) if single else {name: name for name in ours}
+    if set(pairs.values()) != set(theirs):
+        return {}, f'the candidate has the outputs {sorted(ours)}, the baseline {sorted(theirs)}'
+    return pairs, ''
+
+
+def _as_predicted(pairs: dict[str, str]) -> dict[str, str]:
+    """TFMA has a model's only output without its name."""
+    return {'': ''} if len(pairs) == 1 else pairs
 
 
 def CountingEvaluator(comparison: Comparison) -> tfma.evaluators.Evaluator:

@@ -104,6 +104,7 @@ def make_report(
     metrics: Sequence[Mapping[str, Any]],
     models: Mapping[str, Mapping[str, str]],
     notes: Sequence[str],
+    against_baseline: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """The report as JSON values; every number that a verdict rests on is in it.
 
@@ -115,6 +116,7 @@ def make_report(
       metrics: as `metrics_by_slice` returns them.
       models: 'candidate', and 'baseline' where there is one: `path` and `signature_name`.
       notes: what a reader should know, such as a threshold that was not checked.
+      against_baseline: `comparison`, `non_inferiority` and `flips`, as `comparison_report` makes them.
 
     Returns:
       The report.
@@ -131,6 +133,7 @@ def make_report(
         'examples': measured.examples,
         'agreement': measured.agreement,
         'metrics': list(metrics),
+        **{name: dict(part) for name, part in against_baseline.items()},
         'file': {
             'file_bytes': measured.file_bytes,
             'zip_bytes': measured.zip_bytes,

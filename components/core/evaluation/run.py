@@ -17,6 +17,13 @@ from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.evaluation import agreement
 from tfx_edge.components.core.evaluation import eval_config as configuration
 from tfx_edge.components.core.evaluation.calibration_fit import MeasureCalibrationFit, read_calibration_fit
+from tfx_edge.components.core.evaluation.comparison import (
+    ComparingEvaluator,
+    ComparisonWriters,
+    Plan,
+    SliceComparison,
+    read_comparison,
+)
 from tfx_edge.components.core.evaluation.models import (
     Model,
     ModelSource,
@@ -30,6 +37,12 @@ from tfx_edge.components.core.evaluation.predictions import EdgePredictionsExtra
 from tfx_edge.components.core.evaluation.range_probe import integer_tensors
 from tfx_edge.components.core.evaluation.range_use import CalibrationFit
 from tfx_edge.components.core.evaluation.reading import ReadExamples
+from tfx_edge.components.core.evaluation.tested_metrics import (
+    MetricDrop,
+    TestedMetric,
+    check_outputs,
+    find_tested_metrics,
+)
 from tfx_edge.components.core.examples import ExampleParser
 
 _LOG = logging.getLogger(__name__)
@@ -53,12 +66,18 @@ class Evaluation:
       candidate: the `.tflite` file.
       baseline: what it is compared with, or None.
       comparison: which outputs tell whether they agree.
+      tested: metrics that must not be worse than the baseline's by their margins.
+      plan: what is compared with the baseline, or None.
+      obstacle: why nothing is compared, or ''.
     """
 
     config: tfma.EvalConfig
     candidate: Contender
     baseline: Contender | None
     comparison: agreement.Comparison
+    tested: tuple[TestedMetric, ...]
+    plan: Plan | None
+    obstacle: str
 
     @property
     def contenders(self) -> tuple[Contender, ...]:
@@ -68,25 +87,44 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """What a run measured beside TFMA's files: the counts, and how well the calibration fits the examples."""
+    """What a run measured beside TFMA's files.
+
+    Attributes:
+      counts: of all examples.
+      fit: how well the calibration fits them.
+      slices: candidate against baseline, all examples first; empty where nothing was compared.
+    """
 
     counts: agreement.Counts
     fit: CalibrationFit
+    slices: tuple[SliceComparison, ...]
 
 
-def prepare(config: tfma.EvalConfig, candidate_folder: str, baseline_folder: str | None) -> Evaluation:
+def prepare(
+    config: tfma.EvalConfig,
+    candidate_folder: str,
+    baseline_folder: str | None,
+    *,
+    drops: Sequence[MetricDrop] = (),
+    confidence: float = 0.95,
+    max_flips: int = 0,
+) -> Evaluation:
     """Loads the models, and checks that they fit the configuration and each other.
 
     Args:
       config: the user's.
       candidate_folder: the serving folder that holds the `.tflite` file.
       baseline_folder: the serving folder that holds a SavedModel or a `.tflite` file, or None.
+      drops: metrics that must not be worse than the baseline's by a margin.
+      confidence: of their tests.
+      max_flips: how many flips are listed at most.
 
     Returns:
       The evaluation, ready to run.
 
     Raises:
-      EdgeError: the candidate is no `.tflite` file or a damaged one, or the models do not fit.
+      EdgeError: the candidate is no `.tflite` file or a damaged one, the models do not fit, or a metric cannot be
+        tested.
     """
     config = configuration.complete_eval_config(config, has_baseline=baseline_folder is not None)
     spec = configuration.candidate_spec(config)
@@ -106,7 +144,25 @@ def prepare(config: tfma.EvalConfig, candidate_folder: str, baseline_folder: str
         comparison = agreement.compare_outputs(
             candidate.name, candidate.model.outputs, baseline.name, baseline.model.outputs
         )
-    return Evaluation(config, candidate, baseline, comparison)
+    tested = find_tested_metrics(config, drops)
+    check_outputs(tested, candidate.model.outputs)
+    plan, obstacle = None, comparison.obstacle
+    if baseline is not None:
+        outputs, obstacle = agreement.pair_outputs(candidate.model.outputs, baseline.model.outputs)
+        if not obstacle:
+            plan = Plan(
+                config,
+                candidate.name,
+                baseline.name,
+                outputs,
+                answers=comparison.baseline is not None,
+                labelled=tuple(name for name in outputs if spec.label_key or name in spec.label_keys),
+                tested=tested,
+                is_share=tuple(t.metric.is_share(_values(candidate.model, t.output_name)) for t in tested),
+                confidence=confidence,
+                max_flips=max_flips,
+            )
+    return Evaluation(config, candidate, baseline, comparison, tested, plan, obstacle)
 
 
 def run(
@@ -118,6 +174,8 @@ def run(
     transform_graph: str | None,
     output_path: str,
     counts_path: str,
+    slices_path: str,
+    flips_path: str,
     fit_path: str | None,
 ) -> Results:
     """Runs the evaluation on Beam; TFMA writes its files to `output_path`.
@@ -130,10 +188,12 @@ def run(
       transform_graph: folder of a TransformGraph to apply, or None.
       output_path: folder for TFMA's files.
       counts_path: file for the counts.
+      slices_path: file for the comparison with the baseline; not written where there is nothing to compare.
+      flips_path: TFRecord file for the flips; as above.
       fit_path: file for the fit of the calibration; None not to measure it.
 
     Returns:
-      The counts, and the fit.
+      What was measured.
 
     Raises:
       EdgeError: an example or a file is at fault, or there is no example.
@@ -150,6 +210,7 @@ def run(
     common = {'eval_config': evaluation.config, 'eval_shared_model': shared}
     _LOG.info('evaluating %s', ' and '.join(c.source.path for c in evaluation.contenders))
     fit, fit_path = _fit_to_measure(evaluation, fit_path)
+    plan = evaluation.plan
     with told_in_one_line(), _metric_failures(), make_pipeline() as pipeline:
         batches = pipeline | 'ReadExamples' >> examples
         _ = batches | 'Evaluate' >> tfma.ExtractEvaluateAndWriteResults(
@@ -157,8 +218,13 @@ def run(
             evaluators=[
                 *tfma.default_evaluators(schema=schema, **common),
                 agreement.CountingEvaluator(evaluation.comparison),
+                *([] if plan is None else [ComparingEvaluator(plan)]),
             ],
-            writers=[*tfma.default_writers(output_path, **common), agreement.CountsWriter(counts_path)],
+            writers=[
+                *tfma.default_writers(output_path, **common),
+                agreement.CountsWriter(counts_path),
+                *([] if plan is None else ComparisonWriters(slices_path, flips_path)),
+            ],
             **common,
         )
         if fit_path is not None:
@@ -168,7 +234,17 @@ def run(
     if not counts.examples:
         raise EdgeError(f'there is no example in {", ".join(files)}; give examples to evaluate on.')
     _LOG.info('evaluated %d examples', counts.examples)
-    return Results(counts, fit if fit_path is None else read_calibration_fit(fit_path))
+    return Results(
+        counts,
+        fit if fit_path is None else read_calibration_fit(fit_path),
+        () if plan is None else read_comparison(slices_path),
+    )
+
+
+def _values(model: Model, output_name: str) -> int | None:
+    """How many values an output has in each example; None if that is open."""
+    shape = model.outputs.get(output_name) or next(iter(model.outputs.values()))
+    return shape[1] if len(shape) > 1 else 1
 
 
 def _fit_to_measure(evaluation: Evaluation, fit_path: str | None) -> tuple[CalibrationFit, str | None]:

@@ -15,6 +15,8 @@ from tfx_edge.components import EdgeEvaluator
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.edge_evaluator import options
 
+DROP = {'metric': 'SparseCategoricalAccuracy', 'margin': 0.01}
+
 
 @pytest.fixture
 def channels():
@@ -82,14 +84,29 @@ def test_json_and_runtime_parameters_are_taken(channels, accuracy_config):
     [
         (
             'max_metric_drop',
-            {'max_metric_drop': [{'metric': 'auc'}]},
-            'max_metric_drop is not supported',
+            {'max_metric_drop': [{'metric': 'AUC', 'margin': 0.1}]},
+            "names 'AUC', which is no metric of eval_config; name one of its metrics that can be tested "
+            r'\(SparseCategoricalAccuracy, SparseCategoricalCrossentropy\)',
         ),
-        ('confidence', {'confidence': 0.9}, 'confidence is not supported'),
-        ('min_slice_examples', {'min_slice_examples': 10}, 'min_slice_examples is not supported'),
+        (
+            'max_metric_drop',
+            {'max_metric_drop': [{'metric': 'SparseCategoricalAccuracy'}]},
+            'the margin 0.0 .* a number above 0',
+        ),
+        ('max_metric_drop', {'max_metric_drop': [{'margin': 0.1}]}, 'has no metric; name one'),
+        ('confidence', {'confidence': 0.9}, 'says how max_metric_drop is tested, which is not set'),
+        ('confidence', {'max_metric_drop': [DROP], 'confidence': 1.0}, 'a level above 0.5, below 1'),
+        ('confidence', {'max_metric_drop': [DROP], 'confidence': 0.5}, 'a level above 0.5, below 1'),
+        ('min_slice_examples', {'min_slice_examples': 10}, 'says how max_metric_drop is tested'),
+        ('min_slice_examples', {'min_slice_examples': 0}, 'a number of examples above 0'),
+        ('bless_undecided', {'bless_undecided': True}, 'says how max_metric_drop is tested'),
         ('max_latency_ratio', {'max_latency_ratio': 1.0}, 'max_latency_ratio is not supported'),
         ('max_latency_ratio', {'max_latency_ratio': 0.0}, 'max_latency_ratio is not supported'),
-        ('max_flips_listed', {'max_flips_listed': 5}, 'max_flips_listed is not supported'),
+        (
+            'max_flips_listed',
+            {'max_flips_listed': -1},
+            'expected a number of examples, where 0 switches the list',
+        ),
         ('max_file_bytes', {'max_file_bytes': 0}, 'expected a number of bytes above 0'),
         ('max_zip_bytes', {'max_zip_bytes': -1}, 'expected a number of bytes above 0'),
         ('min_agreement', {'min_agreement': 1.01}, 'expected a share above 0, at most 1'),
@@ -119,6 +136,12 @@ def test_what_compares_with_a_baseline_needs_one(channels, accuracy_config):
         EdgeEvaluator(
             **channels, eval_config=accuracy_config(0.9), edge=proto.EdgeEvaluation(min_agreement=0.9)
         )
+    for edge in (proto.EdgeEvaluation(max_metric_drop=[DROP]), proto.EdgeEvaluation(max_flips_listed=5)):
+        with pytest.raises(
+            EdgeError, match=r'EdgeEvaluation.max_\w+ compares with a baseline; give baseline_model'
+        ):
+            EdgeEvaluator(**channels, eval_config=accuracy_config(0.9), edge=edge)
+    EdgeEvaluator(**channels, eval_config=accuracy_config(0.9), edge=proto.EdgeEvaluation(max_flips_listed=0))
     with pytest.raises(EdgeError, match='change_threshold, which compares with a baseline'):
         EdgeEvaluator(**channels, eval_config=accuracy_config(change=-0.01))
     specs = [
@@ -127,6 +150,21 @@ def test_what_compares_with_a_baseline_needs_one(channels, accuracy_config):
     ]
     with pytest.raises(EdgeError, match='ModelSpec with is_baseline'):
         EdgeEvaluator(**channels, eval_config=accuracy_config(0.9, model_specs=specs))
+
+
+def test_non_inferiority_is_taken_with_all_that_belongs_to_it(channels, baseline, accuracy_config):
+    edge = proto.EdgeEvaluation(
+        max_metric_drop=[DROP, {'metric': 'SparseCategoricalCrossentropy', 'margin': 2.0}],
+        confidence=0.99,
+        min_slice_examples=30,
+        bless_undecided=True,
+        max_flips_listed=0,
+    )
+    evaluator = EdgeEvaluator(**channels, **baseline, eval_config=accuracy_config(0.9), edge=edge)
+    assert json.loads(evaluator.exec_properties['edge'])['bless_undecided'] is True
+    # Where one of the two is not known yet, they are held against each other when the step runs.
+    later = data_types.RuntimeParameter(name='eval-config', ptype=str)
+    EdgeEvaluator(**channels, **baseline, eval_config=later, edge=edge)
 
 
 @pytest.mark.parametrize('eval_config', [None, 3, proto.EdgeEvaluation()])

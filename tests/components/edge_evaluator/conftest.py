@@ -139,6 +139,7 @@ def evaluate(tmp_path: pathlib.Path) -> Callable[..., Outcome]:
         eval_config: Any,
         *,
         baseline: Any = None,
+        first_run: bool = False,
         beam_args: Sequence[str] = RUNNER,
         name: str = 'run',
         more_inputs: Mapping[str, Any] | None = None,
@@ -150,6 +151,8 @@ def evaluate(tmp_path: pathlib.Path) -> Callable[..., Outcome]:
             inputs['baseline_model'] = [baseline]
         channels = {key: channel_utils.as_channel(value) for key, value in inputs.items()}
         component = EdgeEvaluator(eval_config=eval_config, **channels, **settings)
+        if first_run:  # of a pipeline whose resolver finds no blessed model yet
+            del inputs['baseline_model']
         outputs = {
             'evaluation': standard_artifacts.ModelEvaluation(),
             'blessing': standard_artifacts.ModelBlessing(),

@@ -95,7 +95,8 @@ def test_float_file_meets_threshold_and_baseline_and_is_blessed(
     assert tfma.load_eval_result(outcome.evaluation.uri, model_name=tfma.BASELINE_KEY).slicing_metrics
     assert tfma.load_validation_result(outcome.evaluation.uri).validation_ok
     assert not list(pathlib.Path(outcome.evaluation.uri).parent.glob('*.unfinished'))
-    assert [path.name for path in pathlib.Path(outcome.edge_evaluation.uri).iterdir()] == ['report.json']
+    files = sorted(path.name for path in pathlib.Path(outcome.edge_evaluation.uri).iterdir())
+    assert files == ['flips.tfrecord', 'report.json']
 
 
 def test_every_limit_that_fails_is_a_reason(

@@ -1,0 +1,62 @@
+"""`report.html`: the report as one page that needs no network, no scripts and no other file."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+
+_TEMPLATE = 'report_page.html.jinja'
+# In the units of the drawing, which is 120 wide.
+_LEFT, _WIDTH = 4.0, 112.0
+
+
+def render_page(report: Mapping[str, Any], pictures: Mapping[int, Sequence[str]]) -> str:
+    """The page; it shows nothing that is not in the report.
+
+    Whatever comes from models, examples or configuration is escaped, and the page forbids scripts and the network to
+    itself.
+
+    Args:
+      report: of `make_report`.
+      pictures: data URIs of listed flips, by their place in the list; as `flip_pictures` makes them.
+
+    Returns:
+      HTML 5; the same report gives the same text.
+
+    Example:
+      >>> render_page(report, {}).startswith('<!DOCTYPE html>')
+      True
+    """
+    return _template().render(report=report, pictures=pictures) + '\n'
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader('tfx_edge.components.core', 'evaluation'),
+        autoescape=True,
+        undefined=jinja2.ChainableUndefined,
+        trim_blocks=True,
+    )
+    environment.filters['number'] = _number
+    environment.globals['place'] = _place
+    return environment.get_template(_TEMPLATE)
+
+
+def _number(value: Any) -> str:
+    """Whole numbers whole, others with six digits; nothing for what was not measured."""
+    if value is None or isinstance(value, jinja2.Undefined):
+        return ''
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    return f'{value:,}' if isinstance(value, int) else f'{value:.6g}'
+
+
+def _place(value: float, left: float, width: float) -> str:
+    """Where a value lies in the drawing of an interval."""
+    share = (value - left) / width
+    return f'{_LEFT + _WIDTH * share:.2f}' if math.isfinite(share) else f'{_LEFT:.2f}'
