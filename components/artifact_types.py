@@ -15,6 +15,6 @@ class Calibration(artifact.Artifact):
 
 
 class EdgeEvaluation(artifact.Artifact):
-    """What EdgeEvaluator measured beside TFMA's metrics: `report.json`."""
+    """What EdgeEvaluator measured beside TFMA's metrics: `report.json`, `report.html` and `flips.tfrecord`."""
 
     TYPE_NAME = 'tfx_edge.EdgeEvaluation'

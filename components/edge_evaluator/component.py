@@ -92,7 +92,8 @@ class EdgeEvaluator(base_beam_component.BaseBeamComponent):
         measured, metrics by slice, sizes, share of integer ops, how well the calibrated ranges fit the examples,
         and against the baseline agreement, differences of outputs, flips and every test by slice. Beside it
         `flips.tfrecord`, where there are labels and a baseline: examples that the baseline answers right and the
-        model wrong, at most `max_flips_listed`, each with both answers.
+        model wrong, at most `max_flips_listed`, each with both answers. `report.html` shows all of it on one page,
+        flips as pictures where an input is an image; it needs no network.
     """
 
     SPEC_CLASS = EdgeEvaluatorSpec

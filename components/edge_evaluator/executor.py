@@ -21,9 +21,11 @@ from tfx_edge.components import exec_properties as properties
 from tfx_edge.components.core.evaluation import (
     agreement,
     comparison_report,
+    flip_pictures,
     flips,
     gates,
     non_inferiority,
+    report_page,
     run,
     sizes,
 )
@@ -31,6 +33,7 @@ from tfx_edge.components.core.evaluation import report as reporting
 from tfx_edge.components.core.evaluation.eval_config import check_eval_config, thresholds
 from tfx_edge.components.core.evaluation.models import read_tflite
 from tfx_edge.components.core.evaluation.reading import require_examples
+from tfx_edge.components.core.examples import read_records
 from tfx_edge.components.core.litert.inspect import ModelSummary, inspect_model
 from tfx_edge.components.edge_evaluator import keys, options
 
@@ -158,7 +161,18 @@ def _write_report(
         },
     )
     _write(os.path.join(drafts[keys.EDGE_EVALUATION], keys.REPORT_FILE), reporting.to_json(report))
+    page = report_page.render_page(report, _pictures(drafts[keys.EDGE_EVALUATION], evaluation))
+    _write(os.path.join(drafts[keys.EDGE_EVALUATION], keys.PAGE_FILE), page)
     return verdict
+
+
+def _pictures(folder: str, evaluation: run.Evaluation) -> dict[int, list[str]]:
+    path = os.path.join(folder, keys.FLIPS_FILE)
+    if not fileio.exists(path):
+        return {}
+    inputs = evaluation.candidate.model.inputs
+    shapes = {name: tuple(spec.shape) for name, spec in inputs.items()}
+    return flip_pictures.flip_pictures(list(read_records([path])), shapes)
 
 
 def _flips_part(folder: str, evaluation: run.Evaluation, results: run.Results) -> dict[str, Any]:

@@ -13,3 +13,4 @@ EDGE_EVALUATION = 'edge_evaluation'
 
 REPORT_FILE = 'report.json'
 FLIPS_FILE = 'flips.tfrecord'
+PAGE_FILE = 'report.html'

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfx_edge.components.core.examples import read_records
+
 PREFIX = 'tfx_edge'
 
 
@@ -124,7 +126,7 @@ def read_flips(path: str, outputs: Sequence[str]) -> Iterator[Flip]:
       path: a TFRecord file.
       outputs: names of the outputs, '' for the only one.
     """
-    for record in tf.data.TFRecordDataset([path]).as_numpy_iterator():
+    for record in read_records([path]):
         feature = tf.train.Example.FromString(record).features.feature
         answers = {}
         for name in outputs:

@@ -96,7 +96,10 @@ def test_float_file_meets_threshold_and_baseline_and_is_blessed(
     assert tfma.load_validation_result(outcome.evaluation.uri).validation_ok
     assert not list(pathlib.Path(outcome.evaluation.uri).parent.glob('*.unfinished'))
     files = sorted(path.name for path in pathlib.Path(outcome.edge_evaluation.uri).iterdir())
-    assert files == ['flips.tfrecord', 'report.json']
+    assert files == ['flips.tfrecord', 'report.html', 'report.json']
+    page = pathlib.Path(outcome.edge_evaluation.uri, 'report.html').read_text()
+    assert page.count('data:image/png;base64,') == len(outcome.report['flips']['listed'])
+    assert f'{outcome.report["file"]["file_bytes"]:,} bytes' in page
 
 
 def test_every_limit_that_fails_is_a_reason(
@@ -202,7 +205,8 @@ def test_a_file_calibrated_on_other_data_is_not_blessed_for_that_reason(
     assert input_range['high'] == pytest.approx(factor, rel=0.01)
     assert f'does not fit the examples: {reason}' in caplog.text
     assert reason in outcome.blessing.get_string_custom_property('blessing_message')
-    assert [path.name for path in pathlib.Path(outcome.edge_evaluation.uri).iterdir()] == ['report.json']
+    files = sorted(path.name for path in pathlib.Path(outcome.edge_evaluation.uri).iterdir())
+    assert files == ['report.html', 'report.json']
 
 
 def test_the_fit_of_the_calibration_can_be_switched_off(
