@@ -140,7 +140,7 @@ def test_module_is_an_exec_property_and_a_file_is_packed_into_a_wheel(
         (
             QATTrainer,
             {'qat': proto.QuantizationAwareTraining(overrides=[{'pattern': 'x', 'weight_bits': 4}])},
-            'overrides is not supported',
+            'overrides.weight_bits is 4 for',
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Activations as the deployed file holds them: eight-bit integers over trained ranges."""
+"""Activations and constants as the deployed file holds them: integers over trained ranges."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 
+from tfx_edge.components.core.compression.constraints.straight_through import straight_through
+from tfx_edge.components.core.compression.graph.batch_norm_steps import with_batch_norms_in_steps
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 
 _PREFIX = 'tfx_edge_activation'
+_CONSTANT_PREFIX = 'tfx_edge_constant'
+# Of a step, by which averages are moved off the middle between two.
+_NUDGE = 2.0**-10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,17 +36,37 @@ class SimulatedActivation:
     fixed: tuple[float, float] | None
 
 
+@dataclasses.dataclass(frozen=True)
+class SimulatedConstant:
+    """A constant operand that is integer in the deployed file, over a range of its own with one scale.
+
+    Attributes:
+      name: of the tensor in the deployed file.
+      tensors: of the graph, which depend on no input.
+      bits: of its integers.
+      symmetric: whether zero is in the middle of its range, as all int16 have it.
+    """
+
+    name: str
+    tensors: tuple[str, ...]
+    bits: int
+    symmetric: bool
+
+
 class ActivationQuantization:
     """A graph with fake quantization behind some tensors, and the ranges it uses.
 
     A tensor becomes `FakeQuantWithMinMaxVars` of itself: the affine int8 arithmetic of Jacob et al.,
     2018 (arXiv:1712.05877), whose gradient reaches the ranges. A range is min * exp(a), max * exp(b)
-    with trained a and b, so that one learning rate fits ranges of any size and zero stays inside.
+    with trained a and b, so that one learning rate fits ranges of any size and zero stays inside. With 16 bits
+    a range is symmetric, and one number trains it.
 
     Args:
       graph: the signature.
       activations: what to quantize.
       ranges: (min, max) by group, as calibrated; each is widened to hold zero.
+      constants: what else to quantize, over the range that it has at each use.
+      bits: of the activations, 8 or 16.
 
     Example:
       >>> simulated = ActivationQuantization(graph, activations, calibrate(graph, values, activations, batches))
@@ -53,31 +78,45 @@ class ActivationQuantization:
         graph: ServingGraph,
         activations: Sequence[SimulatedActivation],
         ranges: Mapping[str, tuple[float, float]],
+        constants: Sequence[SimulatedConstant] = (),
+        *,
+        bits: int = 8,
     ) -> None:
         self._graph = graph
+        self._bits = bits
         self._groups = {a.group: a.fixed for a in activations}
         self._initial = {
             group: _with_zero(*(fixed or ranges[group])) for group, fixed in self._groups.items()
         }
+        if bits == 16:
+            self._initial = {
+                group: _symmetric(*limits, fixed=self._groups[group] is not None)
+                for group, limits in self._initial.items()
+            }
         self._logs = {
-            group: (tf.Variable(0.0), tf.Variable(0.0))
+            group: (tf.Variable(0.0), tf.Variable(0.0)) if bits == 8 else (tf.Variable(0.0),) * 2
             for group in sorted(self._groups)
             if self._groups[group] is None
         }
+        self._constants = {tensor: constant for constant in constants for tensor in constant.tensors}
         self._renamed: dict[str, str] = {}
+        self._steps = with_batch_norms_in_steps(graph.graph_def)
         self._graph_def = graph_pb2.GraphDef()
-        self._graph_def.CopyFrom(graph.graph_def)
+        self._graph_def.CopyFrom(self._steps)
+        self._averages = {node.name for node in self._steps.node if node.op == 'AvgPool'}
         for index, (tensor, group) in enumerate({a.tensor: a.group for a in activations}.items()):
             self._insert(tensor, f'{_PREFIX}_{index}', self._range_name(group))
         for group in self._groups:
-            for bound in ('min', 'max'):
-                node = self._graph_def.node.add(op='Placeholder', name=f'{self._range_name(group)}_{bound}')
-                node.attr['dtype'].type = tf.float32.as_datatype_enum
+            for bound in ('min', 'max', 'nudge', 'middle'):
+                self._add_placeholder(f'{self._range_name(group)}_{bound}')
+        for index, tensor in enumerate(self._constants):
+            self._rewire(tensor, f'{_CONSTANT_PREFIX}_{index}')
+            self._add_placeholder(f'{_CONSTANT_PREFIX}_{index}')
 
     @property
     def variables(self) -> list[tf.Variable]:
         """The logarithms that train the ranges."""
-        return [variable for pair in self._logs.values() for variable in pair]
+        return list({id(v): v for pair in self._logs.values() for v in pair}.values())
 
     def call(
         self, inputs: Mapping[str, tf.Tensor], values: Mapping[str, tf.Tensor], fetch: Sequence[str]
@@ -86,8 +125,16 @@ class ActivationQuantization:
         replaced = {}
         for group in self._groups:
             low, high = self._range(group)
-            replaced[f'{self._range_name(group)}_min:0'] = low
-            replaced[f'{self._range_name(group)}_max:0'] = high
+            name = self._range_name(group)
+            step = tf.stop_gradient(high - low) / (2**self._bits - 1)
+            replaced[f'{name}_min:0'] = low
+            replaced[f'{name}_max:0'] = high
+            replaced[f'{name}_nudge:0'] = step * _NUDGE
+            # What the integer 0 stands for, from which averages that lie between two integers are rounded away.
+            replaced[f'{name}_middle:0'] = tf.round(tf.stop_gradient(low) / step) * step + 128.0 * step
+        tensors = list(self._constants)
+        for index, value in enumerate(self._graph.call({}, values, tensors, graph_def=self._steps)):
+            replaced[f'{_CONSTANT_PREFIX}_{index}:0'] = _quantized(value, self._constants[tensors[index]])
         names = [self._renamed.get(name, name) for name in fetch]
         return self._graph.call(inputs, values, names, graph_def=self._graph_def, replaced=replaced)
 
@@ -111,17 +158,44 @@ class ActivationQuantization:
 
     def _insert(self, tensor: str, name: str, range_name: str) -> None:
         """Puts a fake quantization behind a tensor, for all that use it."""
-        producer, _, output = tensor.partition(':')
-        spellings = {tensor, producer} if output == '0' else {tensor}
+        self._rewire(tensor, name)
+        self._renamed[tensor] = f'{name}:0'
+        if tensor.partition(':')[0] in self._averages and self._bits == 8:
+            tensor = self._nudged(tensor, name, range_name)
+        node = self._graph_def.node.add(op='FakeQuantWithMinMaxVars', name=name)
+        node.input.extend([tensor, f'{range_name}_min', f'{range_name}_max'])
+        node.attr['num_bits'].i = self._bits
+        # int16 has no -32768.
+        node.attr['narrow_range'].b = self._bits == 16
+
+    def _nudged(self, tensor: str, name: str, range_name: str) -> str:
+        """An average moved a little away from the integer 0, since LiteRT rounds halves away from it.
+
+        Averages of integers lie half-way between two often; the fake quantization rounds these up.
+        """
+        steps = [
+            ('Sub', 'offset', tensor, f'{range_name}_middle'),
+            ('Sign', 'sign', f'{name}_offset'),
+            ('Mul', 'nudge', f'{name}_sign', f'{range_name}_nudge'),
+            ('AddV2', 'nudged', tensor, f'{name}_nudge'),
+        ]
+        for op, suffix, *inputs in steps:
+            node = self._graph_def.node.add(op=op, name=f'{name}_{suffix}', input=inputs)
+            node.attr['T'].type = tf.float32.as_datatype_enum
+        return f'{name}_nudged'
+
+    def _rewire(self, tensor: str, name: str) -> None:
+        """Lets all that use a tensor use another in its place."""
+        source, _, output = tensor.partition(':')
+        spellings = {tensor, source} if output == '0' else {tensor}
         for node in self._graph_def.node:
             for index, used in enumerate(node.input):
                 if used in spellings:
                     node.input[index] = name
-        node = self._graph_def.node.add(op='FakeQuantWithMinMaxVars', name=name)
-        node.input.extend([tensor, f'{range_name}_min', f'{range_name}_max'])
-        node.attr['num_bits'].i = 8
-        node.attr['narrow_range'].b = False
-        self._renamed[tensor] = f'{name}:0'
+
+    def _add_placeholder(self, name: str) -> None:
+        node = self._graph_def.node.add(op='Placeholder', name=name)
+        node.attr['dtype'].type = tf.float32.as_datatype_enum
 
 
 def calibrate(
@@ -148,11 +222,12 @@ def calibrate(
     led = {a.group for a in leaders}
     observed = leaders + [a for a in activations if a.group not in led]
     tensors = [a.tensor for a in observed]
+    graph_def = with_batch_norms_in_steps(graph.graph_def)
 
     @tf.function(autograph=False, reduce_retracing=True)
     def extremes(inputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         constants = {key: tf.constant(value) for key, value in values.items()}
-        found = graph.call(inputs, constants, tensors)
+        found = graph.call(inputs, constants, tensors, graph_def=graph_def)
         return tf.stack([tf.reduce_min(t) for t in found]), tf.stack([tf.reduce_max(t) for t in found])
 
     lows, highs = [], []
@@ -171,3 +246,24 @@ def _with_zero(low: float, high: float) -> tuple[float, float]:
     """Affine quantization represents zero exactly, so a range has to hold it, and not be empty."""
     low, high = min(low, 0.0), max(high, 0.0)
     return (low, high) if high - low > 1e-6 else (low, low + 1e-6)
+
+
+def _symmetric(low: float, high: float, *, fixed: bool) -> tuple[float, float]:
+    # A fixed range is that of all integers, of which there is one more below zero.
+    largest = high if fixed else max(-low, high)
+    return -largest, largest
+
+
+def _quantized(value: tf.Tensor, constant: SimulatedConstant) -> tf.Tensor:
+    """A constant rounded over its own range, whose ends the gradient does not reach."""
+    given = tf.stop_gradient(value)
+    low = tf.minimum(tf.reduce_min(given), 0.0)
+    high = tf.maximum(tf.reduce_max(given), 0.0)
+    if constant.symmetric:
+        high = tf.maximum(-low, high)
+        low = -high
+    high = tf.maximum(high, low + 1e-9)
+    rounded = tf.quantization.fake_quant_with_min_max_vars(
+        given, low, high, num_bits=constant.bits, narrow_range=constant.symmetric
+    )
+    return straight_through(value, tf.stop_gradient(rounded))

@@ -1,0 +1,93 @@
+"""Which constants of a float file become integers, read off the quantized file."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from tfx_edge.components.core.compression.weights.deployed_kernels import DeployedConstant
+from tfx_edge.components.core.litert import flatbuffer
+from tfx_edge.components.core.litert.activations import ActivationTensor
+from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
+from tfx_edge.components.core.litert.quantize import quantize_model
+
+_BITS = {'INT4': 4, 'INT8': 8, 'INT16': 16}
+# float32 arithmetic.
+_ROUNDING = 1e-5
+
+
+@dataclasses.dataclass(frozen=True)
+class _Use:
+    """The first operator that uses a constant, and the first tensor that it computes."""
+
+    operator: str
+    output: str
+
+
+def quantized_constants(
+    float_model: bytes, activations: Sequence[ActivationTensor], options: QuantizationOptions
+) -> tuple[DeployedConstant, ...]:
+    """Quantizes a file over made-up ranges, and reads how each constant came out.
+
+    Biases, which follow from the scales of what they are added to, are left out.
+
+    Args:
+      float_model: bytes of a float32 `.tflite` file.
+      activations: all that become integers in it.
+      options: how it is quantized.
+
+    Returns:
+      The constants that become integers, in order of the file.
+
+    Raises:
+      EdgeError: the engine cannot quantize the graph.
+
+    Example:
+      >>> [(c.operator, c.bits, c.axis) for c in quantized_constants(model, activations, QuantizationOptions())]
+      [('CONV_2D', 8, 0), ('MUL', 8, None)]
+    """
+    made_up = {tensor.group: (-1.0, 1.0) for tensor in activations}
+    quantized = flatbuffer.read(quantize_model(float_model, options, made_up))
+    parameters = {
+        flatbuffer.tensor_name(tensor): tensor
+        for tensor in quantized.subgraphs[0].tensors
+        if flatbuffer.TENSOR_TYPES[tensor.type] in _BITS and flatbuffer.is_constant(quantized, tensor)
+    }
+    content = flatbuffer.read(float_model)
+    uses = _uses(content)
+    found = []
+    for index, tensor in enumerate(content.subgraphs[0].tensors):
+        name = flatbuffer.tensor_name(tensor)
+        values = flatbuffer.constant(content, tensor)
+        if values is None or values.dtype != np.float32 or not values.size or index not in uses:
+            continue
+        if name in parameters:
+            found.append(_constant(name, values, parameters[name], uses[index]))
+    return tuple(found)
+
+
+def _uses(content: flatbuffer.schema.ModelT) -> dict[int, _Use]:
+    graph = content.subgraphs[0]
+    uses: dict[int, _Use] = {}
+    for operator in graph.operators:
+        output = flatbuffer.tensor_name(graph.tensors[operator.outputs[0]])
+        use = _Use(flatbuffer.operator_name(content, operator), output)
+        for index in operator.inputs:
+            uses.setdefault(int(index), use)
+    return uses
+
+
+def _constant(
+    name: str, values: np.ndarray, quantized: flatbuffer.schema.TensorT, use: _Use
+) -> DeployedConstant:
+    parameters = quantized.quantization
+    bits = _BITS[flatbuffer.TENSOR_TYPES[quantized.type]]
+    axis = int(parameters.quantizedDimension) if len(parameters.scale) > 1 else None
+    # With one scale a zero point may be 0 by chance; then the scale tells.
+    whole = np.abs(values).max() / (2 ** (bits - 1) - 1)
+    symmetric = not np.any(parameters.zeroPoint) and (
+        axis is not None or float(parameters.scale[0]) >= whole * (1 - _ROUNDING)
+    )
+    return DeployedConstant(name, values, bits, axis, bool(symmetric), use.operator, use.output)

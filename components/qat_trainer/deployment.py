@@ -1,0 +1,214 @@
+"""What the deployed file computes in integers, told in terms of the graph that is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tfx_edge.components.core.compression.activation_quantization import (
+    SimulatedActivation,
+    SimulatedConstant,
+)
+from tfx_edge.components.core.compression.graph.batch_norm_steps import with_batch_norms_in_steps
+from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
+from tfx_edge.components.core.compression.graph.tensor_matching import match_constants, match_tensors
+from tfx_edge.components.core.compression.quantization_aware_training import DeployedArithmetic, QATOptions
+from tfx_edge.components.core.compression.weights.deployed_kernels import (
+    DeployedConstant,
+    DeployedKernel,
+    match_kernels,
+)
+from tfx_edge.components.core.compression.weights.weight_precision import weight_precisions
+from tfx_edge.components.core.compression.weights.weight_sites import find_weight_sites
+from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.litert.activation_reader import ActivationReader
+from tfx_edge.components.core.litert.activations import ActivationTensor, quantized_activations
+from tfx_edge.components.core.litert.convert import convert_saved_model
+from tfx_edge.components.core.litert.quantization_options import INT8, QuantizationOptions
+from tfx_edge.components.qat_trainer.deployed_constants import quantized_constants
+
+_LOG = logging.getLogger(__name__)
+# What LiteRT runs at once.
+_ROWS = 8
+# Kernels of LiteRT that take weights of four bits.
+_INT4_OPERATORS = ('CONV_2D', 'FULLY_CONNECTED')
+
+
+@dataclasses.dataclass(frozen=True)
+class Deployment:
+    """What is integer in the deployed file, and how much of that the training simulates.
+
+    Attributes:
+      arithmetic: what is simulated.
+      activations: all activations that are integers in the file.
+      kept_float: regular expressions that match the outputs of operators which are to stay float.
+      float_weights: names of the variables that stay float.
+      weight_bits: bits by name of the file's kernel.
+      not_simulated: names of the file's integer tensors that have no counterpart in the graph.
+      fault: why there is no integer file of the model; '' where there is one.
+    """
+
+    arithmetic: DeployedArithmetic
+    activations: tuple[ActivationTensor, ...] = ()
+    kept_float: tuple[str, ...] = ()
+    float_weights: tuple[str, ...] = ()
+    weight_bits: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    not_simulated: tuple[str, ...] = ()
+    fault: str = ''
+
+    @property
+    def options(self) -> QuantizationOptions:
+        """How the deployed file is quantized."""
+        return QuantizationOptions(INT8, keep_float=self.kept_float)
+
+
+def plan_deployment(
+    graph: ServingGraph, qat: QATOptions, batch: Mapping[str, np.ndarray] | None
+) -> Deployment:
+    """Converts and quantizes the incoming model, and finds in its graph what the file computes in integers.
+
+    Which tensors these are, along which axes kernels have their scales and which operands are constants is read off
+    the file; each is recognized in the graph by its values.
+
+    Args:
+      graph: the incoming signature.
+      qat: which weights are to be integers, and of how many bits.
+      batch: real inputs by name, by whose values activations are told apart; None to simulate weights only.
+
+    Returns:
+      What to simulate. What the file has and the graph lacks is named in the log; so is the reason why there is no
+      integer file (of a recurrent net, say), and then nothing is simulated.
+
+    Raises:
+      EdgeError: no weight is to be quantized, or a pattern matches none.
+
+    Example:
+      >>> plan_deployment(graph, options, next(batches)).not_simulated
+      ()
+    """
+    sites = find_weight_sites(graph)
+    precisions = weight_precisions(sites, qat)
+    try:
+        model = convert_saved_model(graph.folder, graph.signature.name)
+        deployed = _quantized_tensors(model, ())
+    except EdgeError as error:
+        _LOG.warning('nothing is simulated, and all weights stay float, for there is no integer file: %s', error)
+        return Deployment(
+            DeployedArithmetic({}), float_weights=tuple(site.variable.name for site in sites), fault=str(error)
+        )
+    kernels = match_kernels(graph, sites, deployed.constants)
+    unwanted = [kernel for key, kernel in kernels.items() if not precisions[key]]
+    kept_float = tuple(sorted({f'^{re.escape(kernel.constant.output)}$' for kernel in unwanted}))
+    if kept_float:
+        deployed = _quantized_tensors(model, kept_float)
+        kernels = match_kernels(graph, sites, deployed.constants)
+    kernels = {key: _with_bits(kernel, precisions[key]) for key, kernel in kernels.items() if precisions[key]}
+    taken = {kernel.constant.name for kernel in kernels.values()}
+    others = [constant for constant in deployed.constants if constant.name not in taken]
+    constants, unknown = _simulated_constants(graph, others)
+    found: list[SimulatedActivation] = []
+    if batch is not None:
+        found = _simulated_activations(graph, model, deployed.activations, batch)
+        groups = {activation.group for activation in found}
+        unknown += [activation.name for activation in deployed.activations if activation.group not in groups]
+    for name in unknown:
+        _LOG.warning('not simulated: %r is integer in the file and has no counterpart in the graph', name)
+    return Deployment(
+        arithmetic=DeployedArithmetic(kernels, tuple(found), tuple(constants)),
+        activations=deployed.activations,
+        kept_float=kept_float,
+        float_weights=tuple(site.variable.name for site in sites if site.variable.key not in kernels),
+        weight_bits={kernel.constant.name: kernel.constant.bits for kernel in kernels.values()},
+        not_simulated=tuple(unknown),
+    )
+
+
+def trained_ranges(
+    deployment: Deployment,
+    trained: Mapping[str, tuple[float, float]],
+    float_model: bytes,
+    batches: Sequence[Mapping[str, np.ndarray]],
+) -> dict[str, tuple[float, float]]:
+    """The range of each activation by its name in the deployed file.
+
+    Args:
+      deployment: of `plan_deployment`.
+      trained: ranges by group.
+      float_model: the trained model, on which activations that were not simulated are observed.
+      batches: inputs to observe them on.
+
+    Returns:
+      (min, max) by tensor name, for every activation whose range is not fixed by its arithmetic.
+    """
+    free = [a for a in deployment.activations if a.fixed is None]
+    ranges = {a.name: trained[a.group] for a in free if a.group in trained}
+    alone = [a for a in free if a.group not in trained]
+    if not alone:
+        return ranges
+    reader = ActivationReader(float_model)
+    for batch in batches:
+        for start in range(0, len(next(iter(batch.values()))), _ROWS):
+            values = reader({name: rows[start : start + _ROWS] for name, rows in batch.items()})
+            for activation in alone:
+                value = values[activation.name]
+                low, high = ranges.get(activation.name, (np.inf, -np.inf))
+                ranges[activation.name] = (min(low, float(value.min())), max(high, float(value.max())))
+    return ranges
+
+
+@dataclasses.dataclass(frozen=True)
+class _QuantizedTensors:
+    """What becomes integer in a file."""
+
+    activations: tuple[ActivationTensor, ...]
+    constants: tuple[DeployedConstant, ...]
+
+
+def _quantized_tensors(model: bytes, kept_float: tuple[str, ...]) -> _QuantizedTensors:
+    activations = quantized_activations(model, keep_float=kept_float)
+    options = QuantizationOptions(INT8, keep_float=kept_float)
+    return _QuantizedTensors(activations, quantized_constants(model, activations, options))
+
+
+def _with_bits(kernel: DeployedKernel, bits: int) -> DeployedKernel:
+    """Four bits where LiteRT has kernels for them."""
+    if bits == 4 and kernel.constant.operator not in _INT4_OPERATORS:
+        _LOG.info('%s: LiteRT has no int4 %s', kernel.site.variable.name, kernel.constant.operator)
+        bits = 8
+    return dataclasses.replace(kernel, constant=dataclasses.replace(kernel.constant, bits=bits))
+
+
+def _simulated_activations(
+    graph: ServingGraph,
+    model: bytes,
+    activations: Sequence[ActivationTensor],
+    batch: Mapping[str, np.ndarray],
+) -> list[SimulatedActivation]:
+    inputs = {name: batch[name][:_ROWS] for name in graph.inputs}
+    values = ActivationReader(model)(inputs)
+    steps = with_batch_norms_in_steps(graph.graph_def)
+    matches = match_tensors(
+        graph, inputs, {a.name: values[a.name] for a in activations if a.name in values}, steps
+    )
+    return [
+        SimulatedActivation(a.name, matches[a.name], a.group, a.fixed)
+        for a in activations
+        if a.name in matches
+    ]
+
+
+def _simulated_constants(
+    graph: ServingGraph, constants: Sequence[DeployedConstant]
+) -> tuple[list[SimulatedConstant], list[str]]:
+    """The constants with one scale that the graph has, and the names of the others."""
+    whole = [constant for constant in constants if constant.axis is None]
+    steps = with_batch_norms_in_steps(graph.graph_def)
+    matches = match_constants(graph, {constant.name: constant.values for constant in whole}, steps)
+    found = [
+        SimulatedConstant(c.name, matches[c.name], c.bits, c.symmetric) for c in whole if c.name in matches
+    ]
+    return found, [constant.name for constant in constants if constant.name not in matches]
