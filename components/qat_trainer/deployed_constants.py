@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,14 +15,6 @@ from tfx_edge.components.core.litert.quantize import quantize_model
 _BITS = {'INT4': 4, 'INT8': 8, 'INT16': 16}
 # float32 arithmetic.
 _ROUNDING = 1e-5
-
-
-@dataclasses.dataclass(frozen=True)
-class _Use:
-    """The first operator that uses a constant, and the first tensor that it computes."""
-
-    operator: str
-    output: str
 
 
 def quantized_constants(
@@ -68,19 +59,20 @@ def quantized_constants(
     return tuple(found)
 
 
-def _uses(content: flatbuffer.schema.ModelT) -> dict[int, _Use]:
+def _uses(content: flatbuffer.schema.ModelT) -> dict[int, list[tuple[str, str]]]:
+    """Kind and first output of each operator that uses a tensor, by the tensor's index."""
     graph = content.subgraphs[0]
-    uses: dict[int, _Use] = {}
+    uses: dict[int, list[tuple[str, str]]] = {}
     for operator in graph.operators:
         output = flatbuffer.tensor_name(graph.tensors[operator.outputs[0]])
-        use = _Use(flatbuffer.operator_name(content, operator), output)
+        use = flatbuffer.operator_name(content, operator), output
         for index in operator.inputs:
-            uses.setdefault(int(index), use)
+            uses.setdefault(int(index), []).append(use)
     return uses
 
 
 def _constant(
-    name: str, values: np.ndarray, quantized: flatbuffer.schema.TensorT, use: _Use
+    name: str, values: np.ndarray, quantized: flatbuffer.schema.TensorT, uses: list[tuple[str, str]]
 ) -> DeployedConstant:
     parameters = quantized.quantization
     bits = _BITS[flatbuffer.TENSOR_TYPES[quantized.type]]
@@ -90,4 +82,5 @@ def _constant(
     symmetric = not np.any(parameters.zeroPoint) and (
         axis is not None or float(parameters.scale[0]) >= whole * (1 - _ROUNDING)
     )
-    return DeployedConstant(name, values, bits, axis, bool(symmetric), use.operator, use.output)
+    outputs = tuple(output for _, output in uses)
+    return DeployedConstant(name, values, bits, axis, bool(symmetric), uses[0][0], outputs)

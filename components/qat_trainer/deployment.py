@@ -23,7 +23,7 @@ from tfx_edge.components.core.compression.weights.deployed_kernels import (
     match_kernels,
 )
 from tfx_edge.components.core.compression.weights.weight_precision import weight_precisions
-from tfx_edge.components.core.compression.weights.weight_sites import find_weight_sites
+from tfx_edge.components.core.compression.weights.weight_sites import WeightSite, find_weight_sites
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert.activation_reader import ActivationReader
 from tfx_edge.components.core.litert.activations import ActivationTensor, quantized_activations
@@ -96,13 +96,17 @@ def plan_deployment(
         model = convert_saved_model(graph.folder, graph.signature.name)
         deployed = _quantized_tensors(model, ())
     except EdgeError as error:
-        _LOG.warning('nothing is simulated, and all weights stay float, for there is no integer file: %s', error)
+        _LOG.warning(
+            'nothing is simulated, and all weights stay float, for there is no integer file: %s', error
+        )
         return Deployment(
-            DeployedArithmetic({}), float_weights=tuple(site.variable.name for site in sites), fault=str(error)
+            DeployedArithmetic({}),
+            float_weights=tuple(site.variable.name for site in sites),
+            fault=str(error),
         )
     kernels = match_kernels(graph, sites, deployed.constants)
-    unwanted = [kernel for key, kernel in kernels.items() if not precisions[key]]
-    kept_float = tuple(sorted({f'^{re.escape(kernel.constant.output)}$' for kernel in unwanted}))
+    unwanted = [site for site in sites if not precisions[site.variable.key]]
+    kept_float = _outputs_of(graph, unwanted, kernels, deployed.constants)
     if kept_float:
         deployed = _quantized_tensors(model, kept_float)
         kernels = match_kernels(graph, sites, deployed.constants)
@@ -180,6 +184,23 @@ def _with_bits(kernel: DeployedKernel, bits: int) -> DeployedKernel:
         _LOG.info('%s: LiteRT has no int4 %s', kernel.site.variable.name, kernel.constant.operator)
         bits = 8
     return dataclasses.replace(kernel, constant=dataclasses.replace(kernel.constant, bits=bits))
+
+
+def _outputs_of(
+    graph: ServingGraph,
+    sites: Sequence[WeightSite],
+    kernels: Mapping[str, DeployedKernel],
+    constants: Sequence[DeployedConstant],
+) -> tuple[str, ...]:
+    """Expressions that match the outputs of the operators which use some weights, and nothing else."""
+    outputs = {o for site in sites for k in [kernels.get(site.variable.key)] if k for o in k.constant.outputs}
+    tables = {read for site in sites if site.variable.key not in kernels for read in site.variable.reads}
+    if tables:
+        matches = match_constants(graph, {constant.name: constant.values for constant in constants})
+        for constant in constants:
+            if tables & set(matches.get(constant.name, ())):
+                outputs.update(constant.outputs)
+    return tuple(sorted(f'^{re.escape(output)}$' for output in outputs))
 
 
 def _simulated_activations(

@@ -85,7 +85,7 @@ class _Training:
         return self._result.values
 
     def write_calibration(self, folder: str, model: types.Artifact) -> None:
-        """Writes ranges, arithmetic and, where there were examples, the parity report; sums the report up in `model`."""
+        """Writes ranges, arithmetic and, where there were examples, the report of parity, summed up in `model`."""
         deployment = self._deployment
         arithmetic_file.write_arithmetic(
             folder,

@@ -15,7 +15,9 @@ from tfx_edge.components.core.compression.graph.serving_graph import ServingGrap
 
 _PREFIX = 'tfx_edge_activation'
 _CONSTANT_PREFIX = 'tfx_edge_constant'
-# Of a step, by which averages are moved off the middle between two.
+# Means of a few integers lie half-way between two often. LiteRT rounds these away from the integer 0 (True) or up.
+_TIES = {'AvgPool': True, 'ResizeBilinear': False}
+# Of a step, by which they are moved off the middle.
 _NUDGE = 2.0**-10
 
 
@@ -103,7 +105,7 @@ class ActivationQuantization:
         self._steps = with_batch_norms_in_steps(graph.graph_def)
         self._graph_def = graph_pb2.GraphDef()
         self._graph_def.CopyFrom(self._steps)
-        self._averages = {node.name for node in self._steps.node if node.op == 'AvgPool'}
+        self._ops = {node.name: node.op for node in self._steps.node}
         for index, (tensor, group) in enumerate({a.tensor: a.group for a in activations}.items()):
             self._insert(tensor, f'{_PREFIX}_{index}', self._range_name(group))
         for group in self._groups:
@@ -130,7 +132,7 @@ class ActivationQuantization:
             replaced[f'{name}_min:0'] = low
             replaced[f'{name}_max:0'] = high
             replaced[f'{name}_nudge:0'] = step * _NUDGE
-            # What the integer 0 stands for, from which averages that lie between two integers are rounded away.
+            # What the integer 0 stands for.
             replaced[f'{name}_middle:0'] = tf.round(tf.stop_gradient(low) / step) * step + 128.0 * step
         tensors = list(self._constants)
         for index, value in enumerate(self._graph.call({}, values, tensors, graph_def=self._steps)):
@@ -160,27 +162,28 @@ class ActivationQuantization:
         """Puts a fake quantization behind a tensor, for all that use it."""
         self._rewire(tensor, name)
         self._renamed[tensor] = f'{name}:0'
-        if tensor.partition(':')[0] in self._averages and self._bits == 8:
-            tensor = self._nudged(tensor, name, range_name)
+        op = self._ops[tensor.partition(':')[0]]
+        if op in _TIES and self._bits == 8:
+            tensor = self._nudged(tensor, name, range_name, away_from_zero=_TIES[op])
         node = self._graph_def.node.add(op='FakeQuantWithMinMaxVars', name=name)
         node.input.extend([tensor, f'{range_name}_min', f'{range_name}_max'])
         node.attr['num_bits'].i = self._bits
         # int16 has no -32768.
         node.attr['narrow_range'].b = self._bits == 16
 
-    def _nudged(self, tensor: str, name: str, range_name: str) -> str:
-        """An average moved a little away from the integer 0, since LiteRT rounds halves away from it.
-
-        Averages of integers lie half-way between two often; the fake quantization rounds these up.
-        """
-        steps = [
-            ('Sub', 'offset', tensor, f'{range_name}_middle'),
-            ('Sign', 'sign', f'{name}_offset'),
-            ('Mul', 'nudge', f'{name}_sign', f'{range_name}_nudge'),
-            ('AddV2', 'nudged', tensor, f'{name}_nudge'),
-        ]
-        for op, suffix, *inputs in steps:
-            node = self._graph_def.node.add(op=op, name=f'{name}_{suffix}', input=inputs)
+    def _nudged(self, tensor: str, name: str, range_name: str, *, away_from_zero: bool) -> str:
+        """A mean of integers moved a little, so that a half is rounded to where LiteRT rounds it."""
+        nudge = f'{range_name}_nudge'
+        steps: list[tuple[str, ...]] = []
+        if away_from_zero:
+            steps = [
+                ('Sub', f'{name}_offset', tensor, f'{range_name}_middle'),
+                ('Sign', f'{name}_sign', f'{name}_offset'),
+                ('Mul', f'{name}_nudge', f'{name}_sign', nudge),
+            ]
+            nudge = f'{name}_nudge'
+        for op, result, *inputs in [*steps, ('AddV2', f'{name}_nudged', tensor, nudge)]:
+            node = self._graph_def.node.add(op=op, name=result, input=inputs)
             node.attr['T'].type = tf.float32.as_datatype_enum
         return f'{name}_nudged'
 

@@ -28,7 +28,13 @@ def test_a_calibration_without_training_has_none(tmp_path: pathlib.Path) -> None
 
 @pytest.mark.parametrize(
     'content',
-    ['', '[]', '{}', '{"format_version": 2}', '{"format_version": 1, "activation_bits": 8, "keep_float": ["("]}'],
+    [
+        '',
+        '[]',
+        '{}',
+        '{"format_version": 2}',
+        '{"format_version": 1, "activation_bits": 8, "keep_float": ["("]}',
+    ],
 )
 def test_damage_is_told_in_one_line(tmp_path: pathlib.Path, content: str) -> None:
     (tmp_path / FILE_NAME).write_text(content)

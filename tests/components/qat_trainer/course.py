@@ -11,7 +11,10 @@ import numpy as np
 from tfx_edge import proto
 from tfx_edge.components.core.compression.graph.checkpoint import write_with_values
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
-from tfx_edge.components.core.compression.quantization_aware_training import QATResult, train_quantization_aware
+from tfx_edge.components.core.compression.quantization_aware_training import (
+    QATResult,
+    train_quantization_aware,
+)
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions
 from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.quantize import quantize_model

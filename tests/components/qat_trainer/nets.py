@@ -114,6 +114,23 @@ def rescaled(x: Any) -> Any:
     return layers.UpSampling2D()(layers.Rescaling(2.0, -1.0)(_convolved(x, strides=2, activation='gelu')))
 
 
+def resized(x: Any) -> Any:
+    return _convolved(
+        layers.UpSampling2D(2, interpolation='bilinear')(_convolved(x, 4)), strides=2, activation='relu'
+    )
+
+
+def mobilenet_v2(x: Any) -> Any:
+    """Its blocks (Sandler et al., 2018, arXiv:1801.04381): expansion, depthwise, linear bottleneck, residual."""
+    x = layers.ReLU(6.0)(_normed(_convolved(x, use_bias=False)))
+    for channels, strides in [(8, 1), (12, 2), (12, 1), (16, 2), (16, 1)]:
+        y = layers.ReLU(6.0)(_normed(_convolved(x, 4 * x.shape[-1], 1, use_bias=False)))
+        y = layers.DepthwiseConv2D(3, strides=strides, padding='same', use_bias=False)(y)
+        y = _normed(_convolved(layers.ReLU(6.0)(_normed(y)), channels, 1, use_bias=False))
+        x = layers.Add()([x, y]) if y.shape == x.shape else y
+    return layers.GlobalAveragePooling2D()(layers.ReLU(6.0)(_normed(_convolved(x, 64, 1, use_bias=False))))
+
+
 # Their own, on the image.
 NETS: dict[str, Callable[[Any], Any]] = {
     net.__name__: net
@@ -137,6 +154,8 @@ NETS: dict[str, Callable[[Any], Any]] = {
         norm_behind_activation,
         norm_alone,
         rescaled,
+        resized,
+        mobilenet_v2,
     )
 }
 
@@ -149,16 +168,3 @@ def many_nets() -> keras.Model:
     outputs['two_inputs'] = _logits(both)
     outputs['two_outputs'] = _logits(layers.Dense(32, activation='relu')(layers.Flatten()(both)))
     return keras.Model({'image': image, 'mirrored': mirrored}, outputs)
-
-
-def mobilenet_v2() -> keras.Model:
-    """MobileNetV2 of the smallest width, on images of 32 x 32 made of 8 x 8."""
-    image = keras.Input((8, 8, 1), name='image')
-    large = layers.UpSampling2D(4, interpolation='bilinear')(image)
-    net = keras.applications.MobileNetV2(
-        (32, 32, 1), alpha=0.35, weights=None, classes=CLASSES, classifier_activation=None
-    )
-    for layer in net.layers:
-        if isinstance(layer, layers.BatchNormalization):
-            layer.momentum = 0.8
-    return keras.Model({'image': image}, {'mobilenet_v2': net(large)})

@@ -15,7 +15,10 @@ from tfx_edge.components.core.compression.clustering import cluster
 from tfx_edge.components.core.compression.graph.checkpoint import write_with_values
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.pruning import prune
-from tfx_edge.components.core.compression.quantization_aware_training import QATResult, train_quantization_aware
+from tfx_edge.components.core.compression.quantization_aware_training import (
+    QATResult,
+    train_quantization_aware,
+)
 from tfx_edge.components.core.compression.training.training_data import training_batches
 from tfx_edge.components.core.examples import ExampleParser
 from tfx_edge.components.core.litert.convert import convert_saved_model

@@ -36,9 +36,7 @@ def _clustered(count: int) -> Technique:
 def _fit_and_export(model: Any, images: np.ndarray, classes: np.ndarray, folder: pathlib.Path) -> str:
     import keras
 
-    model.compile(
-        keras.optimizers.Adam(5e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    )
+    model.compile(keras.optimizers.Adam(5e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(images, classes, batch_size=64, epochs=4, verbose=0)
     model.export(folder, verbose=False)
     return str(folder)
@@ -127,7 +125,7 @@ def test_a_layer_without_zeros_does_not_switch_off_those_of_the_layers_behind_it
     values = course.train()
     for site in find_weight_sites(course.open()):
         zeros = pruned[site.variable.key] == 0
-        assert zeros.any() == (site.variable.name != 'first/kernel')
+        assert zeros.any() == (not site.variable.name.endswith('first/kernel'))
         assert (values[site.variable.key][zeros] == 0).all()
     assert all(kernel.distinct <= 8 for kernel in _kernels(course.file()))
 
@@ -136,7 +134,7 @@ def test_depthwise_kernels_have_a_scale_for_each_channel(trained: Course, traine
     (kernel,) = (k for k in _kernels(trained_file) if k.shape == (1, 3, 3, 12))
     assert kernel.scales == 12
     graph = trained.open()
-    (site,) = (site for site in find_weight_sites(graph) if site.variable.name == 'depthwise/kernel')
+    (site,) = (site for site in find_weight_sites(graph) if site.variable.name.endswith('depthwise/kernel'))
     (folded,) = folded_kernels(graph, (site,)).values()
     assert to_integers(folded, (2,)) is not None
     assert to_integers(folded, ()) is None
@@ -176,9 +174,7 @@ def test_transposed_convolution_and_batch_norm_run(
 class TestRefusedByTheToolkit:
     """Layers that it has no configuration for: here they are quantized, or stay float and are named."""
 
-    def test_layers_of_every_kind(
-        self, digits: dict[str, np.ndarray], tmp_path: pathlib.Path
-    ) -> None:
+    def test_layers_of_every_kind(self, digits: dict[str, np.ndarray], tmp_path: pathlib.Path) -> None:
         import keras
         from keras import layers
 
@@ -196,7 +192,9 @@ class TestRefusedByTheToolkit:
         keras.utils.set_random_seed(0)
         image = keras.Input((8, 8, 1), name='image')
         x = layers.Rescaling(2.0, -1.0)(image)
-        nested = keras.Sequential([keras.Input((8, 8, 1)), layers.Conv2D(8, 3, padding='same', activation='relu')])
+        nested = keras.Sequential(
+            [keras.Input((8, 8, 1)), layers.Conv2D(8, 3, padding='same', activation='relu')]
+        )
         convolved = layers.BatchNormalization(momentum=0.8)(nested(x))
         convolved = layers.PReLU(shared_axes=[1, 2])(convolved)
         convolved = layers.Subtract()([convolved, layers.Conv2D(8, 1, activation='elu')(x)])
@@ -226,7 +224,9 @@ class TestRefusedByTheToolkit:
         tokens = keras.Input((8,), dtype='int32', name='tokens')
         x = layers.GlobalAveragePooling1D()(layers.Embedding(17, 12)(tokens))
         model = keras.Model(tokens, layers.Dense(10)(x))
-        rows = {split: (16 * digits[f'x_{split}'][:, :, 3, 0]).astype(np.int32) for split in ('train', 'eval')}
+        rows = {
+            split: (16 * digits[f'x_{split}'][:, :, 3, 0]).astype(np.int32) for split in ('train', 'eval')
+        }
         folder = _fit_and_export(model, rows['train'], digits['y_train'], tmp_path / 'model')
         course = Course(folder, {'tokens': rows['train']}, tmp_path)
         course.train()

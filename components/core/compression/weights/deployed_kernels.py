@@ -27,8 +27,8 @@ class DeployedConstant:
       bits: of the integers.
       axis: of `values`, along which it has one scale for each index; None where it has one scale in all.
       symmetric: whether its zero point is 0 throughout.
-      operator: what uses it, such as CONV_2D.
-      output: name of the first tensor which that computes.
+      operator: what uses it first, such as CONV_2D.
+      outputs: names of the first tensors that all operators compute which use it.
     """
 
     name: str
@@ -37,7 +37,7 @@ class DeployedConstant:
     axis: int | None
     symmetric: bool
     operator: str
-    output: str
+    outputs: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ def match_kernels(
     """Finds, for each weight, the constant that the converter made of it, by its values.
 
     Tried are the weight as it is and with what is known to be folded into it, its axes in every order, neighbours
-    joined. So nothing is assumed of how an operator lays out its kernel.
+    joined; then multiples of these. So nothing is assumed of how an operator lays out its kernel.
 
     Args:
       graph: the incoming signature.
@@ -77,16 +77,18 @@ def match_kernels(
         constant.name: constant for constant in constants if constant.symmetric and constant.values.ndim > 1
     }
     found: dict[str, DeployedKernel] = {}
-    for site, folded in _folded_kernels(graph, sites):
-        key = site.variable.key
-        if key in found:
-            continue
-        for constant in free.values():
-            axes = _matching_axes(folded, constant)
-            if axes is not None:
-                found[key] = DeployedKernel(dataclasses.replace(site, channel_axes=axes), constant)
-                del free[constant.name]
-                break
+    tried = list(_folded_kernels(graph, sites))
+    for match in (_matching_axes, _matching_axes_of_multiple):
+        for site, folded in tried:
+            if site.variable.key in found:
+                continue
+            for constant in free.values():
+                axes = match(folded, constant)
+                if axes is not None:
+                    site = dataclasses.replace(site, channel_axes=axes)
+                    found[site.variable.key] = DeployedKernel(site, constant)
+                    del free[constant.name]
+                    break
     return found
 
 
@@ -128,6 +130,19 @@ def _matching_axes(kernel: np.ndarray, constant: DeployedConstant) -> tuple[int,
         if np.abs(laid_out - flat).max() <= _TOLERANCE * largest:
             return axes
     return None
+
+
+def _matching_axes_of_multiple(kernel: np.ndarray, constant: DeployedConstant) -> tuple[int, ...] | None:
+    """The same for a constant that is the kernel times one number, which changes no integer but in sign.
+
+    The converter folds a factor before a convolution without padding (of a rescaling layer, say) into its kernel.
+    """
+    largest = float(np.abs(kernel).max()) if kernel.size == constant.values.size else 0.0
+    if not largest:
+        return None
+    factor = float(np.abs(constant.values).max()) / largest
+    axes = _matching_axes(kernel * np.float32(factor), constant)
+    return _matching_axes(kernel * np.float32(-factor), constant) if axes is None else axes
 
 
 def _axes_of_scales(
