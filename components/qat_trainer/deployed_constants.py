@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from tfx_edge.components.core.compression.weights.deployed_kernels import DeployedConstant
 from tfx_edge.components.core.litert import flatbuffer
 from tfx_edge.components.core.litert.activations import ActivationTensor
+from tfx_edge.components.core.litert.inspect import WEIGHT_OPERAND
 from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
 from tfx_edge.components.core.litert.quantize import quantize_model
 
+# Of (input, bias) among the operator's inputs.
+_OPERANDS = {'TRANSPOSE_CONV': (2, 3)}
 _BITS = {'INT4': 4, 'INT8': 8, 'INT16': 16}
 # float32 arithmetic.
 _ROUNDING = 1e-5
@@ -55,7 +60,8 @@ def quantized_constants(
         if values is None or values.dtype != np.float32 or not values.size or index not in uses:
             continue
         if name in parameters:
-            found.append(_constant(name, values, parameters[name], uses[index]))
+            constant = _constant(name, values, parameters[name], uses[index])
+            found.append(dataclasses.replace(constant, **_product(content, index)))
     return tuple(found)
 
 
@@ -69,6 +75,22 @@ def _uses(content: flatbuffer.schema.ModelT) -> dict[int, list[tuple[str, str]]]
         for index in operator.inputs:
             uses.setdefault(int(index), []).append(use)
     return uses
+
+
+def _product(content: flatbuffer.schema.ModelT, kernel: int) -> dict[str, Any]:
+    """What the first operator multiplies a kernel with, and the bias that it adds."""
+    graph = content.subgraphs[0]
+    operator = next(operator for operator in graph.operators if kernel in operator.inputs)
+    kind = flatbuffer.operator_name(content, operator)
+    if WEIGHT_OPERAND.get(kind) is None or operator.inputs[WEIGHT_OPERAND[kind]] != kernel:
+        return {}
+    source, bias_at = _OPERANDS.get(kind, (0, 2))
+    found: dict[str, Any] = {'source': flatbuffer.tensor_name(graph.tensors[operator.inputs[source]])}
+    if bias_at < len(operator.inputs) and operator.inputs[bias_at] >= 0:
+        found['bias'] = flatbuffer.constant(content, graph.tensors[operator.inputs[bias_at]])
+    if found.get('bias') is not None:
+        found['bias'] = found['bias'].ravel()
+    return found
 
 
 def _constant(

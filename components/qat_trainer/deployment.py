@@ -13,6 +13,7 @@ from tfx_edge.components.core.compression.activation_quantization import (
     SimulatedActivation,
     SimulatedConstant,
 )
+from tfx_edge.components.core.compression.bias_quantization import SimulatedBias, find_bias
 from tfx_edge.components.core.compression.graph.batch_norm_steps import with_batch_norms_in_steps
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.graph.tensor_matching import match_constants, match_tensors
@@ -119,10 +120,11 @@ def plan_deployment(
         found = _simulated_activations(graph, model, deployed.activations, batch)
         groups = {activation.group for activation in found}
         unknown += [activation.name for activation in deployed.activations if activation.group not in groups]
+    biases = _simulated_biases(graph, kernels, deployed.activations, found)
     for name in unknown:
         _LOG.warning('not simulated: %r is integer in the file and has no counterpart in the graph', name)
     return Deployment(
-        arithmetic=DeployedArithmetic(kernels, tuple(found), tuple(constants)),
+        arithmetic=DeployedArithmetic(kernels, tuple(found), tuple(constants), biases=biases),
         activations=deployed.activations,
         kept_float=kept_float,
         float_weights=tuple(site.variable.name for site in sites if site.variable.key not in kernels),
@@ -220,6 +222,25 @@ def _simulated_activations(
         for a in activations
         if a.name in matches
     ]
+
+
+def _simulated_biases(
+    graph: ServingGraph,
+    kernels: Mapping[str, DeployedKernel],
+    activations: Sequence[ActivationTensor],
+    simulated: Sequence[SimulatedActivation],
+) -> tuple[SimulatedBias, ...]:
+    """The biases of the kernels whose input is simulated."""
+    steps = with_batch_norms_in_steps(graph.graph_def)
+    known = {activation.group for activation in simulated}
+    group = {a.name: a.group for a in activations if a.group in known}
+    ends = {activation.tensor for activation in simulated}
+    found = (
+        find_bias(graph, steps, kernel, group[kernel.constant.source], ends)
+        for kernel in kernels.values()
+        if kernel.constant.source in group
+    )
+    return tuple(bias for bias in found if bias is not None)
 
 
 def _simulated_constants(

@@ -105,6 +105,7 @@ class _Training:
             self._graph,
             deployment,
             self._result,
+            float_model,
             quantize_model(float_model, deployment.options, ranges),
             samples,
             output_kind=self._output_kind,

@@ -16,6 +16,7 @@ from tfx_edge.components.core.compression.graph.serving_graph import ServingGrap
 from tfx_edge.components.core.compression.quantization_aware_training import QATResult, simulate
 from tfx_edge.components.core.compression.training import losses
 from tfx_edge.components.core.litert import flatbuffer
+from tfx_edge.components.core.litert.activation_reader import ActivationReader
 from tfx_edge.components.core.litert.interpreter import MAX_BATCH_SIZE, LiteRTModel
 from tfx_edge.components.qat_trainer.deployment import Deployment
 
@@ -58,6 +59,19 @@ class TensorParity:
 
 
 @dataclasses.dataclass(frozen=True)
+class NotSimulated:
+    """An integer tensor of the file that the simulation lacks.
+
+    Attributes:
+      name: in the file.
+      largest: difference from the same tensor of the float file, in steps; None where the runtime keeps no values.
+    """
+
+    name: str
+    largest: float | None
+
+
+@dataclasses.dataclass(frozen=True)
 class Parity:
     """The report.
 
@@ -74,7 +88,7 @@ class Parity:
     held_out: bool
     outputs: tuple[TensorParity, ...]
     activations: tuple[TensorParity, ...]
-    not_simulated: tuple[str, ...]
+    not_simulated: tuple[NotSimulated, ...]
     float_weights: tuple[str, ...]
 
     @property
@@ -97,6 +111,7 @@ def measure_parity(
     graph: ServingGraph,
     deployment: Deployment,
     result: QATResult,
+    float_model: bytes,
     file: bytes,
     samples: Mapping[str, np.ndarray],
     *,
@@ -110,7 +125,8 @@ def measure_parity(
       graph: the incoming signature.
       deployment: what was simulated.
       result: of the training.
-      file: the quantized file, with float inputs and outputs.
+      float_model: the trained model as a float file.
+      file: the quantized file made of it, with float inputs and outputs.
       samples: arrays of shape (samples, ...) by input name.
       output_kind: of `FineTuningOptions`; REGRESSION has no classes.
       held_out: whether the samples were kept out of the training.
@@ -123,7 +139,7 @@ def measure_parity(
       EdgeError: the samples do not fit the file, or it cannot run.
 
     Example:
-      >>> measure_parity(graph, deployment, result, file, samples).within_2
+      >>> measure_parity(graph, deployment, result, float_model, file, samples).within_2
       1.0
     """
     simulated = simulate(graph, deployment.arithmetic, result.ranges)
@@ -148,7 +164,7 @@ def measure_parity(
         held_out=held_out,
         outputs=tuple(outputs),
         activations=tuple(inner),
-        not_simulated=deployment.not_simulated,
+        not_simulated=_not_simulated(deployment.not_simulated, float_model, file, samples),
         float_weights=deployment.float_weights,
     )
 
@@ -267,20 +283,50 @@ def _activations(
     few = _batches(samples, MAX_BATCH_SIZE)[0]
     activations = deployment.arithmetic.activations
     expected = _simulated_values(simulated, result, few, [a.tensor for a in activations])
-    model = LiteRTModel(file, preserve_all_tensors=True)
-    model(few)
-    details = {detail['name']: detail for detail in model.interpreter.get_tensor_details()}
+    shipped = _integer_tensors(file, few, [activation.name for activation in activations])
     found = []
     for activation, value in zip(activations, expected, strict=True):
+        if activation.name in shipped:
+            values, step = shipped[activation.name]
+            if values.size == value.size:
+                found.append(_compare(activation.name, value, values, step, integer=True))
+    return found
+
+
+def _not_simulated(
+    names: Sequence[str], float_model: bytes, file: bytes, samples: Mapping[str, np.ndarray]
+) -> tuple[NotSimulated, ...]:
+    """How far the file's integers are from what the float file computes."""
+    if not names:
+        return ()
+    few = _batches(samples, MAX_BATCH_SIZE)[0]
+    shipped = _integer_tensors(file, few, names)
+    exact = ActivationReader(float_model)(few)
+    found = []
+    for name in names:
+        largest = None
+        if name in shipped and name in exact:
+            values, step = shipped[name]
+            largest = float(np.abs(values.ravel() - exact[name].ravel()).max()) / step
+        found.append(NotSimulated(name, largest))
+    return tuple(found)
+
+
+def _integer_tensors(
+    file: bytes, inputs: Mapping[str, np.ndarray], names: Sequence[str]
+) -> dict[str, tuple[np.ndarray, float]]:
+    """Real values and step of those tensors that have one scale, after one run in the built-in kernels."""
+    model = LiteRTModel(file, preserve_all_tensors=True)
+    model(inputs)
+    details = {detail['name']: detail for detail in model.interpreter.get_tensor_details()}
+    found = {}
+    for name in names:
         # What quantizes a float tensor gets a name of its own, with this ending.
-        detail = details.get(f'{activation.name}_quantized') or details.get(activation.name)
-        if detail is None or not detail['quantization'][0]:
-            continue
-        scale, zero_point = detail['quantization']
-        integers = model.interpreter.get_tensor(detail['index']).astype(np.float32)
-        if integers.size == value.size:
-            shipped = (integers - zero_point) * scale
-            found.append(_compare(activation.name, value, shipped, float(scale), integer=True))
+        detail = details.get(f'{name}_quantized') or details.get(name)
+        if detail is not None and detail['quantization'][0]:
+            step, zero_point = detail['quantization']
+            integers = model.interpreter.get_tensor(detail['index']).astype(np.float32)
+            found[name] = ((integers - zero_point) * step, float(step))
     return found
 
 

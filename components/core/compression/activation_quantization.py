@@ -9,12 +9,14 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 
+from tfx_edge.components.core.compression.bias_quantization import SimulatedBias, rounded_operand
 from tfx_edge.components.core.compression.constraints.straight_through import straight_through
 from tfx_edge.components.core.compression.graph.batch_norm_steps import with_batch_norms_in_steps
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 
 _PREFIX = 'tfx_edge_activation'
 _CONSTANT_PREFIX = 'tfx_edge_constant'
+_BIAS_PREFIX = 'tfx_edge_bias'
 # Means of a few integers lie half-way between two often. LiteRT rounds these away from the integer 0 (True) or up.
 _TIES = {'AvgPool': True, 'ResizeBilinear': False}
 # Of a step, by which they are moved off the middle.
@@ -68,6 +70,7 @@ class ActivationQuantization:
       activations: what to quantize.
       ranges: (min, max) by group, as calibrated; each is widened to hold zero.
       constants: what else to quantize, over the range that it has at each use.
+      biases: what to round to the steps of the products that it is added to.
       bits: of the activations, 8 or 16.
 
     Example:
@@ -81,6 +84,7 @@ class ActivationQuantization:
         activations: Sequence[SimulatedActivation],
         ranges: Mapping[str, tuple[float, float]],
         constants: Sequence[SimulatedConstant] = (),
+        biases: Sequence[SimulatedBias] = (),
         *,
         bits: int = 8,
     ) -> None:
@@ -106,6 +110,9 @@ class ActivationQuantization:
         self._graph_def = graph_pb2.GraphDef()
         self._graph_def.CopyFrom(self._steps)
         self._ops = {node.name: node.op for node in self._steps.node}
+        self._biases = tuple(biases)
+        for index, bias in enumerate(self._biases):
+            self._take_operand(bias, f'{_BIAS_PREFIX}_{index}')
         for index, (tensor, group) in enumerate({a.tensor: a.group for a in activations}.items()):
             self._insert(tensor, f'{_PREFIX}_{index}', self._range_name(group))
         for group in self._groups:
@@ -128,7 +135,7 @@ class ActivationQuantization:
         for group in self._groups:
             low, high = self._range(group)
             name = self._range_name(group)
-            step = tf.stop_gradient(high - low) / (2**self._bits - 1)
+            step = self._step(group)
             replaced[f'{name}_min:0'] = low
             replaced[f'{name}_max:0'] = high
             replaced[f'{name}_nudge:0'] = step * _NUDGE
@@ -137,6 +144,9 @@ class ActivationQuantization:
         tensors = list(self._constants)
         for index, value in enumerate(self._graph.call({}, values, tensors, graph_def=self._steps)):
             replaced[f'{_CONSTANT_PREFIX}_{index}:0'] = _quantized(value, self._constants[tensors[index]])
+        for index, bias in enumerate(self._biases):
+            operand = rounded_operand(self._graph, self._steps, bias, values, self._step(bias.group))
+            replaced[f'{_BIAS_PREFIX}_{index}:0'] = operand
         names = [self._renamed.get(name, name) for name in fetch]
         return self._graph.call(inputs, values, names, graph_def=self._graph_def, replaced=replaced)
 
@@ -155,6 +165,11 @@ class ActivationQuantization:
             low, high = low * tf.exp(shrink_low), high * tf.exp(shrink_high)
         return low, high
 
+    def _step(self, group: str) -> tf.Tensor:
+        low, high = self._range(group)
+        steps = 2**self._bits - (1 if self._bits == 8 else 2)
+        return tf.stop_gradient(high - low) / steps
+
     def _range_name(self, group: str) -> str:
         return f'{_PREFIX}_range_{sorted(self._groups).index(group)}'
 
@@ -170,6 +185,14 @@ class ActivationQuantization:
         node.attr['num_bits'].i = self._bits
         # int16 has no -32768.
         node.attr['narrow_range'].b = self._bits == 16
+
+    def _take_operand(self, bias: SimulatedBias, name: str) -> None:
+        """Lets the last addition behind a kernel add a rounded operand."""
+        (node,) = (node for node in self._graph_def.node if node.name == bias.node)
+        spellings = (bias.operand, bias.operand.removesuffix(':0'))
+        (place,) = (index for index, used in enumerate(node.input) if used in spellings)
+        node.input[place] = name
+        self._add_placeholder(name)
 
     def _nudged(self, tensor: str, name: str, range_name: str, *, away_from_zero: bool) -> str:
         """A mean of integers moved a little, so that a half is rounded to where LiteRT rounds it."""

@@ -16,6 +16,7 @@ from tfx_edge.components.core.compression.activation_quantization import (
     SimulatedConstant,
     calibrate,
 )
+from tfx_edge.components.core.compression.bias_quantization import SimulatedBias
 from tfx_edge.components.core.compression.constraints.constrained_model import (
     ConstrainedModel,
     incoming_constraints,
@@ -52,6 +53,7 @@ class DeployedArithmetic:
       kernels: weights that are integers there, by variable key.
       activations: tensors that are integers there.
       constants: other operands that are.
+      biases: what is added behind kernels.
       activation_bits: of activations, 8 or 16.
     """
 
@@ -59,6 +61,7 @@ class DeployedArithmetic:
     activations: tuple[SimulatedActivation, ...] = ()
     constants: tuple[SimulatedConstant, ...] = ()
     activation_bits: int = 8
+    biases: tuple[SimulatedBias, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,5 +150,10 @@ def simulate(
       >>> simulate(graph, deployed, result.ranges).call(inputs, result.values, [graph.outputs['output_0']])
     """
     return ActivationQuantization(
-        graph, deployed.activations, ranges, deployed.constants, bits=deployed.activation_bits
+        graph,
+        deployed.activations,
+        ranges,
+        deployed.constants,
+        deployed.biases,
+        bits=deployed.activation_bits,
     )

@@ -73,19 +73,29 @@ class Course:
 
     def file(self) -> bytes:
         """The quantized file with the trained ranges."""
-        assert self.deployment is not None
-        model = convert_saved_model(self.folder, choose_signature(self.folder).name)
-        ranges = trained_ranges(self.deployment, self.result.ranges, model, [next(self._batches())])
-        return quantize_model(model, self.deployment.options, ranges)
+        return self._files()[1]
 
     def parity(self, samples: Mapping[str, np.ndarray], **options: bool) -> Parity:
         """The simulation against the file, on samples."""
         assert self.deployment is not None
         assert self._graph is not None
-        file = self.file()
+        float_model, file = self._files()
         return measure_parity(
-            self._graph, self.deployment, self.result, file, samples, output_kind='LOGITS', **options
+            self._graph,
+            self.deployment,
+            self.result,
+            float_model,
+            file,
+            samples,
+            output_kind='LOGITS',
+            **options,
         )
+
+    def _files(self) -> tuple[bytes, bytes]:
+        assert self.deployment is not None
+        model = convert_saved_model(self.folder, choose_signature(self.folder).name)
+        ranges = trained_ranges(self.deployment, self.result.ranges, model, [next(self._batches())])
+        return model, quantize_model(model, self.deployment.options, ranges)
 
     def _batches(self) -> Batches:
         random = np.random.default_rng(0)

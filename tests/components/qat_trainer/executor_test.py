@@ -51,9 +51,9 @@ def test_what_stays_float_is_told_to_the_quantizer(
     how: str,
 ) -> None:
     if how == 'override':
-        qat = proto.QuantizationAwareTraining(overrides=[{'pattern': '^dense_1/kernel', 'float': True}])
+        qat = proto.QuantizationAwareTraining(overrides=[{'pattern': '/dense_1/kernel', 'float': True}])
     else:
-        qat = proto.QuantizationAwareTraining(exclude=['^dense_1/kernel'])
+        qat = proto.QuantizationAwareTraining(exclude=['/dense_1/kernel'])
     with caplog.at_level(logging.INFO):
         model, calibration = _run(
             model_artifact, examples_artifact, tmp_path, qat=qat, fine_tuning=proto.FineTuning(num_steps=40)

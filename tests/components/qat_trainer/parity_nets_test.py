@@ -91,7 +91,9 @@ def _measure(saved_model: str, samples: tuple[np.ndarray, np.ndarray], folder: p
     ranges = trained_ranges(deployment, result.ranges, float_model, [first])
     file = quantize_model(float_model, deployment.options, ranges)
     rest = _inputs(list(graph.inputs), images[_TRAINED:])
-    parity = measure_parity(graph, deployment, result, file, rest, output_kind='LOGITS', per_activation=True)
+    parity = measure_parity(
+        graph, deployment, result, float_model, file, rest, output_kind='LOGITS', per_activation=True
+    )
     outputs = LiteRTModel(file)(rest)
     accuracy = {n: float(np.mean(v.argmax(1) == classes[_TRAINED:])) for n, v in outputs.items()}
     return _Measured(parity, deployment, file, accuracy)

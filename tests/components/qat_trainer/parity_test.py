@@ -100,8 +100,9 @@ def test_simulation_and_file_agree(
     assert course.deployment is not None
     assert not course.deployment.not_simulated
     graph = ServingGraph(course.folder, choose_signature(course.folder))
+    float_model = convert_saved_model(course.folder, graph.signature.name)
     file, samples = course.file(), {'image': digits['x_eval']}
-    report = measure_parity(graph, course.deployment, course.result, file, samples)
+    report = measure_parity(graph, course.deployment, course.result, float_model, file, samples)
     assert report.within_2 >= 0.999
     assert report.agreement is not None
     assert report.agreement >= 0.995

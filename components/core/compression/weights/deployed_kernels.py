@@ -29,6 +29,8 @@ class DeployedConstant:
       symmetric: whether its zero point is 0 throughout.
       operator: what uses it first, such as CONV_2D.
       outputs: names of the first tensors that all operators compute which use it.
+      source: name of the activation that the first operator multiplies it with; '' where there is none.
+      bias: what that operator adds, float32, of one dimension; None where it adds nothing.
     """
 
     name: str
@@ -38,6 +40,8 @@ class DeployedConstant:
     symmetric: bool
     operator: str
     outputs: tuple[str, ...]
+    source: str = ''
+    bias: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
