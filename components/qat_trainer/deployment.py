@@ -35,8 +35,6 @@ from tfx_edge.components.qat_trainer.deployed_constants import quantized_constan
 _LOG = logging.getLogger(__name__)
 # What LiteRT runs at once.
 _ROWS = 8
-# Kernels of LiteRT that take weights of four bits.
-_INT4_OPERATORS = ('CONV_2D', 'FULLY_CONNECTED')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +109,7 @@ def plan_deployment(
     if kept_float:
         deployed = _quantized_tensors(model, kept_float)
         kernels = match_kernels(graph, sites, deployed.constants)
-    kernels = {key: _with_bits(kernel, precisions[key]) for key, kernel in kernels.items() if precisions[key]}
+    kernels = {key: kernel for key, kernel in kernels.items() if precisions[key]}
     taken = {kernel.constant.name for kernel in kernels.values()}
     others = [constant for constant in deployed.constants if constant.name not in taken]
     constants, unknown = _simulated_constants(graph, others)
@@ -178,14 +176,6 @@ def _quantized_tensors(model: bytes, kept_float: tuple[str, ...]) -> _QuantizedT
     activations = quantized_activations(model, keep_float=kept_float)
     options = QuantizationOptions(INT8, keep_float=kept_float)
     return _QuantizedTensors(activations, quantized_constants(model, activations, options))
-
-
-def _with_bits(kernel: DeployedKernel, bits: int) -> DeployedKernel:
-    """Four bits where LiteRT has kernels for them."""
-    if bits == 4 and kernel.constant.operator not in _INT4_OPERATORS:
-        _LOG.info('%s: LiteRT has no int4 %s', kernel.site.variable.name, kernel.constant.operator)
-        bits = 8
-    return dataclasses.replace(kernel, constant=dataclasses.replace(kernel.constant, bits=bits))
 
 
 def _outputs_of(

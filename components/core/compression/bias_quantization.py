@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -133,11 +134,7 @@ def _chain(scope: Scope, kernel: DeployedKernel, group: str, ends: Collection[st
     return SimulatedBias(kernel, group, tuple(steps), last) if last else None
 
 
-def _folded(
-    bias: SimulatedBias,
-    operands: list,
-    ones: Callable,  # type: ignore[type-arg]
-) -> tuple:  # type: ignore[type-arg]
+def _folded(bias: SimulatedBias, operands: Sequence[Any], ones: Callable[[Any], Any]) -> tuple[Any, Any]:
     """The bias as a whole, and the factor behind its last addition."""
     whole = operands[0] * 0.0
     behind = ones(operands[0])

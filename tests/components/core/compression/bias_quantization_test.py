@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -88,7 +86,7 @@ def test_a_bias_beyond_int32_is_left_to_the_engine_s_wider_scale(graph: ServingG
     values = {key: tf.constant(value) for key, value in graph.stored_values().items()}
     values[found.kernel.site.variable.key] = tf.zeros((3, 3, 1, 4))
     rounded = tf.function(
-        lambda: rounded_operand(graph, steps, dataclasses.replace(found), values, tf.constant(0.05)),
+        lambda: rounded_operand(graph, steps, found, values, tf.constant(0.05)),
         autograph=False,
     )()
     np.testing.assert_array_equal(np.asarray(rounded), _SHIFT)
