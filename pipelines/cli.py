@@ -100,7 +100,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    text = 'show the operators, types, zeros and distinct weights of a .tflite file'
+    text = 'show the tensors, operators, scales, zeros and metadata of a .tflite file'
     inspect = commands.add_parser('inspect', help=text, description=text)
     inspect.add_argument('file', metavar='FILE')
     inspect.add_argument('--json', action='store_true', help='as JSON')

@@ -50,9 +50,11 @@ class EdgeEvaluator(base_beam_component.BaseBeamComponent):
     Metrics, slices and thresholds are TFMA's, as in TFX's Evaluator; `edge` adds the limits of a
     device. The model is blessed when every threshold and every limit holds; all are checked even after
     one fails, and `report.json` says what was measured. A model that answers NaN or infinity is never
-    blessed, and neither is one for which `eval_config` sets no threshold. A signature named in a
-    ModelSpec is the one called; where none is named, a SavedModel baseline is called by the signature
-    of the candidate's name, or else by its first dense numeric one.
+    blessed, and neither is one for which `eval_config` sets no threshold. Nor, unless `edge` switches it
+    off, is a file with integer activations whose ranges do not fit the examples, as when it was calibrated
+    on noise: they cut off too much (`max_clipping`) or are many times too wide (`min_range_used`).
+    A signature named in a ModelSpec is the one called; where none is named, a SavedModel baseline is called by
+    the signature of the candidate's name, or else by its first dense numeric one.
 
     Example:
       ```python
@@ -78,7 +80,8 @@ class EdgeEvaluator(base_beam_component.BaseBeamComponent):
       - `evaluation`: ModelEvaluation; `tfma.load_eval_result` loads it.
       - `blessing`: ModelBlessing, which TFX's Pusher takes.
       - `edge_evaluation`: `tfx_edge.EdgeEvaluation` with `report.json`: verdict, reasons, limits with what was
-        measured, metrics by slice, sizes, agreement with the baseline, share of integer ops.
+        measured, metrics by slice, sizes, agreement with the baseline, share of integer ops, and how well the
+        calibrated ranges fit the examples.
     """
 
     SPEC_CLASS = EdgeEvaluatorSpec

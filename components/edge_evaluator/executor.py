@@ -67,17 +67,21 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         with contextlib.ExitStack() as stack:
             # They take their names in the order evaluation, report, blessing: a blessing is never alone.
             drafts = {key: stack.enter_context(artifacts.written_whole(outputs[key].uri)) for key in _OUTPUTS}
-            counts = run.run(
+            fit_path = os.path.join(drafts[keys.EDGE_EVALUATION], _FIT_FILE)
+            counts_path = os.path.join(drafts[keys.EDGE_EVALUATION], _COUNTS_FILE)
+            results = run.run(
                 evaluation,
                 self._make_beam_pipeline,
                 artifacts.split_files(input_dict[artifacts.EXAMPLES], splits),
                 schema=artifacts.read_schema(input_dict),
                 transform_graph=artifacts.transform_graph_folder(input_dict),
                 output_path=drafts[keys.EVALUATION],
-                counts_path=os.path.join(drafts[keys.EDGE_EVALUATION], _COUNTS_FILE),
+                counts_path=counts_path,
+                fit_path=fit_path if limits.judge_calibration else None,
             )
-            fileio.remove(os.path.join(drafts[keys.EDGE_EVALUATION], _COUNTS_FILE))
-            verdict = _write_report(drafts, evaluation, limits, counts, _notes(config, baseline))
+            for path in filter(fileio.exists, (counts_path, fit_path)):
+                fileio.remove(path)
+            verdict = _write_report(drafts, evaluation, limits, results, _notes(config, baseline))
             _write(os.path.join(drafts[keys.BLESSING], _BLESSING_FILES[verdict.blessed]), '')
         _mark(outputs[keys.BLESSING], verdict, candidate, baseline)
         for reason in verdict.reasons:
@@ -88,6 +92,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 # The order of entering; they are finished in reverse.
 _OUTPUTS = (keys.BLESSING, keys.EDGE_EVALUATION, keys.EVALUATION)
 _COUNTS_FILE = 'counts.json'
+_FIT_FILE = 'calibration_fit.json'
 _BLESSING_FILES = {True: constants.BLESSED_FILE_NAME, False: constants.NOT_BLESSED_FILE_NAME}
 
 
@@ -95,13 +100,16 @@ def _write_report(
     drafts: dict[str, str],
     evaluation: run.Evaluation,
     limits: gates.Limits,
-    counts: agreement.Counts,
+    results: run.Results,
     notes: Sequence[str],
 ) -> reporting.Verdict:
     model = read_tflite(evaluation.candidate.source.path)
     summary = inspect_model(model)
-    measured = _measure(model, summary, evaluation.comparison, counts)
+    measured = _measure(model, summary, evaluation.comparison, results)
     judged = gates.judge(limits, measured)
+    for gate in judged:
+        if gate.name in gates.CALIBRATION_GATES and not gate.holds:
+            _LOG.warning('the calibration of the .tflite file does not fit the examples: %s', gate.reason)
     path = drafts[keys.EVALUATION]
     verdict = reporting.decide(
         tfma.load_validation_result(path), judged, has_thresholds=bool(thresholds(evaluation.config))
@@ -128,8 +136,9 @@ def _write_report(
 
 
 def _measure(
-    model: bytes, summary: ModelSummary, comparison: agreement.Comparison, counts: agreement.Counts
+    model: bytes, summary: ModelSummary, comparison: agreement.Comparison, results: run.Results
 ) -> gates.Measurements:
+    counts = results.counts
     compared = comparison.baseline is not None
     return gates.Measurements(
         examples=counts.examples,
@@ -139,6 +148,7 @@ def _measure(
         file_bytes=sizes.file_bytes(model),
         zip_bytes=sizes.zip_bytes(model),
         float_ops=tuple(f'{op.name} {op.output}' for op in summary.float_ops),
+        fit=results.fit,
     )
 
 

@@ -34,6 +34,8 @@ def edge_limits(config: proto.EdgeEvaluation) -> Limits:
         max_file_bytes=_if_set(config, 'max_file_bytes', lambda v: v > 0, 'a number of bytes above 0'),
         max_zip_bytes=_if_set(config, 'max_zip_bytes', lambda v: v > 0, 'a number of bytes above 0'),
         require_full_integer=config.require_full_integer,
+        max_clipping=_unless_off(config, 'max_clipping', off=1.0),
+        min_range_used=_unless_off(config, 'min_range_used', off=0.0),
     )
 
 
@@ -95,6 +97,12 @@ def encode_splits(splits: Sequence[str] | None) -> str:
 def decode_splits(text: str) -> list[str]:
     """The splits that `encode_splits` wrote."""
     return list(json.loads(text))
+
+
+def _unless_off(config: proto.EdgeEvaluation, field: str, *, off: float) -> float | None:
+    expected = f'a share from 0 to 1, where {off:g} switches it off'
+    value = float(exec_properties.require(config, field, lambda v: 0 <= v <= 1, expected))
+    return None if value == off else value
 
 
 def _if_set(

@@ -12,7 +12,8 @@ import tfx_edge
 from tfx_edge import proto
 from tfx_edge.components import artifact_types, artifacts, exec_properties
 from tfx_edge.components.tflite_quantizer import executor
-from tfx_edge.components.tflite_quantizer.options import quantizer_options, require_ranges
+from tfx_edge.components.tflite_quantizer.labels import with_labels
+from tfx_edge.components.tflite_quantizer.options import quantizer_options, require_inputs
 
 
 class TFLiteQuantizerSpec(component_spec.ComponentSpec):
@@ -40,12 +41,35 @@ class TFLiteQuantizerSpec(component_spec.ComponentSpec):
 class TFLiteQuantizer(base_beam_component.BaseBeamComponent):
     """Makes the `.tflite` file: converts the model, calibrates its activations, quantizes, and checks the file.
 
-    Calibration is a Beam pipeline that takes the smallest and largest value of each activation. Which examples it
-    uses is a function of their content, so the same file results from any number of workers, shards and orders.
-    With a `calibration`, its ranges are used as they are, and examples only serve for ranges that it lacks.
+    Calibration is a Beam pipeline of statistics that merge exactly. Which examples it uses is a function of their
+    content, so the same file results from any number of workers, shards and orders. With a `calibration`, its
+    ranges are used as they are, and examples only serve for ranges that it lacks.
 
-    The file is inspected after it is made: types of inputs and outputs, names of the signature, and operators that
-    stayed float. These are named in the log, or with `require_full_integer` an error.
+    `quantization.mode` is one of
+
+    | mode | weights | activations | needs |
+    |---|---|---|---|
+    | `INT8` | int8 | int8 | examples or calibration |
+    | `INT16X8` | int8 | int16 | examples or calibration |
+    | `INT4X8` | int4 where LiteRT has kernels, int8 elsewhere | int8 | examples or calibration |
+    | `DYNAMIC_INT8` | int8 | float, quantized while running | |
+    | `DYNAMIC_INT4` | int4 where LiteRT has kernels, int8 elsewhere | float, quantized while running | |
+    | `FLOAT16` | float16 | float | |
+    | `FLOAT32` | float | float | |
+
+    `range_method` chooses each activation's range: the smallest and largest value (`MIN_MAX`), the central
+    `percentile` of the values, or the range with the least squared error (`MSE`) or least divergence (`ENTROPY`,
+    Migacz, 2017). `equalize` and `correct_bias` (Nagel et al., 2019, arXiv:1906.04721) mend models whose channels
+    differ much in size, without training.
+
+    Two engines make files: litert-quantizer and the quantizer of TensorFlow's converter. `engine` `AUTO` takes the
+    one that leaves fewer operators in float, and the log says which and why.
+
+    The file is inspected after it is made: types of inputs and outputs, names of tensors and of the signature, that
+    it runs, and operators that stayed float. These are named in the log, or with `require_full_integer` an error.
+    With `report_sensitivity`, `sensitivity.json` beside the ranges names the operators that lose most; with
+    `keep_float=['AUTO']` the file may grow by `float_budget_bytes`, spent on operators that stay float where that buys
+    most accuracy.
 
     Example:
       ```
@@ -58,8 +82,10 @@ class TFLiteQuantizer(base_beam_component.BaseBeamComponent):
       ```
 
     `outputs['model']` holds the file as `Format-Serving/tflite` (a standard Model; its custom properties
-    `tfx_edge_mode`, `tfx_edge_float_operators` and `tfx_edge_file_bytes` sum it up), `outputs['calibration']` the
-    ranges it was made with (`tfx_edge.Calibration`; none for modes with float activations).
+    `tfx_edge_mode`, `tfx_edge_engine`, `tfx_edge_float_operators` and `tfx_edge_file_bytes` sum it up), with TFLite
+    metadata: what `quantization.metadata` says, names of inputs and outputs, the labels of a label file.
+    `outputs['calibration']` holds the ranges it was made with (`tfx_edge.Calibration`; none for modes with float
+    activations).
     """
 
     SPEC_CLASS = TFLiteQuantizerSpec
@@ -91,10 +117,17 @@ class TFLiteQuantizer(base_beam_component.BaseBeamComponent):
           EdgeError: a value is out of range or not supported, or integer activations are asked for with neither
             examples nor calibration.
         """
-        given = examples is not None or calibration is not None
+        if isinstance(quantization, str):
+            quantization = exec_properties.decode(quantization, proto.Quantization)
+        if isinstance(quantization, proto.Quantization):
+            quantization = with_labels(quantization)
 
         def check(message: proto.Quantization) -> None:
-            require_ranges(quantizer_options(message), given=given)
+            require_inputs(
+                quantizer_options(message),
+                examples=examples is not None,
+                calibration=calibration is not None,
+            )
 
         channels = {
             artifacts.EXAMPLES: examples,

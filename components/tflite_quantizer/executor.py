@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import apache_beam as beam
+import numpy as np
 from tfx import types
 from tfx.dsl.components.base import base_beam_executor
 from tfx.dsl.io import fileio
@@ -17,14 +20,17 @@ from tfx_edge import proto
 from tfx_edge.components import artifacts, exec_properties
 from tfx_edge.components.core.calibration import pipeline, ranges
 from tfx_edge.components.core.examples import ExampleParser
-from tfx_edge.components.core.litert import contract, quantize
+from tfx_edge.components.core.litert import contract, metadata, quantize
 from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.inspect import ModelSummary, inspect_model
+from tfx_edge.components.core.post_training import recipe, sensitivity
 from tfx_edge.components.core.signature import Signature, choose_signature
-from tfx_edge.components.tflite_quantizer.options import QuantizerOptions, quantizer_options, require_ranges
+from tfx_edge.components.tflite_quantizer.labels import with_labels
+from tfx_edge.components.tflite_quantizer.options import QuantizerOptions, quantizer_options, require_inputs
 
 QUANTIZATION = 'quantization'
 SIGNATURE_NAME = 'signature_name'
+SENSITIVITY_FILE = 'sensitivity.json'
 # TFMA wants this name, without extension.
 _FILE_NAME = 'tflite'
 
@@ -41,11 +47,13 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         exec_properties_: dict[str, Any],
     ) -> None:
         """See `base_executor.BaseExecutor.Do`."""
-        options = quantizer_options(
-            exec_properties.decode(exec_properties_[QUANTIZATION], proto.Quantization)
+        message = exec_properties.decode(exec_properties_[QUANTIZATION], proto.Quantization)
+        options = quantizer_options(with_labels(message))
+        require_inputs(
+            options,
+            examples=bool(input_dict.get(artifacts.EXAMPLES)),
+            calibration=bool(input_dict.get(artifacts.INPUT_CALIBRATION)),
         )
-        given = input_dict.get(artifacts.EXAMPLES) or input_dict.get(artifacts.INPUT_CALIBRATION)
-        require_ranges(options, given=bool(given))
         source = artifacts.serving_model_path(
             artifact_utils.get_single_instance(input_dict[artifacts.INPUT_MODEL])
         )
@@ -58,71 +66,113 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             artifacts.written_whole(path_utils.serving_model_dir(model.uri)) as model_folder,
             artifacts.written_whole(calibration.uri) as calibration_folder,
         ):
-            used: Mapping[str, tuple[float, float]] = {}
-            if options.quantization.needs_ranges:
-                used = self._ranges(input_dict, options, signature, float_model, calibration_folder)
-            quantized = quantize.quantize_model(float_model, options.quantization, used)
-            summary = inspect_model(quantized)
-            contract.check(
-                summary,
-                options.quantization,
-                inputs=signature.inputs,
-                outputs=signature.outputs,
-                float_summary=inspect_model(float_model),
-                require_full_integer=options.require_full_integer,
-            )
-            ranges.write_ranges(os.path.join(calibration_folder, ranges.FILE_NAME), used)
-            with fileio.open(os.path.join(model_folder, _FILE_NAME), 'wb') as file:
-                file.write(quantized)
-        _tell(model, options, summary)
+            examples = None
+            if input_dict.get(artifacts.EXAMPLES):
+                examples = _BeamExamples(
+                    self._make_beam_pipeline, input_dict, options, signature, calibration_folder
+                )
+            made = recipe.follow(options.recipe, float_model, examples, _given_ranges(input_dict))
+            _LOG.info('engine %s: %s', made.engine, made.reason)
+            file = metadata.add(made.model, options.metadata)
+            summary = _check(file, float_model, options, signature)
+            _write_calibration(calibration_folder, made)
+            with fileio.open(os.path.join(model_folder, _FILE_NAME), 'wb') as output:
+                output.write(file)
+        _tell(model, options, made, summary)
 
-    def _ranges(
+
+class _BeamExamples:
+    """The examples of an artifact, measured on Beam."""
+
+    def __init__(
         self,
+        make_pipeline: Callable[[], beam.Pipeline],
         input_dict: Mapping[str, list[types.Artifact]],
         options: QuantizerOptions,
         signature: Signature,
-        float_model: bytes,
         folder: str,
-    ) -> dict[str, tuple[float, float]]:
-        """The given ranges; those of the examples for what is not given."""
-        given: dict[str, tuple[float, float]] = {}
-        if input_dict.get(artifacts.INPUT_CALIBRATION):
-            calibration = artifact_utils.get_single_instance(input_dict[artifacts.INPUT_CALIBRATION])
-            given = ranges.read_ranges(os.path.join(calibration.uri, ranges.FILE_NAME))
-            missing = quantize.missing_ranges(float_model, options.quantization, given)
-            if not missing or not input_dict.get(artifacts.EXAMPLES):
-                return given
-            _LOG.info('the calibration lacks %d ranges; calibrating these on the examples', len(missing))
-        parser = ExampleParser(
+    ) -> None:
+        self._make_pipeline = make_pipeline
+        self._options = options
+        self._files = artifacts.split_files(input_dict[artifacts.EXAMPLES], options.calibration_splits)
+        self._parser = ExampleParser(
             signature.inputs,
             schema=artifacts.read_schema(input_dict),
             transform_graph=artifacts.transform_graph_folder(input_dict),
         )
-        files = artifacts.split_files(input_dict[artifacts.EXAMPLES], options.calibration_splits)
         # Beside the output, where remote workers can read and write; gone before it takes its name.
-        work = os.path.join(folder, 'work')
-        fileio.makedirs(work)
-        with fileio.open(os.path.join(work, 'float.tflite'), 'wb') as file:
+        self._folder = os.path.join(folder, 'work')
+
+    def calibrate(
+        self, float_model: bytes, channel_means_of: Sequence[str], *, histograms: bool
+    ) -> pipeline.Calibrated:
+        """See `recipe.CalibrationExamples`."""
+        fileio.makedirs(self._folder)
+        with fileio.open(os.path.join(self._folder, 'float.tflite'), 'wb') as file:
             file.write(float_model)
         calibrated = pipeline.calibrate(
-            self._make_beam_pipeline,
-            files=files,
-            parser=parser,
-            float_model_path=os.path.join(work, 'float.tflite'),
-            result_path=os.path.join(work, 'statistics.json'),
-            max_examples=options.max_calibration_examples,
+            self._make_pipeline,
+            files=self._files,
+            parser=self._parser,
+            float_model_path=os.path.join(self._folder, 'float.tflite'),
+            result_path=os.path.join(self._folder, 'statistics.json'),
+            max_examples=self._options.max_calibration_examples,
+            channel_means_of=channel_means_of,
+            histograms=histograms,
         )
-        fileio.rmtree(work)
-        return {**calibrated, **given}
+        fileio.rmtree(self._folder)
+        return calibrated
+
+    def sample(self) -> dict[str, np.ndarray]:
+        """See `recipe.CalibrationExamples`."""
+        fileio.makedirs(self._folder)
+        records = pipeline.sample(
+            self._make_pipeline,
+            files=self._files,
+            result_path=os.path.join(self._folder, 'sample'),
+            count=self._options.sensitivity_examples,
+        )
+        fileio.rmtree(self._folder)
+        return self._parser(records)
 
 
-def _tell(model: types.Artifact, options: QuantizerOptions, summary: ModelSummary) -> None:
-    model.set_string_custom_property('tfx_edge_mode', options.quantization.mode)
+def _given_ranges(input_dict: Mapping[str, list[types.Artifact]]) -> dict[str, tuple[float, float]] | None:
+    if not input_dict.get(artifacts.INPUT_CALIBRATION):
+        return None
+    calibration = artifact_utils.get_single_instance(input_dict[artifacts.INPUT_CALIBRATION])
+    return ranges.read_ranges(os.path.join(calibration.uri, ranges.FILE_NAME))
+
+
+def _check(file: bytes, float_model: bytes, options: QuantizerOptions, signature: Signature) -> ModelSummary:
+    summary = inspect_model(file)
+    contract.check(
+        summary,
+        options.recipe.quantization,
+        inputs=signature.inputs,
+        outputs=signature.outputs,
+        float_summary=inspect_model(float_model),
+        require_full_integer=options.require_full_integer,
+    )
+    return summary
+
+
+def _write_calibration(folder: str, made: recipe.Outcome) -> None:
+    ranges.write_ranges(os.path.join(folder, ranges.FILE_NAME), made.ranges)
+    if made.sensitivities:
+        with fileio.open(os.path.join(folder, SENSITIVITY_FILE), 'w') as file:
+            operators = json.loads(sensitivity.to_json(made.sensitivities))
+            content = {'format_version': 1, 'kept_float': list(made.kept_float), 'operators': operators}
+            file.write(json.dumps(content, indent=1) + '\n')
+
+
+def _tell(
+    model: types.Artifact, options: QuantizerOptions, made: recipe.Outcome, summary: ModelSummary
+) -> None:
+    mode = options.recipe.quantization.mode
+    model.set_string_custom_property('tfx_edge_mode', mode)
+    model.set_string_custom_property('tfx_edge_engine', made.engine)
     model.set_int_custom_property('tfx_edge_float_operators', len(summary.float_ops))
     model.set_int_custom_property('tfx_edge_file_bytes', summary.file_bytes)
     _LOG.info(
-        'wrote the %s file: %d bytes, %d float operators',
-        options.quantization.mode,
-        summary.file_bytes,
-        len(summary.float_ops),
+        'wrote the %s file: %d bytes, %d float operators', mode, summary.file_bytes, len(summary.float_ops)
     )

@@ -6,8 +6,22 @@ import dataclasses
 
 from tfx_edge import proto
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert.quantization_options import INT8, IO_TYPES, MODES, QuantizationOptions
+from tfx_edge.components.core.litert.metadata import ModelMetadata
+from tfx_edge.components.core.litert.quantization_options import (
+    ENGINES,
+    FLOAT16,
+    FLOAT32,
+    IO_TYPES,
+    MODES,
+    QuantizationOptions,
+    require_possible,
+)
+from tfx_edge.components.core.post_training.recipe import Recipe
 from tfx_edge.components.exec_properties import require, require_patterns, require_supported
+
+_RANGE_METHODS = ('MIN_MAX', 'PERCENTILE', 'MSE', 'ENTROPY')
+# In place of regular expressions.
+_AUTO = 'AUTO'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,16 +29,20 @@ class QuantizerOptions:
     """What TFLiteQuantizer was asked for.
 
     Attributes:
-      quantization: which file to make.
+      recipe: which file to make, and how.
       max_calibration_examples: examples used for calibration at most.
       calibration_splits: names of the splits they come from.
+      sensitivity_examples: examples that sensitivity is measured on.
       require_full_integer: operators that stay float are an error.
+      metadata: of the file.
     """
 
-    quantization: QuantizationOptions
+    recipe: Recipe
     max_calibration_examples: int
     calibration_splits: tuple[str, ...]
+    sensitivity_examples: int
     require_full_integer: bool
+    metadata: ModelMetadata
 
 
 def quantizer_options(message: proto.Quantization) -> QuantizerOptions:
@@ -33,47 +51,130 @@ def quantizer_options(message: proto.Quantization) -> QuantizerOptions:
     Raises:
       EdgeError: a value is out of range, not supported by this version, or without effect beside the others.
     """
-    mode = require_supported(message, 'mode', MODES)
-    io = require_supported(message, 'io', IO_TYPES)
-    require_supported(message, 'range_method', ['MIN_MAX'])
-    require_supported(message, 'engine', ['AUTO', 'LITERT'])
-    if message.HasField('percentile'):
-        raise EdgeError(
-            'Quantization.percentile has a meaning with range_method PERCENTILE only; leave it unset.'
-        )
     keep_float = require_patterns(message, 'keep_float')
-    if mode != INT8 and io != 'FLOAT':
-        raise EdgeError(
-            f'Quantization.io is {io}, but with mode {mode} activations are float; set mode to INT8, or io to FLOAT.'
-        )
-    if mode == 'FLOAT32' and keep_float:
-        raise EdgeError('Quantization.keep_float has no effect with mode FLOAT32; leave it unset.')
-    if message.require_full_integer and (mode != INT8 or keep_float):
-        beside = f'mode {mode}' if mode != INT8 else 'keep_float'
-        raise EdgeError(
-            f'Quantization.require_full_integer cannot hold with {beside}; leave one of the two unset.'
-        )
+    automatic = keep_float == (_AUTO,)
+    recipe = Recipe(
+        quantization=QuantizationOptions(
+            mode=require_supported(message, 'mode', MODES),
+            io=require_supported(message, 'io', IO_TYPES),
+            keep_float=() if automatic else keep_float,
+            engine=require_supported(message, 'engine', ENGINES),
+        ),
+        range_method=require_supported(message, 'range_method', _RANGE_METHODS),
+        percentile=require(message, 'percentile', lambda p: 50 < p <= 100, 'more than 50, at most 100'),
+        equalize=message.equalize,
+        correct_bias=message.correct_bias,
+        float_budget_bytes=_float_budget(message, keep_float),
+        report_sensitivity=message.report_sensitivity,
+    )
     splits = require(message, 'calibration_splits', lambda names: all(names), 'names of splits')
+    require_possible(recipe.quantization)
+    _require_effect(message, recipe.quantization)
+    _require_integers_possible(message, recipe.quantization)
     return QuantizerOptions(
-        quantization=QuantizationOptions(mode, io, keep_float),
+        recipe=recipe,
         max_calibration_examples=require(message, 'max_calibration_examples', lambda n: n > 0, '1 or more'),
         calibration_splits=tuple(dict.fromkeys(splits)) or ('train',),
+        sensitivity_examples=require(message, 'sensitivity_examples', lambda n: n > 0, '1 or more'),
         require_full_integer=message.require_full_integer,
+        metadata=_metadata(message.metadata),
     )
 
 
-def require_ranges(options: QuantizerOptions, *, given: bool) -> None:
-    """Refuses a mode with integer activations where nothing tells their ranges.
+def require_inputs(options: QuantizerOptions, *, examples: bool, calibration: bool) -> None:
+    """Refuses options that the inputs of the component do not serve.
 
     Args:
       options: what was asked for.
-      given: examples or a calibration are there.
+      examples: whether examples are given.
+      calibration: whether a calibration is given.
 
     Raises:
-      EdgeError: they are needed and not there.
+      EdgeError: something is needed and not there, or given and without meaning.
     """
-    if options.quantization.needs_ranges and not given:
+    recipe = options.recipe
+    if recipe.quantization.needs_ranges and not (examples or calibration):
         raise EdgeError(
-            f'Quantization.mode {options.quantization.mode} needs the ranges of activations; give examples to '
+            f'Quantization.mode {recipe.quantization.mode} needs the ranges of activations; give examples to '
             'calibrate on, or the calibration of a QATTrainer, or set mode to DYNAMIC_INT8.'
         )
+    for field, asked in (
+        ('correct_bias', recipe.correct_bias),
+        ('report_sensitivity', recipe.report_sensitivity),
+        ('keep_float AUTO', recipe.float_budget_bytes is not None),
+    ):
+        if asked and not examples:
+            raise EdgeError(f'Quantization.{field} needs examples to measure on; give examples.')
+    if calibration and recipe.equalize:
+        raise EdgeError(
+            'Quantization.equalize changes the ranges of activations, so that those of the calibration no longer hold; '
+            'leave equalize unset, or give examples and no calibration.'
+        )
+    if calibration and not examples and recipe.range_method != 'MIN_MAX':
+        raise EdgeError(
+            f'Quantization.range_method {recipe.range_method} has no effect on the ranges of a calibration; '
+            'leave it unset, or give examples.'
+        )
+
+
+def _float_budget(message: proto.Quantization, keep_float: tuple[str, ...]) -> int | None:
+    if keep_float != (_AUTO,):
+        if _AUTO in keep_float:
+            raise EdgeError(
+                'Quantization.keep_float holds AUTO beside other expressions; give AUTO alone, or AUT[O] for a name.'
+            )
+        if message.HasField('float_budget_bytes'):
+            raise EdgeError(
+                'Quantization.float_budget_bytes has a meaning with keep_float AUTO only; leave it unset.'
+            )
+        return None
+    return require(message, 'float_budget_bytes', lambda n: n > 0, '1 or more with keep_float AUTO')
+
+
+def _require_effect(message: proto.Quantization, options: QuantizationOptions) -> None:
+    """Refuses fields that change nothing in this mode."""
+    mode = options.mode
+    if message.HasField('percentile') and message.range_method != proto.Quantization.PERCENTILE:
+        raise EdgeError(
+            'Quantization.percentile has a meaning with range_method PERCENTILE only; leave it unset.'
+        )
+    if message.range_method != proto.Quantization.MIN_MAX and not options.needs_ranges:
+        raise EdgeError(
+            f'Quantization.range_method has no effect with mode {mode}, where activations are float; leave it unset.'
+        )
+    if mode == FLOAT32 and message.keep_float:
+        raise EdgeError('Quantization.keep_float has no effect with mode FLOAT32; leave it unset.')
+    for field in ('equalize', 'correct_bias', 'report_sensitivity', 'float_budget_bytes'):
+        if mode in (FLOAT16, FLOAT32) and getattr(message, field):
+            raise EdgeError(f'Quantization.{field} has no effect with mode {mode}; leave it unset.')
+    if message.HasField('sensitivity_examples') and not (
+        message.report_sensitivity or message.float_budget_bytes
+    ):
+        raise EdgeError(
+            'Quantization.sensitivity_examples has a meaning with report_sensitivity or keep_float AUTO only; '
+            'leave it unset.'
+        )
+
+
+def _require_integers_possible(message: proto.Quantization, options: QuantizationOptions) -> None:
+    if message.require_full_integer and (message.keep_float or not options.needs_ranges):
+        beside = 'keep_float' if options.needs_ranges else f'mode {options.mode}'
+        raise EdgeError(
+            f'Quantization.require_full_integer cannot hold with {beside}; leave one of the two unset.'
+        )
+
+
+def _metadata(message: proto.Quantization.Metadata) -> ModelMetadata:
+    if message.labels_output and not (message.labels or message.label_file):
+        raise EdgeError('Quantization.metadata.labels_output has a meaning with labels only; leave it unset.')
+    return ModelMetadata(
+        name=message.name,
+        version=message.version,
+        author=message.author,
+        license=message.license,
+        description=message.description,
+        inputs=dict(message.inputs),
+        outputs=dict(message.outputs),
+        labels=tuple(message.labels) or None,
+        labels_output=message.labels_output,
+    )

@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$tfx_edge/proto/edge_evaluation.proto\x12\x08tfx_edge\"\xdc\x02\n\x0e\x45\x64geEvaluation\x12<\n\x0fmax_metric_drop\x18\x01 \x03(\x0b\x32#.tfx_edge.EdgeEvaluation.MetricDrop\x12\x18\n\nconfidence\x18\x02 \x01(\x01:\x04\x30.95\x12\x1f\n\x12min_slice_examples\x18\x03 \x01(\x03:\x03\x31\x30\x30\x12\x15\n\rmin_agreement\x18\x04 \x01(\x01\x12\x16\n\x0emax_file_bytes\x18\x05 \x01(\x03\x12\x15\n\rmax_zip_bytes\x18\x06 \x01(\x03\x12\x19\n\x11max_latency_ratio\x18\x07 \x01(\x01\x12#\n\x14require_full_integer\x18\x08 \x01(\x08:\x05\x66\x61lse\x12\x1d\n\x10max_flips_listed\x18\t \x01(\x03:\x03\x31\x30\x30\x1a,\n\nMetricDrop\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x0e\n\x06margin\x18\x02 \x01(\x01')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$tfx_edge/proto/edge_evaluation.proto\x12\x08tfx_edge\"\x96\x03\n\x0e\x45\x64geEvaluation\x12<\n\x0fmax_metric_drop\x18\x01 \x03(\x0b\x32#.tfx_edge.EdgeEvaluation.MetricDrop\x12\x18\n\nconfidence\x18\x02 \x01(\x01:\x04\x30.95\x12\x1f\n\x12min_slice_examples\x18\x03 \x01(\x03:\x03\x31\x30\x30\x12\x15\n\rmin_agreement\x18\x04 \x01(\x01\x12\x16\n\x0emax_file_bytes\x18\x05 \x01(\x03\x12\x15\n\rmax_zip_bytes\x18\x06 \x01(\x03\x12\x19\n\x11max_latency_ratio\x18\x07 \x01(\x01\x12#\n\x14require_full_integer\x18\x08 \x01(\x08:\x05\x66\x61lse\x12\x1d\n\x10max_flips_listed\x18\t \x01(\x03:\x03\x31\x30\x30\x12\x1a\n\x0cmax_clipping\x18\n \x01(\x01:\x04\x30.04\x12\x1c\n\x0emin_range_used\x18\x0b \x01(\x01:\x04\x30.15\x1a,\n\nMetricDrop\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x0e\n\x06margin\x18\x02 \x01(\x01')
 
 
 
@@ -39,7 +39,7 @@ if _descriptor._USE_C_DESCRIPTORS == False:
 
   DESCRIPTOR._options = None
   _EDGEEVALUATION._serialized_start=51
-  _EDGEEVALUATION._serialized_end=399
-  _EDGEEVALUATION_METRICDROP._serialized_start=355
-  _EDGEEVALUATION_METRICDROP._serialized_end=399
+  _EDGEEVALUATION._serialized_end=457
+  _EDGEEVALUATION_METRICDROP._serialized_start=413
+  _EDGEEVALUATION_METRICDROP._serialized_end=457
 # @@protoc_insertion_point(module_scope)

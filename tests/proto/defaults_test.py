@@ -45,10 +45,17 @@ DEFAULTS = [
     (proto.Quantization, 'max_calibration_examples', 1000),
     (proto.Quantization, 'engine', 'AUTO'),
     (proto.Quantization, 'require_full_integer', False),
+    (proto.Quantization, 'equalize', False),
+    (proto.Quantization, 'correct_bias', False),
+    (proto.Quantization, 'float_budget_bytes', 0),
+    (proto.Quantization, 'report_sensitivity', False),
+    (proto.Quantization, 'sensitivity_examples', 32),
     (proto.EdgeEvaluation, 'confidence', 0.95),
     (proto.EdgeEvaluation, 'min_slice_examples', 100),
     (proto.EdgeEvaluation, 'require_full_integer', False),
     (proto.EdgeEvaluation, 'max_flips_listed', 100),
+    (proto.EdgeEvaluation, 'max_clipping', 0.04),
+    (proto.EdgeEvaluation, 'min_range_used', 0.15),
 ]
 
 

@@ -1,4 +1,4 @@
-"""The Beam pipeline that calibrates: examples in, ranges of a float file's activations out.
+"""The Beam pipelines that calibrate: examples in, statistics of a float file's activations out.
 
 What is wrong with the input travels through the pipeline as data and is raised once at its end: Beam would retry it,
 and wrap it in what the runner makes of errors.
@@ -6,26 +6,55 @@ and wrap it in what the runner makes of errors.
 
 from __future__ import annotations
 
+import base64
 import dataclasses
-import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 import tensorflow as tf
 
-from tfx_edge.components.core.calibration.statistics import MergeStatistics, TensorStatistics, measure, ranges
+from tfx_edge.components.core.calibration.measurements import (
+    Measurements,
+    MergeMeasurements,
+    from_json,
+    to_json,
+)
+from tfx_edge.components.core.calibration.measuring import MeasureActivations
+from tfx_edge.components.core.calibration.selection import (
+    FAULTS,
+    ChooseExamples,
+    Places,
+    content_hash,
+    records_at,
+)
+from tfx_edge.components.core.calibration.statistics import TensorStatistics, require_finite
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.examples import ExampleParser, read_records, record_content
-from tfx_edge.components.core.litert.activation_reader import ActivationReader, float_activations
+from tfx_edge.components.core.examples import ExampleParser, record_content
+from tfx_edge.components.core.litert.activation_reader import float_activations
 
 _LOG = logging.getLogger(__name__)
 
-_METRICS = 'tfx_edge.calibration'
-_FAULTS = 'faults'
-_LOGGED_EVERY = 250
+
+@dataclasses.dataclass(frozen=True)
+class Calibrated:
+    """What calibration found.
+
+    Attributes:
+      statistics: by tensor name, in order of execution. Activations that the runtime keeps no values of, such as
+        those of a loop's outputs that nothing reads, have none.
+      channel_means: float64 (channels,) by tensor name, of the tensors for which they were asked: the mean over
+        examples of each example's mean over all axes but the last.
+      examples: how many were used.
+    """
+
+    statistics: Mapping[str, TensorStatistics]
+    channel_means: Mapping[str, np.ndarray]
+    examples: int
 
 
 def calibrate(
@@ -36,151 +65,163 @@ def calibrate(
     float_model_path: str,
     result_path: str,
     max_examples: int,
-) -> dict[str, tuple[float, float]]:
+    channel_means_of: Collection[str] = (),
+    wanted: Collection[str] | None = None,
+    histograms: bool = True,
+) -> Calibrated:
     """Runs a float file on examples and measures each float activation.
 
-    Which examples are used is a function of their content: those with the smallest SHA-256. The ranges depend on
-    nothing else, not on files, order, bundles or workers: each example runs by itself, and minima and maxima
-    merge exactly.
+    Which examples are used is a function of their content: those with the smallest SHA-256. The statistics depend on
+    nothing else, not on files, order, bundles or workers: each example runs by itself, from the same state, and all
+    that is measured merges exactly. Memory does not grow with the number of examples.
 
     Args:
       make_pipeline: makes the Beam pipeline to run on.
       files: TFRecord files of tf.Examples, where workers can read them.
       parser: turns records into the file's inputs.
       float_model_path: of the float32 `.tflite` file, where workers can read it.
-      result_path: a file that a worker can write; holds the statistics afterwards.
+      result_path: a file that a worker can write; holds the measurements afterwards.
       max_examples: how many examples are used at most.
+      channel_means_of: names of float activations whose means by channel are measured.
+      wanted: names of the float activations to measure; None for all.
+      histograms: whether to count histograms, which every range method but MIN_MAX needs, and which take three
+        times as long as all the rest.
 
     Returns:
-      (minimum, maximum) by tensor name.
+      The statistics.
 
     Raises:
-      EdgeError: a file is damaged, an example does not fit, there is no example, or an activation is not finite.
+      EdgeError: a file is damaged, an example does not fit, there is no example, an activation is not finite, or
+        the float file has no activation of a name.
 
     Example:
-      >>> calibrate(beam.Pipeline, files=files, parser=parser, float_model_path='/tmp/float.tflite',
-      ...           result_path='/tmp/statistics.json', max_examples=1000)['image']
+      >>> calibrated = calibrate(beam.Pipeline, files=files, parser=parser, float_model_path='/tmp/float.tflite',
+      ...                        result_path='/tmp/statistics.json', max_examples=1000)
+      >>> ranges(calibrated.statistics, 'PERCENTILE')['image']
       (0.0, 1.0)
     """
+    names = _names(float_model_path, wanted, channel_means_of)
     _LOG.info('calibrating on at most %d examples from %d files', max_examples, len(files))
+    start = time.monotonic()
+    measure = MeasureActivations(parser, float_model_path, names, channel_means_of, histograms)
     with make_pipeline() as pipeline:
-        _build(pipeline, files, parser, float_model_path, result_path, max_examples)
-    return _read_result(result_path, files, float_model_path)
+        chosen = pipeline | 'Choose' >> ChooseExamples(files, max_examples)
+        measured = chosen['places'] | 'Measure' >> beam.ParDo(measure).with_outputs(FAULTS, main='measured')
+        merged = measured.measured | 'Merge' >> beam.CombineGlobally(MergeMeasurements())
+        _write(pipeline, result_path, merged, (chosen[FAULTS], measured[FAULTS]), to_json)
+    found = from_json(_read(result_path))
+    if not found.examples:
+        raise EdgeError(
+            f'the {len(files)} files to calibrate on hold no example ({files[0] if files else "no file"}); '
+            'name splits with examples in calibration_splits.'
+        )
+    return _calibrated(found, names, time.monotonic() - start)
 
 
-def _build(
+def sample(
+    make_pipeline: Callable[[], beam.Pipeline], *, files: Sequence[str], result_path: str, count: int
+) -> list[bytes]:
+    """The examples on which `calibrate(max_examples=count)` would run, themselves.
+
+    Args:
+      make_pipeline: makes the Beam pipeline to run on.
+      files: TFRecord files of tf.Examples, where workers can read them.
+      result_path: a file that a worker can write; holds the examples afterwards.
+      count: how many at most.
+
+    Returns:
+      Serialized tf.Examples, in order of their SHA-256; the features of each are written in order of their names, so
+      that the same examples give the same bytes.
+
+    Raises:
+      EdgeError: a file is damaged.
+
+    Example:
+      >>> len(sample(beam.Pipeline, files=files, result_path='/tmp/sample.json', count=64))
+      64
+    """
+    with make_pipeline() as pipeline:
+        chosen = pipeline | 'Choose' >> ChooseExamples(files, count)
+        read = chosen['places'] | 'Read' >> beam.ParDo(_Read()).with_outputs(FAULTS, main='records')
+        smallest = read.records | 'InOrder' >> beam.combiners.Top.Smallest(count)
+        _write(pipeline, result_path, smallest, (chosen[FAULTS], read[FAULTS]), _sample_to_json)
+    return [base64.b64decode(record) for record in _read(result_path)['records']]
+
+
+class _Read(beam.DoFn):
+    def process(self, places: Places) -> Iterator[Any]:
+        try:
+            for record in records_at(places):
+                yield content_hash(record), record_content(record)
+        except EdgeError as error:
+            yield beam.pvalue.TaggedOutput(FAULTS, str(error))
+
+
+def _sample_to_json(chosen: Sequence[tuple[bytes, bytes]]) -> dict[str, Any]:
+    return {'records': [base64.b64encode(record).decode() for _, record in chosen]}
+
+
+def _write(
     pipeline: beam.Pipeline,
-    files: Sequence[str],
-    parser: ExampleParser,
-    float_model_path: str,
-    result_path: str,
-    max_examples: int,
+    path: str,
+    result: beam.PCollection,
+    faults: Sequence[beam.PCollection],
+    as_json: Callable[[Any], dict[str, Any]],
 ) -> None:
-    records = (
-        pipeline
-        | 'Files' >> beam.Create(list(files))
-        | 'SpreadFiles' >> beam.Reshuffle()
-        | 'ReadRecords' >> beam.ParDo(_ReadRecords()).with_outputs(_FAULTS, main='records')
-    )
-    measured = (
-        records.records
-        | 'Hash' >> beam.Map(_with_hash)
-        | 'SmallestHashes' >> beam.combiners.Top.Smallest(max_examples)
-        | 'Chosen' >> beam.FlatMap(_without_hash)
-        | 'SpreadChosen' >> beam.Reshuffle()
-        | 'Measure'
-        >> beam.ParDo(_MeasureActivations(parser, float_model_path)).with_outputs(_FAULTS, main='statistics')
-    )
-    statistics = measured.statistics | 'Merge' >> beam.CombineGlobally(MergeStatistics())
-    examples = measured.statistics | 'Count' >> beam.combiners.Count.Globally()
-    faults = (
-        (records[_FAULTS], measured[_FAULTS])
-        | 'Faults' >> beam.Flatten()
-        | 'OneFault' >> beam.combiners.Top.Smallest(1)
-    )
+    """Writes the one element of a result, or the first fault."""
+    fault = faults | 'Faults' >> beam.Flatten() | 'OneFault' >> beam.combiners.Top.Smallest(1)
     _ = (
         pipeline
-        | 'ResultPath' >> beam.Create([result_path])
+        | 'ResultPath' >> beam.Create([path])
         | 'WriteResult'
         >> beam.Map(
-            _write_result,
-            statistics=beam.pvalue.AsSingleton(statistics),
-            examples=beam.pvalue.AsSingleton(examples),
-            faults=beam.pvalue.AsSingleton(faults),
+            _write_file,
+            as_json=as_json,
+            result=beam.pvalue.AsSingleton(result),
+            faults=beam.pvalue.AsSingleton(fault),
         )
     )
 
 
-class _ReadRecords(beam.DoFn):
-    def process(self, file: str) -> Iterator[Any]:
-        try:
-            yield from read_records([file])
-        except EdgeError as error:
-            yield beam.pvalue.TaggedOutput(_FAULTS, str(error))
-
-
-class _MeasureActivations(beam.DoFn):
-    """One interpreter in each instance, which Beam uses from one thread at a time."""
-
-    def __init__(self, parser: ExampleParser, float_model_path: str) -> None:
-        self._parser = parser
-        self._float_model_path = float_model_path
-        self._examples = beam.metrics.Metrics.counter(_METRICS, 'examples')
-        self._tensors = beam.metrics.Metrics.counter(_METRICS, 'tensors')
-        self._done = 0
-
-    def setup(self) -> None:
-        with tf.io.gfile.GFile(self._float_model_path, 'rb') as file:
-            self._reader = ActivationReader(file.read())
-
-    def process(self, record: bytes) -> Iterator[Any]:
-        try:
-            # By itself: kernels may round otherwise when examples share a batch, and which do is up to Beam.
-            values = self._reader(self._parser([record]))
-        except EdgeError as error:
-            yield beam.pvalue.TaggedOutput(_FAULTS, str(error))
-            return
-        self._examples.inc()
-        self._tensors.inc(len(values))
-        self._done += 1
-        if self._done % _LOGGED_EVERY == 0:
-            _LOG.info('measured %d examples so far', self._done)
-        yield {name: measure(array) for name, array in values.items()}
-
-
-def _with_hash(record: bytes) -> tuple[bytes, bytes]:
-    return hashlib.sha256(record_content(record)).digest(), record
-
-
-def _without_hash(chosen: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
-    return [record for _, record in chosen]
-
-
-def _write_result(
-    path: str, statistics: Mapping[str, TensorStatistics], examples: int, faults: Sequence[str]
+def _write_file(
+    path: str, as_json: Callable[[Any], dict[str, Any]], result: Any, faults: Sequence[str]
 ) -> None:
-    content = {
-        'fault': faults[0] if faults else '',
-        'examples': examples,
-        'tensors': {name: dataclasses.asdict(seen) for name, seen in statistics.items()},
-    }
+    content = {'fault': faults[0]} if faults else as_json(result)
     with tf.io.gfile.GFile(path, 'w') as file:
         file.write(json.dumps(content, sort_keys=True))
 
 
-def _read_result(path: str, files: Sequence[str], float_model_path: str) -> dict[str, tuple[float, float]]:
+def _read(path: str) -> dict[str, Any]:
     with tf.io.gfile.GFile(path) as file:
         content = json.loads(file.read())
-    if content['fault']:
+    if 'fault' in content:
         raise EdgeError(content['fault'])
-    if not content['examples']:
-        raise EdgeError(
-            f'the {len(files)} files to calibrate on hold no example ({files[0]}); '
-            'name splits with examples in calibration_splits.'
-        )
+    return content
+
+
+def _names(
+    float_model_path: str, wanted: Collection[str] | None, channel_means_of: Collection[str]
+) -> list[str]:
+    """The activations to measure, in order of execution."""
     with tf.io.gfile.GFile(float_model_path, 'rb') as model:
-        # In order of execution, so that an error names the tensor where NaN came up first.
-        names = float_activations(model.read())
-    statistics = {name: TensorStatistics(**content['tensors'][name]) for name in names}
-    _LOG.info('calibrated %d tensors on %d examples', len(statistics), content['examples'])
-    return ranges(statistics)
+        names = list(float_activations(model.read()))
+    for name in (*(wanted or ()), *channel_means_of):
+        if name not in names:
+            raise EdgeError(
+                f'the float file has no activation {name!r} to measure; name one of: {", ".join(names[:20])}.'
+            )
+    return [name for name in names if wanted is None or name in wanted or name in channel_means_of]
+
+
+def _calibrated(found: Measurements, names: Sequence[str], seconds: float) -> Calibrated:
+    # In order of execution, so that an error names the tensor where NaN came up first.
+    statistics = {name: found.statistics[name] for name in names if name in found.statistics}
+    unread = [name for name in names if name not in statistics]
+    if unread:
+        _LOG.info(
+            '%d activations have no values to read and get no range: %s', len(unread), ', '.join(unread)
+        )
+    require_finite(statistics)
+    _LOG.info('calibrated %d tensors on %d examples in %.1f s', len(statistics), found.examples, seconds)
+    means = {name: found.channel_sums[name].means() for name in names if name in found.channel_sums}
+    return Calibrated(statistics, means, found.examples)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
-import apache_beam as beam
 import numpy as np
 
+from tfx_edge.components.core.calibration.histogram import Histogram, HistogramCounter
 from tfx_edge.components.core.errors import EdgeError
 
 
@@ -22,6 +22,7 @@ class TensorStatistics:
       finite: number of finite values.
       infinite: number of infinities.
       nan: number of values that are not a number.
+      histogram: of the finite values; None where it was not asked for.
     """
 
     minimum: float = math.inf
@@ -29,53 +30,98 @@ class TensorStatistics:
     finite: int = 0
     infinite: int = 0
     nan: int = 0
+    histogram: Histogram | None = None
 
 
-def measure(values: np.ndarray) -> TensorStatistics:
+class TensorTally:
+    """Adds up the statistics of a tensor, array after array.
+
+    Args:
+      histograms: whether to count a histogram too, which takes three times as long as all the rest.
+    """
+
+    def __init__(self, *, histograms: bool) -> None:
+        self._minimum, self._maximum = math.inf, -math.inf
+        self._finite = self._infinite = self._nan = 0
+        self._counter = HistogramCounter() if histograms else None
+
+    def add(self, values: np.ndarray) -> None:
+        """Adds an array of float32, of any shape."""
+        flat = values.ravel()
+        low, high = _limits(flat)
+        # The usual case takes two passes: NaN and infinities show in the minimum or the maximum.
+        if not (-math.inf < low and high < math.inf):
+            nan = int(np.isnan(flat).sum())
+            finite = flat[np.isfinite(flat)]
+            self._nan += nan
+            self._infinite += flat.size - finite.size - nan
+            flat = finite
+            low, high = _limits(flat)
+        # Adding 0.0 turns -0.0 into 0.0, which order could decide otherwise.
+        self._minimum = min(self._minimum, low + 0.0)
+        self._maximum = max(self._maximum, high + 0.0)
+        self._finite += flat.size
+        if self._counter is not None:
+            self._counter.add(flat)
+
+    def statistics(self) -> TensorStatistics:
+        """Of all that was added."""
+        return TensorStatistics(
+            self._minimum,
+            self._maximum,
+            self._finite,
+            self._infinite,
+            self._nan,
+            None if self._counter is None else self._counter.histogram(),
+        )
+
+
+def measure(values: np.ndarray, *, histograms: bool = True) -> TensorStatistics:
     """The statistics of an array.
 
     Args:
-      values: floats, any shape.
+      values: float32, any shape.
+      histograms: whether to count a histogram.
 
     Returns:
       Its statistics; minus zero counts as zero.
 
     Example:
-      >>> measure(np.array([1.0, -2.0, np.nan]))
-      TensorStatistics(minimum=-2.0, maximum=1.0, finite=2, infinite=0, nan=1)
+      >>> measure(np.array([1.0, -2.0, np.nan], np.float32), histograms=False)
+      TensorStatistics(minimum=-2.0, maximum=1.0, finite=2, infinite=0, nan=1, histogram=None)
     """
-    flat = values.ravel()
-    low, high = (flat.min(), flat.max()) if flat.size else (np.inf, -np.inf)
-    if np.isfinite(low) and np.isfinite(high):
-        # The usual case takes two passes. Adding 0.0 turns -0.0 into 0.0, which order could decide otherwise.
-        return TensorStatistics(float(low) + 0.0, float(high) + 0.0, flat.size)
-    finite = flat[np.isfinite(flat)]
-    nan = int(np.isnan(flat).sum())
-    return TensorStatistics(
-        minimum=float(finite.min()) + 0.0 if finite.size else math.inf,
-        maximum=float(finite.max()) + 0.0 if finite.size else -math.inf,
-        finite=finite.size,
-        infinite=flat.size - finite.size - nan,
-        nan=nan,
-    )
+    tally = TensorTally(histograms=histograms)
+    tally.add(values)
+    return tally.statistics()
 
 
 def merge(one: TensorStatistics, other: TensorStatistics) -> TensorStatistics:
-    """The statistics of both together; associative and commutative to the last bit."""
+    """The statistics of both together; associative and commutative to the last bit.
+
+    Where one of both counted no value, its missing histogram is an empty one.
+    """
+    histograms = [h for h in (one.histogram, other.histogram) if h is not None]
     return TensorStatistics(
         minimum=min(one.minimum, other.minimum),
         maximum=max(one.maximum, other.maximum),
         finite=one.finite + other.finite,
         infinite=one.infinite + other.infinite,
         nan=one.nan + other.nan,
+        histogram=sum(histograms[1:], histograms[0]) if histograms else None,
     )
 
 
-def ranges(statistics: Mapping[str, TensorStatistics]) -> dict[str, tuple[float, float]]:
-    """(minimum, maximum) by tensor name.
+def _limits(values: np.ndarray) -> tuple[float, float]:
+    """Minimum and maximum; NaN if one is NaN."""
+    low = np.minimum.reduce(values, initial=np.inf)
+    return float(low), float(np.maximum.reduce(values, initial=-np.inf))
+
+
+def require_finite(statistics: Mapping[str, TensorStatistics]) -> None:
+    """Refuses what is no basis for a range.
 
     Raises:
-      EdgeError: a tensor held NaN or infinity, or nothing.
+      EdgeError: a tensor held NaN or infinity, or nothing; the first one is named.
     """
     for name, seen in statistics.items():
         if seen.nan or seen.infinite or not seen.finite:
@@ -84,29 +130,3 @@ def ranges(statistics: Mapping[str, TensorStatistics]) -> dict[str, tuple[float,
                 f'tensor {name.split(";")[0]!r} held {what} while calibrating; expected finite numbers. '
                 'Look for such values in the examples, or for a division or logarithm in the model that makes them.'
             )
-    return {name: (seen.minimum, seen.maximum) for name, seen in statistics.items()}
-
-
-class MergeStatistics(beam.CombineFn):
-    """Merges statistics by tensor name."""
-
-    def create_accumulator(self) -> dict[str, TensorStatistics]:
-        return {}
-
-    def add_input(
-        self, accumulator: dict[str, TensorStatistics], element: Mapping[str, TensorStatistics]
-    ) -> dict[str, TensorStatistics]:
-        for name, seen in element.items():
-            accumulator[name] = merge(accumulator[name], seen) if name in accumulator else seen
-        return accumulator
-
-    def merge_accumulators(
-        self, accumulators: Iterable[dict[str, TensorStatistics]]
-    ) -> dict[str, TensorStatistics]:
-        merged: dict[str, TensorStatistics] = {}
-        for accumulator in accumulators:
-            merged = self.add_input(merged, accumulator)
-        return merged
-
-    def extract_output(self, accumulator: dict[str, TensorStatistics]) -> dict[str, TensorStatistics]:
-        return accumulator

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
+from tfx_edge.components.core.evaluation.range_use import CalibrationFit, TensorFit
+
+# Those that tell whether the file was calibrated on data like the evaluation's.
+CALIBRATION_GATES = ('max_clipping', 'min_range_used')
+
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
@@ -14,12 +19,21 @@ class Limits:
       max_file_bytes: size of the file.
       max_zip_bytes: size of a DEFLATE zip of the file.
       require_full_integer: no op of the file may compute in floating point.
+      max_clipping: how much of what makes a tensor's values differ its range may cut off, in [0, 1).
+      min_range_used: share of int8's steps that a tensor's values must reach over, in (0, 1].
     """
 
     min_agreement: float | None = None
     max_file_bytes: int | None = None
     max_zip_bytes: int | None = None
     require_full_integer: bool = False
+    max_clipping: float | None = None
+    min_range_used: float | None = None
+
+    @property
+    def judge_calibration(self) -> bool:
+        """Whether the fit of the calibration must be measured."""
+        return self.max_clipping is not None or self.min_range_used is not None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +48,7 @@ class Measurements:
       file_bytes: size of the file.
       zip_bytes: size of a DEFLATE zip of the file.
       float_ops: the ops that compute in floating point.
+      fit: how well the ranges of the integer activations fit the examples, or why that is not told.
     """
 
     examples: int
@@ -43,6 +58,7 @@ class Measurements:
     file_bytes: int
     zip_bytes: int
     float_ops: tuple[str, ...]
+    fit: CalibrationFit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +81,8 @@ class Gate:
 def judge(limits: Limits, measured: Measurements) -> tuple[Gate, ...]:
     """Holds every limit that is set against what was measured; a failed gate hides none of the others.
 
-    One gate is always there: a model that answers NaN or infinity is never blessed.
+    One gate is always there: a model that answers NaN or infinity is never blessed. Those of the calibration are
+    left out where it cannot be judged, such as in a file without integer activations.
 
     Args:
       limits: what is demanded.
@@ -102,4 +119,28 @@ def judge(limits: Limits, measured: Measurements) -> tuple[Gate, ...]:
         ops = measured.float_ops
         detail = f'float ops: {", ".join(ops)}' if ops else ''
         gates.append(Gate('require_full_integer', len(ops), 0, not ops, detail))
-    return tuple(gates)
+    return (*gates, *_calibration_gates(limits, measured.fit))
+
+
+def _calibration_gates(limits: Limits, fit: CalibrationFit) -> list[Gate]:
+    if fit.obstacle:
+        return []
+    gates = []
+    if limits.max_clipping is not None:
+        worst = fit.most_clipped
+        holds = worst.clipping <= limits.max_clipping
+        detail = '' if holds else _misfit(worst, 'too narrow')
+        gates.append(Gate('max_clipping', worst.clipping, limits.max_clipping, holds, detail))
+    least = fit.least_used
+    if limits.min_range_used is not None and least is not None and least.range_used is not None:
+        holds = least.range_used >= limits.min_range_used
+        detail = '' if holds else _misfit(least, 'too wide')
+        gates.append(Gate('min_range_used', least.range_used, limits.min_range_used, holds, detail))
+    return gates
+
+
+def _misfit(tensor: TensorFit, how: str) -> str:
+    return (
+        f'tensor {tensor.name!r} has the range {tensor.low:.6g} to {tensor.high:.6g}, {how} for these examples; '
+        'calibrate on examples like those of the evaluation'
+    )

@@ -142,6 +142,12 @@ def make_report(
             'kernel_zeros': summary.kernel_zeros,
             'kernel_max_distinct': summary.kernel_max_distinct,
         },
+        'calibration_fit': {
+            'not_judged': measured.fit.obstacle,
+            'examples': measured.fit.examples,
+            'tensors': len(measured.fit.tensors),
+            'worst_tensors': [dataclasses.asdict(tensor) for tensor in measured.fit.worst],
+        },
     }
 
 

@@ -16,6 +16,7 @@ from tfx_edge.components.core.beam_errors import told_in_one_line
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.evaluation import agreement
 from tfx_edge.components.core.evaluation import eval_config as configuration
+from tfx_edge.components.core.evaluation.calibration_fit import MeasureCalibrationFit, read_calibration_fit
 from tfx_edge.components.core.evaluation.models import (
     Model,
     ModelSource,
@@ -23,8 +24,11 @@ from tfx_edge.components.core.evaluation.models import (
     find_baseline,
     find_model,
     load_model,
+    read_tflite,
 )
 from tfx_edge.components.core.evaluation.predictions import EdgePredictionsExtractor
+from tfx_edge.components.core.evaluation.range_probe import integer_tensors
+from tfx_edge.components.core.evaluation.range_use import CalibrationFit
 from tfx_edge.components.core.evaluation.reading import ReadExamples
 from tfx_edge.components.core.examples import ExampleParser
 
@@ -60,6 +64,14 @@ class Evaluation:
     def contenders(self) -> tuple[Contender, ...]:
         """The candidate, and the baseline where there is one."""
         return (self.candidate,) if self.baseline is None else (self.candidate, self.baseline)
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """What a run measured beside TFMA's files: the counts, and how well the calibration fits the examples."""
+
+    counts: agreement.Counts
+    fit: CalibrationFit
 
 
 def prepare(config: tfma.EvalConfig, candidate_folder: str, baseline_folder: str | None) -> Evaluation:
@@ -106,7 +118,8 @@ def run(
     transform_graph: str | None,
     output_path: str,
     counts_path: str,
-) -> agreement.Counts:
+    fit_path: str | None,
+) -> Results:
     """Runs the evaluation on Beam; TFMA writes its files to `output_path`.
 
     Args:
@@ -117,43 +130,54 @@ def run(
       transform_graph: folder of a TransformGraph to apply, or None.
       output_path: folder for TFMA's files.
       counts_path: file for the counts.
+      fit_path: file for the fit of the calibration; None not to measure it.
 
     Returns:
-      The counts.
+      The counts, and the fit.
 
     Raises:
       EdgeError: an example or a file is at fault, or there is no example.
     """
     inputs = common_inputs({c.name or 'candidate': c.model for c in evaluation.contenders})
+    parser = ExampleParser(inputs, schema=schema, transform_graph=transform_graph)
     predict = EdgePredictionsExtractor(
         {c.name: c.source for c in evaluation.contenders},
-        ExampleParser(inputs, schema=schema, transform_graph=transform_graph),
+        parser,
         configuration.named_features(evaluation.config),
     )
     shared = [_for_tfma(c, is_baseline=c is evaluation.baseline) for c in evaluation.contenders]
     examples = ReadExamples(files, schema)
     common = {'eval_config': evaluation.config, 'eval_shared_model': shared}
     _LOG.info('evaluating %s', ' and '.join(c.source.path for c in evaluation.contenders))
+    fit, fit_path = _fit_to_measure(evaluation, fit_path)
     with told_in_one_line(), _metric_failures(), make_pipeline() as pipeline:
-        _ = (
-            pipeline
-            | 'ReadExamples' >> examples
-            | 'Evaluate'
-            >> tfma.ExtractEvaluateAndWriteResults(
-                extractors=_extractors(predict, examples.tensor_adapter_config(), common),
-                evaluators=[
-                    *tfma.default_evaluators(schema=schema, **common),
-                    agreement.CountingEvaluator(evaluation.comparison),
-                ],
-                writers=[*tfma.default_writers(output_path, **common), agreement.CountsWriter(counts_path)],
-                **common,
-            )
+        batches = pipeline | 'ReadExamples' >> examples
+        _ = batches | 'Evaluate' >> tfma.ExtractEvaluateAndWriteResults(
+            extractors=_extractors(predict, examples.tensor_adapter_config(), common),
+            evaluators=[
+                *tfma.default_evaluators(schema=schema, **common),
+                agreement.CountingEvaluator(evaluation.comparison),
+            ],
+            writers=[*tfma.default_writers(output_path, **common), agreement.CountsWriter(counts_path)],
+            **common,
         )
+        if fit_path is not None:
+            measure = MeasureCalibrationFit(evaluation.candidate.source, parser, fit_path)
+            _ = batches | 'MeasureCalibrationFit' >> measure
     counts = agreement.read_counts(counts_path)
     if not counts.examples:
         raise EdgeError(f'there is no example in {", ".join(files)}; give examples to evaluate on.')
     _LOG.info('evaluated %d examples', counts.examples)
-    return counts
+    return Results(counts, fit if fit_path is None else read_calibration_fit(fit_path))
+
+
+def _fit_to_measure(evaluation: Evaluation, fit_path: str | None) -> tuple[CalibrationFit, str | None]:
+    """The fit as far as it is known before the run, and the file for it; None where nothing is to be measured."""
+    if fit_path is None:
+        return CalibrationFit(0, (), 'max_clipping and min_range_used are switched off'), None
+    if not integer_tensors(read_tflite(evaluation.candidate.source.path)):
+        return CalibrationFit(0, (), 'not applicable: the file has no calibrated integer activations'), None
+    return CalibrationFit(0, ()), fit_path
 
 
 # How TFMA reports that a metric could not take an example; Beam appends the stage.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 
@@ -10,20 +11,40 @@ from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert import flatbuffer
 from tfx_edge.components.core.litert.interpreter import MAX_BATCH_SIZE, LiteRTModel
 
+_LOG = logging.getLogger(__name__)
+
 
 class ActivationReader:
-    """Runs a float file and reads all its float activations.
+    """Runs a float file and reads its float activations.
+
+    Activations that the runtime keeps no values of are left out: those of a loop's outputs that nothing reads. What
+    is computed inside a loop's or a branch's own graph is none of the file's main graph, and is not read.
 
     Args:
       float_model: bytes of a float32 `.tflite` file.
+      wanted: names of the activations to read; None for all.
 
     Raises:
-      EdgeError: the file is damaged.
+      EdgeError: the file is damaged, or has no activation of a name that is wanted.
+
+    Example:
+      >>> {name: values.shape for name, values in ActivationReader(model)({'image': images[:1]}).items()}
+      {'image': (1, 8, 8, 1), 'dense/Relu': (1, 32), 'softmax': (1, 10)}
     """
 
-    def __init__(self, float_model: bytes) -> None:
+    def __init__(self, float_model: bytes, wanted: Collection[str] | None = None) -> None:
         self.model = LiteRTModel(float_model, preserve_all_tensors=True)
-        self._indices = float_activations(float_model)
+        indices = float_activations(float_model)
+        for name in wanted or ():
+            if name not in indices:
+                raise EdgeError(
+                    f'the .tflite file has no float activation {name!r}; name one of: {", ".join(list(indices)[:20])}.'
+                )
+        self._tensors = {
+            name: self.model.interpreter.tensor(index)
+            for name, index in indices.items()
+            if wanted is None or name in wanted
+        }
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The activations of one invocation.
@@ -38,11 +59,26 @@ class ActivationReader:
         Raises:
           EdgeError: the inputs do not fit, or are more rows than run at once.
         """
+        return {name: values.copy() for name, values in self.views(inputs)}
+
+    def views(self, inputs: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+        """The same without copying: name and values, in order of execution.
+
+        An array is the runtime's own memory. It holds until this reader runs again; then the memory may be gone, so
+        none must be kept.
+        """
         rows = max((len(values) for values in inputs.values()), default=0)
         if rows > (self.model.fixed_batch_size or MAX_BATCH_SIZE):
             raise EdgeError(f'a batch of {rows} rows cannot be read at once; give at most {MAX_BATCH_SIZE}.')
         self.model(inputs)
-        return {name: self.model.interpreter.get_tensor(index) for name, index in self._indices.items()}
+        for name, tensor in self._tensors.items():
+            try:
+                values = tensor()
+            except ValueError:
+                # The runtime's word for a tensor without memory; no other error is known here.
+                _LOG.debug('tensor %r has no values to read', name)
+                continue
+            yield name, values
 
 
 def activation_values(float_model: bytes, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

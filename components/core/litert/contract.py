@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert.inspect import ModelSummary
-from tfx_edge.components.core.litert.quantization_options import INT8, QuantizationOptions
+from tfx_edge.components.core.litert import flatbuffer
+from tfx_edge.components.core.litert.inspect import ModelSummary, inspect_model, kernel_indices
+from tfx_edge.components.core.litert.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.quantization_options import (
+    DYNAMIC_INT4,
+    FLOAT16,
+    FLOAT32,
+    INT4_KERNELS,
+    INT4X8,
+    QuantizationOptions,
+)
 
 _LOG = logging.getLogger(__name__)
 
 _IO_DTYPES = {'FLOAT': 'float32', 'INT8': 'int8', 'UINT8': 'uint8'}
+# What an engine appends to the name of a tensor that it converts or doubles.
+_INSERTED = re.compile(r'(_quantized|_dequant|_uint8|_requant|_duplicated|_\d+)$')
 
 
 def check(
@@ -23,7 +37,10 @@ def check(
     float_summary: ModelSummary,
     require_full_integer: bool = False,
 ) -> None:
-    """Checks names and types of inputs and outputs, and that an INT8 file computes in integers.
+    """Checks names and types of inputs and outputs, and that a file with integer activations computes in integers.
+
+    Of DYNAMIC_INT8 and DYNAMIC_INT4 no integers are promised: activations are float, and kernels turn them into
+    integers while running.
 
     Args:
       summary: of the file.
@@ -40,7 +57,10 @@ def check(
     _require_names('outputs', set(summary.outputs), set(outputs))
     _require_types(summary.inputs, float_summary.inputs, options.io)
     _require_types(summary.outputs, float_summary.outputs, options.io)
-    if options.mode != INT8 or not summary.float_ops:
+    if not options.needs_ranges:
+        return
+    _LOG.info('%.1f %% of the operators compute in integers', 100 * summary.integer_coverage)
+    if not summary.float_ops:
         return
     stayed = ', '.join(f'{op.name} {op.output.split(";")[0]!r}' for op in summary.float_ops)
     if require_full_integer:
@@ -49,6 +69,98 @@ def check(
             'Replace these layers, or leave require_full_integer unset.'
         )
     _LOG.warning('%d operators stay float: %s', len(summary.float_ops), stayed)
+
+
+def check_file(model: bytes, float_model: bytes, options: QuantizationOptions) -> None:
+    """Checks that the file runs, keeps the float file's names, and has weights of the promised width.
+
+    Args:
+      model: bytes of the file.
+      float_model: bytes of the float file that was quantized.
+      options: what was asked for.
+
+    Raises:
+      EdgeError: the file is not what was promised.
+    """
+    _require_runs(model, float_model, options)
+    summary, float_summary = inspect_model(model), inspect_model(float_model)
+    if summary.signature_name != float_summary.signature_name:
+        raise EdgeError(
+            f'the signature of the {options.mode} file is {summary.signature_name!r}, expected '
+            f'{float_summary.signature_name!r}; choose another engine.'
+        )
+    _require_known_tensors(summary, float_summary)
+    _require_widths(flatbuffer.read(model), options)
+
+
+def _require_runs(model: bytes, float_model: bytes, options: QuantizationOptions) -> None:
+    """Runs the file once, on zeros."""
+    try:
+        _run_on_zeros(model)
+    except EdgeError as error:
+        try:
+            _run_on_zeros(float_model)
+        except EdgeError:
+            # Zeros in the smallest size are no input for this model: that the file can be loaded must do.
+            LiteRTModel(model)
+            return
+        reason = ' '.join(str(error.__cause__ or error).split())[-300:]
+        raise EdgeError(
+            f'the {options.mode} file does not run though the float file does ({reason}); '
+            'keep the operator it names float with keep_float, or choose another mode or engine.'
+        ) from error
+
+
+def _run_on_zeros(model: bytes) -> None:
+    runtime = LiteRTModel(model)
+    batch = runtime.fixed_batch_size or 1
+    runtime(
+        {
+            name: np.zeros((batch, *(1 if size is None else size for size in detail.shape[1:])), detail.dtype)
+            for name, detail in runtime.inputs.items()
+        }
+    )
+
+
+def _require_known_tensors(summary: ModelSummary, float_summary: ModelSummary) -> None:
+    """Every computed tensor is named as in the float file, or after what an engine converted."""
+    known = {tensor.name for tensor in float_summary.tensors}
+    for tensor in summary.tensors:
+        name = tensor.name
+        while name not in known and _INSERTED.search(name):
+            name = _INSERTED.sub('', name)
+        if name not in known and not tensor.constant:
+            raise EdgeError(
+                f'the file computes a tensor {tensor.name!r} that the float file lacks, so that ranges and reports '
+                'would miss it; choose another engine.'
+            )
+
+
+def _require_widths(content: flatbuffer.schema.ModelT, options: QuantizationOptions) -> None:
+    """Every kernel of an operator that is not float has the promised type; the others are told."""
+    if options.mode == FLOAT32:
+        return
+    wide = []
+    for graph in content.subgraphs:
+        for index, kind in kernel_indices(content, graph).items():
+            name = flatbuffer.tensor_name(graph.tensors[index])
+            dtype = flatbuffer.TENSOR_TYPES[graph.tensors[index].type]
+            promised = _promised(kind, options)
+            if dtype == 'FLOAT32':
+                wide.append(f'{kind} {name!r}')
+            elif dtype != promised:
+                raise EdgeError(
+                    f'the kernel {name!r} of a {kind} is {dtype}, but mode {options.mode} promises {promised}; '
+                    'choose another mode or engine.'
+                )
+    if wide:
+        _LOG.info('%d kernels stay float: %s', len(wide), ', '.join(wide))
+
+
+def _promised(kind: str, options: QuantizationOptions) -> str:
+    if options.mode == FLOAT16:
+        return 'FLOAT16'
+    return 'INT4' if options.mode in (INT4X8, DYNAMIC_INT4) and kind in INT4_KERNELS else 'INT8'
 
 
 def _require_names(what: str, found: set[str], expected: set[str]) -> None:

@@ -16,7 +16,19 @@ from litert_quantizer import quantizer as litert_quantizer
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert import flatbuffer
-from tfx_edge.components.core.litert.quantization_options import DYNAMIC_INT8, INT8, QuantizationOptions
+from tfx_edge.components.core.litert.quantization_options import (
+    DYNAMIC_INT4,
+    DYNAMIC_INT8,
+    FLOAT16,
+    INT4_KERNELS,
+    INT4X8,
+    INT8_ACTIVATIONS,
+    INT16X8,
+    QuantizationOptions,
+)
+
+_EVERYTHING = qtyping.TFLOperationName.ALL_SUPPORTED
+_FLOAT_FOREVER = litert_quantizer.AlgorithmName.NO_QUANTIZE
 
 
 def run(
@@ -40,21 +52,12 @@ def run(
       EdgeError: the engine refuses the graph.
     """
     quantizer = litert_quantizer.Quantizer(bytearray(float_model))
-    everything = qtyping.TFLOperationName.ALL_SUPPORTED
-    if options.mode == INT8:
-        quantizer.add_static_config('.*', everything, activation_num_bits=8, weight_num_bits=8)
-    elif options.mode == DYNAMIC_INT8:
-        quantizer.add_dynamic_config('.*', everything, num_bits=8)
-    else:
-        casting = litert_quantizer.AlgorithmName.FLOAT_CASTING
-        quantizer.add_weight_only_config('.*', everything, num_bits=16, algorithm_key=casting)
-    float_forever = litert_quantizer.AlgorithmName.NO_QUANTIZE
-    if options.mode == INT8 and options.io == 'FLOAT':
-        for operation in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
-            quantizer.update_quantization_recipe('.*', operation, algorithm_key=float_forever)
-    for scope in kept_float:
-        pattern = f'^{re.escape(scope)}$'
-        quantizer.update_quantization_recipe(pattern, everything, algorithm_key=float_forever)
+    _prescribe(quantizer, options)
+    if options.needs_ranges:
+        kept_float = [*kept_float, *_nested(flatbuffer.read(float_model))]
+    if kept_float:
+        pattern = '^(?:' + '|'.join(re.escape(scope) for scope in kept_float) + ')$'
+        quantizer.update_quantization_recipe(pattern, _EVERYTHING, algorithm_key=_FLOAT_FOREVER)
     # The engine changes what it is given.
     copied: Any = statistics and {name: dict(entry) for name, entry in statistics.items()}
     try:
@@ -64,15 +67,51 @@ def run(
             result = quantizer.quantize(copied, enable_progress_bar=False, enable_progress_report=False)
     except (ValueError, RuntimeError, KeyError, IndexError, AttributeError, TypeError) as error:
         raise EdgeError(
-            f'litert-quantizer cannot make a {options.mode} file of this model ({_one_line(error)}); '
+            f'litert-quantizer cannot make a file of mode {options.mode} of this model ({_one_line(error)}); '
             'keep the operators it names float with keep_float, or choose another mode.'
         ) from error
     return bytes(result.quantized_model)
 
 
+def _prescribe(quantizer: litert_quantizer.Quantizer, options: QuantizationOptions) -> None:
+    """Tells the engine what becomes what; where it lacks a kernel, the prescription before holds."""
+    int4 = [qtyping.TFLOperationName(kind) for kind in INT4_KERNELS]
+    if options.mode in INT8_ACTIVATIONS:
+        quantizer.add_static_config('.*', _EVERYTHING, activation_num_bits=8, weight_num_bits=8)
+        for kind in int4 if options.mode == INT4X8 else ():
+            quantizer.add_static_config('.*', kind, activation_num_bits=8, weight_num_bits=4)
+    elif options.mode == INT16X8:
+        quantizer.add_static_config('.*', _EVERYTHING, activation_num_bits=16, weight_num_bits=8)
+    elif options.mode in (DYNAMIC_INT8, DYNAMIC_INT4):
+        quantizer.add_dynamic_config('.*', _EVERYTHING, num_bits=8)
+        for kind in int4 if options.mode == DYNAMIC_INT4 else ():
+            quantizer.add_dynamic_config('.*', kind, num_bits=4)
+    elif options.mode == FLOAT16:
+        casting = litert_quantizer.AlgorithmName.FLOAT_CASTING
+        quantizer.add_weight_only_config('.*', _EVERYTHING, num_bits=16, algorithm_key=casting)
+    if options.needs_ranges and options.io == 'FLOAT':
+        for end in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
+            quantizer.update_quantization_recipe('.*', end, algorithm_key=_FLOAT_FOREVER)
+
+
+def _nested(content: flatbuffer.schema.ModelT) -> list[str]:
+    """The scopes of all that stands in the body of a loop or a branch, whose activations cannot be calibrated."""
+    scopes = []
+    for graph in content.subgraphs[1:]:
+        ends = [graph.inputs, graph.outputs]
+        for indices in [*ends, *(operator.outputs for operator in graph.operators)]:
+            scopes.append(''.join(f'{flatbuffer.tensor_name(graph.tensors[i])};' for i in indices if i >= 0))
+    return [scope for scope in scopes if scope]
+
+
 def entry(low: float, high: float) -> dict[str, np.ndarray]:
     """A range as the engine takes it: arrays of one float32."""
     return {'min': np.array([low], np.float32), 'max': np.array([high], np.float32)}
+
+
+def is_kept(output: str, patterns: Sequence[str]) -> bool:
+    """Whether one of the patterns of `keep_float` is found in the name of an output tensor."""
+    return any(re.search(pattern, output) for pattern in patterns)
 
 
 def kept_float(content: flatbuffer.schema.ModelT, patterns: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert import interpreter
+from tfx_edge.components.core.litert import damage, interpreter
 
 # A flatbuffer's own limit is 2 GiB; the rest is for what is not weights.
 _MAX_WEIGHT_BYTES = 2**31 - 2**26
@@ -34,6 +34,7 @@ class _AlignedBuffer(schema.BufferT):
         return schema.BufferEnd(builder)
 
 
+@damage.told_as_edge_error()
 def read(model: bytes) -> schema.ModelT:
     """Parses a file, after the runtime has verified it.
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import math
 from collections.abc import Mapping
 
 import numpy as np
 
-from tfx_edge.components.core.litert import flatbuffer
+from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.litert import damage, flatbuffer
 
 # Where the weights stand among the inputs of an operator.
 WEIGHT_OPERAND = {
@@ -17,7 +20,13 @@ WEIGHT_OPERAND = {
     'TRANSPOSE_CONV': 1,
     'CONV_3D': 1,
 }
-_FLOAT_TYPES = ('FLOAT16', 'FLOAT32', 'FLOAT64')
+# What an operator computes in.
+INTEGER = 'integer'
+HYBRID = 'hybrid'
+FLOAT = 'float'
+CONVERSION = 'conversion'
+
+_FLOAT_TYPES = ('FLOAT16', 'FLOAT32', 'FLOAT64', 'BFLOAT16')
 # They compute nothing in float: two convert between the sides, one reads no values.
 _NO_ARITHMETIC = ('QUANTIZE', 'DEQUANTIZE', 'SHAPE')
 
@@ -33,9 +42,14 @@ class TensorSummary:
       elements: number of elements, an open dimension counted as 1.
       constant: the file holds its values.
       kernel: constant weights of a convolution or a fully connected layer, not a bias.
-      zeros: how many elements mean 0 (constants).
-      distinct: how many different values there are (constants).
+      zeros: how many elements mean 0 (numeric constants).
+      distinct: how many different values there are (numeric constants).
       scales: how many scales quantize it; 0 when it is not quantized.
+      scale_values: those scales, the real size of one step each.
+      zero_points: the integers that mean 0, one for all scales or one for each.
+      quantized_dimension: the dimension that several scales belong to, one scale for each index.
+      stored_bytes: what its values take in the file, packed as they are there (constants).
+      buffer: where they are; tensors with the same number share them.
     """
 
     name: str
@@ -47,15 +61,31 @@ class TensorSummary:
     zeros: int
     distinct: int
     scales: int
+    scale_values: tuple[float, ...]
+    zero_points: tuple[int, ...]
+    quantized_dimension: int
+    stored_bytes: int
+    buffer: int
 
 
 @dataclasses.dataclass(frozen=True)
 class OperatorSummary:
-    """One operator: its name in the format, its first output tensor, and whether it computes in integers only."""
+    """One operator.
+
+    Attributes:
+      name: in the format, such as CONV_2D.
+      output: its first output tensor.
+      integer: it touches no float tensor.
+      arithmetic: 'integer'; 'hybrid': float activations on quantized weights; 'float'; 'conversion': none at all
+        (QUANTIZE, DEQUANTIZE, SHAPE).
+      weight_bytes: what the constants that it reads take in the file, also those behind a DEQUANTIZE.
+    """
 
     name: str
     output: str
     integer: bool
+    arithmetic: str
+    weight_bytes: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +115,30 @@ class ModelSummary:
 
     @property
     def float_ops(self) -> tuple[OperatorSummary, ...]:
-        """Operators that compute in float; QUANTIZE and DEQUANTIZE, which convert, and SHAPE do not count."""
-        return tuple(op for op in self.operators if not op.integer and op.name not in _NO_ARITHMETIC)
+        """Operators that touch float, hybrid ones too, but not QUANTIZE and DEQUANTIZE, which convert, nor SHAPE."""
+        return tuple(op for op in self.operators if op.arithmetic in (FLOAT, HYBRID))
+
+    @property
+    def integer_coverage(self) -> float:
+        """Share of the operators with arithmetic that compute in integers only, 0 to 1; 1 when there are none."""
+        return self._coverage([1] * len(self.operators))
+
+    @property
+    def integer_coverage_by_weight(self) -> float:
+        """The same share, each operator counted by the bytes of its constants: small float ends weigh little.
+
+        A constant that several operators read counts for each. 1 when no operator has constants.
+        """
+        return self._coverage([op.weight_bytes for op in self.operators])
+
+    @property
+    def bytes_by_type(self) -> dict[str, int]:
+        """What the constants of each type take in the file; tensors that share their values count once."""
+        stored = {tensor.buffer: tensor for tensor in self.tensors if tensor.constant}
+        sums = {tensor.dtype: 0 for tensor in stored.values()}
+        for tensor in stored.values():
+            sums[tensor.dtype] += tensor.stored_bytes
+        return {dtype: sums[dtype] for dtype in sorted(sums)}
 
     @property
     def kernel_zeros(self) -> float:
@@ -99,7 +151,18 @@ class ModelSummary:
         """Different values in the kernel that has the most of them."""
         return max((kernel.distinct for kernel in self.kernels), default=0)
 
+    def _coverage(self, counts: list[int]) -> float:
+        counted = [
+            (op, count)
+            for op, count in zip(self.operators, counts, strict=True)
+            if op.arithmetic != CONVERSION
+        ]
+        everything = sum(count for _, count in counted)
+        integer = sum(count for op, count in counted if op.integer)
+        return integer / everything if everything else 1.0
 
+
+@damage.told_as_edge_error()
 def inspect_model(model: bytes) -> ModelSummary:
     """Reads what a file holds.
 
@@ -123,7 +186,8 @@ def inspect_model(model: bytes) -> ModelSummary:
     for graph in content.subgraphs:
         kernels = kernel_indices(content, graph)
         tensors += [_tensor(content, tensor, index in kernels) for index, tensor in enumerate(graph.tensors)]
-        operators += [_operator(content, graph, operator) for operator in graph.operators]
+        makers = _makers(graph)
+        operators += [_operator(content, graph, operator, makers) for operator in graph.operators]
     signature = content.signatureDefs[0] if content.signatureDefs else None
     graph = content.subgraphs[signature.subgraphIndex if signature else 0]
     return ModelSummary(
@@ -138,53 +202,141 @@ def inspect_model(model: bytes) -> ModelSummary:
 
 def kernel_indices(content: flatbuffer.schema.ModelT, graph: flatbuffer.schema.SubGraphT) -> dict[int, str]:
     """The tensors of a graph that hold kernels, with the name of the operator that uses each."""
-    maker = {index: operator for operator in graph.operators for index in operator.outputs}
+    makers = _makers(graph)
     kernels = {}
     for operator in graph.operators:
         name = flatbuffer.operator_name(content, operator)
         if name not in WEIGHT_OPERAND:
             continue
-        index = operator.inputs[WEIGHT_OPERAND[name]]
-        # A float16 kernel is dequantized first.
-        while index in maker and flatbuffer.operator_name(content, maker[index]) == 'DEQUANTIZE':
-            index = maker[index].inputs[0]
+        index = _behind_dequantize(content, makers, operator.inputs[WEIGHT_OPERAND[name]])
         if flatbuffer.is_constant(content, graph.tensors[index]):
             kernels[index] = name
     return kernels
 
 
+def _makers(graph: flatbuffer.schema.SubGraphT) -> dict[int, flatbuffer.schema.OperatorT]:
+    return {index: operator for operator in graph.operators for index in operator.outputs}
+
+
+def _behind_dequantize(
+    content: flatbuffer.schema.ModelT, makers: dict[int, flatbuffer.schema.OperatorT], index: int
+) -> int:
+    """The tensor that an operand is made of: a float16 kernel is dequantized first."""
+    # A damaged file may dequantize in a circle.
+    for _ in makers:
+        if index not in makers or flatbuffer.operator_name(content, makers[index]) != 'DEQUANTIZE':
+            break
+        index = makers[index].inputs[0]
+    return index
+
+
 def _tensor(
     content: flatbuffer.schema.ModelT, tensor: flatbuffer.schema.TensorT, kernel: bool
 ) -> TensorSummary:
-    values = flatbuffer.constant(content, tensor)
     shape = flatbuffer.shape(tensor)
-    quantization = tensor.quantization
-    scales = quantization.scale if quantization is not None and quantization.scale is not None else ()
-    zero = int(quantization.zeroPoint[0]) if len(scales) and quantization.zeroPoint is not None else 0
+    elements = math.prod(1 if size is None else size for size in shape)
+    scales, zero_points, dimension = _quantization(tensor)
+    zeros, distinct = _counts(content, tensor, elements, zero_points, dimension)
     return TensorSummary(
         name=flatbuffer.tensor_name(tensor),
         shape=shape,
         dtype=flatbuffer.TENSOR_TYPES[tensor.type].lower(),
-        elements=int(np.prod([1 if size is None else size for size in shape], dtype=np.int64)),
+        elements=elements,
         constant=flatbuffer.is_constant(content, tensor),
         kernel=kernel,
-        zeros=0 if values is None else int(np.count_nonzero(values == zero)),
-        distinct=0 if values is None else len(np.unique(values)),
+        zeros=zeros,
+        distinct=distinct,
         scales=len(scales),
+        scale_values=scales,
+        zero_points=zero_points,
+        quantized_dimension=dimension,
+        stored_bytes=_stored_bytes(content, tensor),
+        buffer=int(tensor.buffer),
     )
+
+
+def _quantization(tensor: flatbuffer.schema.TensorT) -> tuple[tuple[float, ...], tuple[int, ...], int]:
+    """Scales, zero points and their dimension; none when the tensor is not quantized."""
+    parameters = tensor.quantization
+    if parameters is None or parameters.scale is None or not len(parameters.scale):
+        return (), (), 0
+    scales = tuple(float(scale) for scale in parameters.scale)
+    if not all(map(math.isfinite, scales)):
+        raise EdgeError(
+            f'tensor {flatbuffer.tensor_name(tensor)!r} has a scale that is no number; '
+            'the .tflite file is damaged: make it again.'
+        )
+    points = parameters.zeroPoint if parameters.zeroPoint is not None else []
+    return scales, tuple(int(point) for point in points) or (0,), int(parameters.quantizedDimension)
+
+
+def _counts(
+    content: flatbuffer.schema.ModelT,
+    tensor: flatbuffer.schema.TensorT,
+    elements: int,
+    zero_points: tuple[int, ...],
+    dimension: int,
+) -> tuple[int, int]:
+    """How many elements mean 0, and how many different values there are."""
+    if tensor.sparsity is not None:
+        return _sparse_counts(content, tensor, elements, zero_points[0] if zero_points else 0)
+    values = flatbuffer.constant(content, tensor)
+    if values is None:
+        return 0, 0
+    zero = np.array(zero_points or (0,)).astype(values.dtype)
+    if len(zero) > 1:
+        zero = zero.reshape([-1 if axis == dimension else 1 for axis in range(values.ndim)])
+    return int(np.count_nonzero(values == zero)), len(np.unique(values))
+
+
+def _sparse_counts(
+    content: flatbuffer.schema.ModelT, tensor: flatbuffer.schema.TensorT, elements: int, zero: int
+) -> tuple[int, int]:
+    """The same of a tensor whose zeros are left out: the file holds a list of the other values."""
+    stored = copy.copy(tensor)
+    stored.shape = [-1]
+    values = flatbuffer.constant(content, stored)
+    if values is None:
+        return 0, 0
+    # Blocks may be stored with zeros in them.
+    nonzero = values[values != values.dtype.type(zero)]
+    return elements - len(nonzero), len(np.unique(nonzero)) + (len(nonzero) < elements)
+
+
+def _stored_bytes(content: flatbuffer.schema.ModelT, tensor: flatbuffer.schema.TensorT) -> int:
+    return len(content.buffers[tensor.buffer].data) if flatbuffer.is_constant(content, tensor) else 0
 
 
 def _operator(
     content: flatbuffer.schema.ModelT,
     graph: flatbuffer.schema.SubGraphT,
     operator: flatbuffer.schema.OperatorT,
+    makers: dict[int, flatbuffer.schema.OperatorT],
 ) -> OperatorSummary:
+    name = flatbuffer.operator_name(content, operator)
     touched = [graph.tensors[i] for i in (*operator.inputs, *operator.outputs) if i >= 0]
+    sources = {_behind_dequantize(content, makers, i) for i in operator.inputs if i >= 0}
+    integer = not any(map(_is_float, touched))
     return OperatorSummary(
-        name=flatbuffer.operator_name(content, operator),
+        name=name,
         output=flatbuffer.tensor_name(graph.tensors[operator.outputs[0]]) if len(operator.outputs) else '',
-        integer=not any(flatbuffer.TENSOR_TYPES[tensor.type] in _FLOAT_TYPES for tensor in touched),
+        integer=integer,
+        arithmetic=CONVERSION
+        if name in _NO_ARITHMETIC
+        else INTEGER
+        if integer
+        else _float_arithmetic(content, touched),
+        weight_bytes=sum(_stored_bytes(content, graph.tensors[i]) for i in sources),
     )
+
+
+def _float_arithmetic(content: flatbuffer.schema.ModelT, touched: list[flatbuffer.schema.TensorT]) -> str:
+    quantized = (t for t in touched if flatbuffer.is_constant(content, t) and not _is_float(t))
+    return HYBRID if any(_quantization(tensor)[0] for tensor in quantized) else FLOAT
+
+
+def _is_float(tensor: flatbuffer.schema.TensorT) -> bool:
+    return flatbuffer.TENSOR_TYPES[tensor.type] in _FLOAT_TYPES
 
 
 def _types(graph: flatbuffer.schema.SubGraphT, entries: list[flatbuffer.schema.TensorMapT]) -> dict[str, str]:

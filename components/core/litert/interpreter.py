@@ -37,7 +37,7 @@ class TensorDetail:
 class LiteRTModel:
     """A `.tflite` file ready to run on the LiteRT runtime with the XNNPACK kernels that phones use.
 
-    Not to be pickled: make one in each process.
+    Not to be pickled: make one in each process. The state of recurrent layers is reset before each invocation.
 
     Args:
       model: bytes of the file; it must hold exactly one signature.
@@ -122,6 +122,8 @@ class LiteRTModel:
             # Repeated rows fill up a fixed batch; what they yield is dropped.
             rows = {name: np.concatenate([v, np.repeat(v[-1:], missing, axis=0)]) for name, v in rows.items()}
         try:
+            # Each example starts anew: the state that an RNN ended in would be the next one's first.
+            self._interpreter.reset_all_variables()
             outputs = self._runner(**rows)
         except (RuntimeError, ValueError) as error:
             raise EdgeError(

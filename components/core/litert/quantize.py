@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 
@@ -10,25 +11,49 @@ import numpy as np
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert import (
     activations,
+    converter_engine,
     engine,
+    finishing,
     flatbuffer,
-    io_types,
-    shape_operands,
+    live_ranges,
     weight_ranges,
 )
-from tfx_edge.components.core.litert.inspect import kernel_indices
-from tfx_edge.components.core.litert.quantization_options import FLOAT16, FLOAT32, QuantizationOptions
+from tfx_edge.components.core.litert.inspect import inspect_model, kernel_indices
+from tfx_edge.components.core.litert.quantization_options import (
+    AUTO,
+    CONVERTER,
+    FLOAT16,
+    FLOAT32,
+    LITERT,
+    QuantizationOptions,
+    require_possible,
+)
 
 _LOG = logging.getLogger(__name__)
 
+Ranges = Mapping[str, tuple[float, float]]
+# A kernel of at most so many integers, with so many weights to each, was clustered.
+_CODEBOOK = 64
+_WEIGHTS_TO_A_MEMBER = 4
 
-def quantize_model(
-    float_model: bytes, options: QuantizationOptions, ranges: Mapping[str, tuple[float, float]] | None = None
-) -> bytes:
-    """Quantizes a float file.
 
-    Kernels are quantized per output channel, symmetric and narrow (-127 to 127), scale = max|w| / 127, as in
-    Jacob et al., 2017 (arXiv:1712.05877) and the LiteRT quantization specification. Same arguments, same bytes.
+@dataclasses.dataclass(frozen=True)
+class QuantizedFile:
+    """A file, and who made it.
+
+    Attributes:
+      model: its bytes.
+      engine: LITERT or CONVERTER; NONE for a file as it was converted.
+      reason: why that engine, as the end of a sentence.
+    """
+
+    model: bytes
+    engine: str
+    reason: str
+
+
+def quantize_model(float_model: bytes, options: QuantizationOptions, ranges: Ranges | None = None) -> bytes:
+    """Quantizes a float file; see `make_file`.
 
     Args:
       float_model: bytes of a float32 `.tflite` file.
@@ -39,27 +64,163 @@ def quantize_model(
       The file's bytes.
 
     Raises:
-      EdgeError: a weight is NaN, a range is missing, or the engine cannot quantize the graph.
+      EdgeError: see `make_file`.
 
     Example:
       >>> quantize_model(model, QuantizationOptions('INT8'), ranges)
     """
-    content = flatbuffer.read(float_model)
+    made = make_file(float_model, options, ranges)
+    _LOG.info('engine %s: %s', made.engine, made.reason)
+    return made.model
+
+
+def make_file(
+    float_model: bytes, options: QuantizationOptions, ranges: Ranges | None = None
+) -> QuantizedFile:
+    """Quantizes a float file, by the engine asked for or the better of the two.
+
+    Kernels are quantized per output channel, symmetric and narrow (-127 to 127; int4: -7 to 7), scale = max|w| / 127
+    (7), as in Jacob et al., 2017 (arXiv:1712.05877) and the LiteRT quantization specification. Same arguments, same
+    bytes. The file was run once, on zeros. (TensorFlow 2.16's engine CONVERTER gives a dense kernel one scale.)
+
+    Args:
+      float_model: bytes of a float32 `.tflite` file.
+      options: which file to make. With engine AUTO the converter is asked only when litert-quantizer leaves an
+        operator float that `keep_float` does not name, and not taken where it would spread a codebook.
+      ranges: (minimum, maximum) by tensor name for modes with integer activations.
+
+    Returns:
+      The file, its engine, and why.
+
+    Raises:
+      EdgeError: a weight is NaN, a range is missing, no engine can quantize the graph, or the file does not run.
+
+    Example:
+      >>> make_file(model, QuantizationOptions('INT8'), ranges).reason
+      'it leaves no operator float'
+    """
+    require_possible(options)
     require_finite_weights(float_model, half=options.mode == FLOAT16)
-    kept = engine.kept_float(content, options.keep_float)
     if options.mode == FLOAT32:
-        return float_model
+        engine.kept_float(flatbuffer.read(float_model), options.keep_float)
+        return QuantizedFile(float_model, 'NONE', 'mode FLOAT32 takes the file as it was converted')
+    job = _Job(float_model, options, ranges or {})
+    if missing := job.missing:
+        raise EdgeError(
+            f'the calibration has no range for tensor {missing[0]!r} ({len(missing)} missing); it belongs to another '
+            'model, or to another export of it. Calibrate again: give examples, or run QATTrainer again.'
+        )
+    if options.engine == CONVERTER:
+        return QuantizedFile(_by_converter(job), CONVERTER, 'it was asked for')
+    if options.engine == AUTO and options.converter_can:
+        return _better(job)
+    reason = 'it was asked for' if options.engine == LITERT else 'engine CONVERTER makes no such file'
+    return QuantizedFile(_by_litert(job), LITERT, reason)
+
+
+class _Job:
+    """What is to be quantized, and which of its activations."""
+
+    def __init__(self, float_model: bytes, options: QuantizationOptions, ranges: Ranges) -> None:
+        self.float_model = float_model
+        self.content = flatbuffer.read(float_model)
+        self.options = options
+        self.ranges = ranges
+        self.kept_scopes = engine.kept_float(self.content, options.keep_float)
+        self.tensors: tuple[activations.ActivationTensor, ...] = ()
+        if options.needs_ranges:
+            self.tensors = activations.quantized_activations(
+                float_model, keep_float=options.keep_float, mode=options.mode, io=options.io
+            )
+
+    @property
+    def missing(self) -> list[str]:
+        """The tensors whose range is needed and not there, sorted."""
+        needed = {tensor.group for tensor in self.tensors if tensor.fixed is None}
+        if self.options.engine == CONVERTER:
+            needed |= {*converter_engine.needed_ranges(self.content)} - {
+                tensor.name for tensor in self.tensors
+            }
+        return sorted(needed - {*self.ranges})
+
+    def live_ranges(self) -> dict[str, tuple[float, float]]:
+        """The range of each tensor that becomes integer."""
+        return live_ranges.widened(self.content, self.tensors, self.ranges, self.options.mode)
+
+    def left_float(self, model: bytes) -> list[str]:
+        """The operators of a file that stay float though nobody asked for it."""
+        patterns = self.options.keep_float
+        return [op.name for op in inspect_model(model).float_ops if not engine.is_kept(op.output, patterns)]
+
+
+def _better(job: _Job) -> QuantizedFile:
+    """The file that leaves fewer operators float; litert-quantizer's when both leave as many."""
+    first, fault = None, None
+    left: list[str] = []
+    try:
+        first = _by_litert(job)
+        left = job.left_float(first)
+    except EdgeError as error:
+        fault = error
+    if first is not None and not left:
+        return QuantizedFile(first, LITERT, 'it leaves no operator float')
+    try:
+        second = _by_converter(job)
+    except EdgeError as error:
+        if first is None:
+            raise fault or error from None
+        reason = f'it leaves {_told(left)} float, and engine CONVERTER does not serve: {error}'
+        return QuantizedFile(first, LITERT, reason)
+    also_left = job.left_float(second)
+    if first is None:
+        return QuantizedFile(second, CONVERTER, f'engine LITERT does not serve: {fault}')
+    if spread := _spread_codebooks(first, second):
+        reason = f'engine CONVERTER spreads the clusters of {", ".join(spread)}'
+        return QuantizedFile(first, LITERT, reason)
+    if len(also_left) < len(left):
+        reason = f'it leaves {_told(also_left)} float, engine LITERT {_told(left)}'
+        return QuantizedFile(second, CONVERTER, reason)
+    return QuantizedFile(first, LITERT, f'it leaves {_told(left)} float, engine CONVERTER {_told(also_left)}')
+
+
+def _spread_codebooks(first: bytes, second: bytes) -> list[str]:
+    """Kernels of few distinct integers that have more of them in the second file, by name."""
+    few = {
+        kernel.name: kernel.distinct
+        for kernel in inspect_model(first).kernels
+        if kernel.distinct <= _CODEBOOK and kernel.distinct * _WEIGHTS_TO_A_MEMBER <= kernel.elements
+    }
+    kernels = inspect_model(second).kernels
+    return [kernel.name for kernel in kernels if kernel.distinct > few.get(kernel.name, kernel.distinct)]
+
+
+def _told(kinds: Sequence[str]) -> str:
+    return f'{len(kinds)} ({", ".join(sorted(set(kinds)))})' if kinds else 'none'
+
+
+def _by_litert(job: _Job) -> bytes:
     statistics = None
-    if options.needs_ranges:
-        tensors = activations.quantized_activations(float_model, keep_float=options.keep_float)
-        statistics = _statistics(tensors, ranges or {})
-        statistics |= weight_ranges.for_large_biases(content, statistics)
-    quantized = engine.run(float_model, options, kept, statistics)
-    packed = flatbuffer.read(quantized)
-    shape_operands.read_quantized(packed)
-    if options.io == 'UINT8':
-        io_types.make_uint8(packed)
-    return flatbuffer.write(packed)
+    if job.options.needs_ranges:
+        statistics = {name: engine.entry(*limits) for name, limits in job.live_ranges().items()}
+        statistics |= weight_ranges.for_large_biases(job.content, statistics, job.options.mode)
+    quantized = engine.run(job.float_model, job.options, job.kept_scopes, statistics)
+    return finishing.finish(quantized, job.float_model, job.options)
+
+
+def _by_converter(job: _Job) -> bytes:
+    """With the ranges that litert-quantizer takes, so that both files have the same scales."""
+    shared = job.live_ranges()
+    others = {
+        name: job.ranges[name] for name in converter_engine.needed_ranges(job.content) if name in job.ranges
+    }
+    outputs = [
+        flatbuffer.tensor_name(graph.tensors[index])
+        for graph in job.content.subgraphs
+        for operator in graph.operators
+        for index in operator.outputs
+    ]
+    kept = [name for name in outputs if engine.is_kept(name, job.options.keep_float)]
+    return converter_engine.run(job.float_model, job.options, kept, {**others, **shared})
 
 
 def require_finite_weights(float_model: bytes, *, half: bool = False) -> None:
@@ -95,29 +256,18 @@ def require_finite_weights(float_model: bytes, *, half: bool = False) -> None:
                 )
 
 
-def missing_ranges(
-    float_model: bytes, options: QuantizationOptions, ranges: Mapping[str, tuple[float, float]]
-) -> list[str]:
-    """The tensors whose range the file needs and `ranges` lacks, sorted."""
-    tensors = activations.quantized_activations(float_model, keep_float=options.keep_float)
-    return _missing(tensors, ranges)
+def missing_ranges(float_model: bytes, options: QuantizationOptions, ranges: Ranges) -> list[str]:
+    """The tensors whose range the file needs and `ranges` lacks, sorted.
 
+    Args:
+      float_model: bytes of a float32 `.tflite` file.
+      options: which file to make, in a mode with integer activations.
+      ranges: (minimum, maximum) by tensor name.
 
-def _missing(
-    tensors: Sequence[activations.ActivationTensor], ranges: Mapping[str, tuple[float, float]]
-) -> list[str]:
-    return sorted({t.group for t in tensors if t.fixed is None and t.group not in ranges})
+    Returns:
+      Names of tensors of the float file; with engine CONVERTER, of all that something reads.
 
-
-def _statistics(
-    tensors: Sequence[activations.ActivationTensor], ranges: Mapping[str, tuple[float, float]]
-) -> dict[str, dict[str, np.ndarray]]:
-    """The engine's statistics of the activations that become integers."""
-    missing = _missing(tensors, ranges)
-    if missing:
-        first = missing[0].split(';')[0]
-        raise EdgeError(
-            f'the calibration has no range for tensor {first!r} ({len(missing)} missing); it belongs to another model, '
-            'or to another export of it. Calibrate again: give examples, or run QATTrainer again.'
-        )
-    return {t.name: engine.entry(*(t.fixed or ranges[t.group])) for t in tensors}
+    Raises:
+      EdgeError: the engine cannot quantize the graph.
+    """
+    return _Job(float_model, options, ranges).missing

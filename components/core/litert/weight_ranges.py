@@ -14,24 +14,30 @@ import numpy as np
 
 from tfx_edge.components.core.litert import flatbuffer
 from tfx_edge.components.core.litert.inspect import WEIGHT_OPERAND
+from tfx_edge.components.core.litert.quantization_options import INT4_KERNELS, INT4X8, INT8, INT16X8
 
 # Half of int32 for the bias, the other half for what accumulates on it.
 _MAX_BIAS = 2.0**30
 _INT8_STEPS = 255
+_INT16_STEPS = 32767
 _KERNEL_STEPS = 127
+_INT4_KERNEL_STEPS = 7
 # Of (input, bias) among the operator's inputs, and the axis of the output channels.
 _OPERANDS = {'TRANSPOSE_CONV': (2, 3)}
 _CHANNEL_AXIS = {'DEPTHWISE_CONV_2D': 3}
 
 
 def for_large_biases(
-    content: flatbuffer.schema.ModelT, activations: Mapping[str, Mapping[str, np.ndarray]]
+    content: flatbuffer.schema.ModelT,
+    activations: Mapping[str, Mapping[str, np.ndarray]],
+    mode: str = INT8,
 ) -> dict[str, dict[str, np.ndarray]]:
     """The kernels that need another range than their own in some channel.
 
     Args:
       content: a float model.
       activations: {'min': array, 'max': array} by name of each activation that becomes an integer.
+      mode: one with integer activations.
 
     Returns:
       {'min': array, 'max': array} by kernel name, one value for each output channel, in the kernel's rank; the
@@ -53,16 +59,19 @@ def for_large_biases(
             if kernel is None or bias is None or given is None:
                 continue
             axis = _CHANNEL_AXIS.get(kind, 0)
-            bounds = _widened(kernel, bias, axis, _input_scale(given))
+            steps = _INT4_KERNEL_STEPS if mode == INT4X8 and kind in INT4_KERNELS else _KERNEL_STEPS
+            bounds = _widened(kernel, bias, axis, _input_scale(given, mode), steps)
             if bounds is not None:
                 found[flatbuffer.tensor_name(kernel_tensor)] = {'min': -bounds, 'max': bounds}
     return found
 
 
-def _widened(kernel: np.ndarray, bias: np.ndarray, axis: int, input_scale: float) -> np.ndarray | None:
+def _widened(
+    kernel: np.ndarray, bias: np.ndarray, axis: int, input_scale: float, steps: int
+) -> np.ndarray | None:
     others = tuple(i for i in range(kernel.ndim) if i != axis)
     largest = np.max(np.abs(kernel), axis=others, keepdims=True)
-    needed = np.abs(bias.ravel()).astype(np.float64) / (input_scale * _MAX_BIAS) * _KERNEL_STEPS
+    needed = np.abs(bias.ravel()).astype(np.float64) / (input_scale * _MAX_BIAS) * steps
     if len(needed) != largest.size:
         return None
     # Rounded up, so that the float32 scale holds the bias.
@@ -73,6 +82,8 @@ def _widened(kernel: np.ndarray, bias: np.ndarray, axis: int, input_scale: float
     return np.maximum(largest, np.where(needed > np.maximum(largest, 1e-9), needed, 0)).astype(np.float32)
 
 
-def _input_scale(given: Mapping[str, np.ndarray]) -> float:
+def _input_scale(given: Mapping[str, np.ndarray], mode: str) -> float:
     low, high = min(float(given['min'][0]), 0.0), max(float(given['max'][0]), 0.0)
+    if mode == INT16X8:
+        return max(-low, high, 1e-9) / _INT16_STEPS
     return max(high - low, 1e-9) / _INT8_STEPS

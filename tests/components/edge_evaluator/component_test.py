@@ -13,6 +13,7 @@ import tfx_edge
 from tfx_edge import proto
 from tfx_edge.components import EdgeEvaluator
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.edge_evaluator import options
 
 
 @pytest.fixture
@@ -52,7 +53,15 @@ def test_exec_properties_are_json_strings_and_the_version(channels, accuracy_con
     assert all(isinstance(value, str) for value in properties.values())
 
 
-def test_defaults_are_the_eval_split_and_no_limits(channels, accuracy_config):
+def test_the_limits_of_the_calibration_are_on_unless_switched_off():
+    limits = options.edge_limits(proto.EdgeEvaluation())
+    assert (limits.max_clipping, limits.min_range_used, limits.judge_calibration) == (0.04, 0.15, True)
+    limits = options.edge_limits(proto.EdgeEvaluation(max_clipping=1, min_range_used=0))
+    assert (limits.max_clipping, limits.min_range_used, limits.judge_calibration) == (None, None, False)
+    assert options.edge_limits(proto.EdgeEvaluation(max_clipping=0, min_range_used=0)).judge_calibration
+
+
+def test_defaults_are_the_eval_split_and_the_limits_of_the_message(channels, accuracy_config):
     properties = EdgeEvaluator(**channels, eval_config=accuracy_config(0.9)).exec_properties
     assert json.loads(properties['example_splits']) == ['eval']
     assert json.loads(properties['edge']) == {}
@@ -85,6 +94,9 @@ def test_json_and_runtime_parameters_are_taken(channels, accuracy_config):
         ('max_zip_bytes', {'max_zip_bytes': -1}, 'expected a number of bytes above 0'),
         ('min_agreement', {'min_agreement': 1.01}, 'expected a share above 0, at most 1'),
         ('min_agreement', {'min_agreement': 0.0}, 'expected a share above 0, at most 1'),
+        ('max_clipping', {'max_clipping': 1.01}, 'expected a share from 0 to 1, where 1 switches it off'),
+        ('max_clipping', {'max_clipping': float('nan')}, 'expected a share from 0 to 1'),
+        ('min_range_used', {'min_range_used': -0.1}, 'expected a share from 0 to 1, where 0 switches it off'),
     ],
 )
 def test_limits_out_of_range_or_not_supported_are_refused(

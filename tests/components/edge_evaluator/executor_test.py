@@ -153,6 +153,15 @@ def test_metrics_of_quantized_file_equal_a_plain_loop(
     assert outcome.metric('sparse_categorical_crossentropy') == pytest.approx(expected, abs=1e-6)
     assert outcome.blessed
     assert outcome.report['file']['integer_share'] == (1.0 if mode == 'INT8' else 0.0)
+    fit, gates = outcome.report['calibration_fit'], [gate['name'] for gate in outcome.report['gates']]
+    if mode == 'INT8':
+        assert gates[-2:] == ['max_clipping', 'min_range_used']
+        assert (fit['not_judged'], fit['examples']) == ('', 200)
+        assert all(tensor['clipping'] < 0.01 for tensor in fit['worst_tensors'])
+    else:
+        assert 'max_clipping' not in gates
+        assert 'min_range_used' not in gates
+        assert fit['not_judged'].startswith('not applicable: the file has no calibrated integer activations')
 
 
 def test_inputs_far_outside_the_calibrated_range_are_clipped(
@@ -172,6 +181,38 @@ def test_inputs_far_outside_the_calibrated_range_are_clipped(
     seen = (wrapped.astype(np.float32) - zero_point) * np.float32(scale)
     wrong = accuracy_score(digits['y_eval'], plain_loop(model, seen).argmax(1))
     assert wrong < right - 0.3
+
+
+@pytest.mark.parametrize(
+    ('factor', 'gate', 'how'), [(0.5, 'max_clipping', 'narrow'), (255.0, 'min_range_used', 'wide')]
+)
+def test_a_file_calibrated_on_other_data_is_not_blessed_for_that_reason(
+    evaluate, as_tflite_model, as_examples, accuracy_config, quantize, digits_examples, digits, caplog,
+    factor, gate, how,
+):  # fmt: skip
+    noise = np.random.default_rng(0).uniform(size=(100, 8, 8, 1)).astype(np.float32)
+    model = quantize(noise * np.float32(factor))
+    outcome = evaluate(as_tflite_model(model), as_examples(digits_examples), accuracy_config(0.01))
+    assert not outcome.blessed
+    (reason,) = (reason for reason in outcome.report['reasons'] if reason.startswith(f'{gate}: '))
+    assert f'too {how} for these examples; calibrate on examples like those of the evaluation' in reason
+    worst = {tensor['name']: tensor for tensor in outcome.report['calibration_fit']['worst_tensors']}
+    input_range = worst['serving_default_image:0_quantized']
+    assert input_range['high'] == pytest.approx(factor, rel=0.01)
+    assert f'does not fit the examples: {reason}' in caplog.text
+    assert reason in outcome.blessing.get_string_custom_property('blessing_message')
+    assert [path.name for path in pathlib.Path(outcome.edge_evaluation.uri).iterdir()] == ['report.json']
+
+
+def test_the_fit_of_the_calibration_can_be_switched_off(
+    evaluate, as_tflite_model, as_examples, accuracy_config, quantize, digits_examples, digits
+):
+    model = quantize(digits['x_train'][:100] * np.float32(0.3))
+    edge = proto.EdgeEvaluation(max_clipping=1, min_range_used=0)
+    outcome = evaluate(as_tflite_model(model), as_examples(digits_examples), accuracy_config(0.01), edge=edge)
+    assert outcome.blessed
+    assert 'switched off' in outcome.report['calibration_fit']['not_judged']
+    assert [gate['name'] for gate in outcome.report['gates']] == ['finite_predictions']
 
 
 def test_change_from_a_saved_model_baseline_is_a_threshold(
@@ -198,7 +239,8 @@ def test_change_from_a_saved_model_baseline_is_a_threshold(
     assert outcome.report['agreement'] == pytest.approx(
         np.mean(ours.argmax(1) == theirs.argmax(1)), abs=1e-12
     )
-    threshold, agreement = outcome.report['reasons']
+    threshold, agreement, clipping = outcome.report['reasons']
+    assert clipping.startswith('max_clipping: 0.39')
     assert threshold.startswith(f'sparse_categorical_accuracy: change from the baseline {change:.4g}'[:-1])
     assert agreement.startswith('min_agreement: 0.')
 
@@ -266,6 +308,8 @@ def test_report_does_not_depend_on_files_and_workers(
     one = evaluate(model, as_examples(digits_examples), config, baseline=baseline, name='one')
     two = evaluate(model, as_examples(other, ['eval']), config, baseline=baseline, name='two', beam_args=args)
     _require_same(one.report, two.report)
+    assert one.report['calibration_fit'] == two.report['calibration_fit']
+    assert one.report['calibration_fit']['examples'] == 200
     assert one.metric('sparse_categorical_accuracy') == two.metric('sparse_categorical_accuracy')
     assert one.blessed
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
@@ -16,7 +17,9 @@ from tfx.utils import path_utils
 from tfx_edge import proto
 from tfx_edge.components import artifact_types, exec_properties
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.litert import metadata
 from tfx_edge.components.core.litert.inspect import inspect_model
+from tfx_edge.components.core.litert.interpreter import LiteRTModel
 from tfx_edge.components.tflite_quantizer.executor import Executor
 from tfx_edge.components.tflite_quantizer.options import quantizer_options
 
@@ -96,6 +99,7 @@ def test_int8_outputs_are_complete_and_summed_up(int8: _Step) -> None:
     assert [path.name for path in pathlib.Path(int8.calibration.uri).iterdir()] == ['calibration.json']
     assert len(int8.left()) == 2
     assert int8.model.get_string_custom_property('tfx_edge_mode') == 'INT8'
+    assert int8.model.get_string_custom_property('tfx_edge_engine') == 'LITERT'
     assert int8.model.get_int_custom_property('tfx_edge_float_operators') == 0
     assert int8.model.get_int_custom_property('tfx_edge_file_bytes') == len(int8.file)
     assert len(int8.ranges) == 8
@@ -136,7 +140,74 @@ def test_two_processes_give_the_same_bytes(
     assert step.ranges == int8.ranges
 
 
-@pytest.mark.parametrize('mode', ['DYNAMIC_INT8', 'FLOAT16', 'FLOAT32'])
+def test_other_shards_in_another_order_on_threads_give_the_same_bytes(
+    int8: _Step, inputs: dict[str, Any], digits_examples: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    from tfx_edge.components.core.examples import read_records
+
+    train = digits_examples / 'Split-train'
+    records = list(read_records(sorted(str(file) for file in train.iterdir())))[::-1]
+    (tmp_path / 'examples' / 'Split-train').mkdir(parents=True)
+    for shard in range(7):
+        path = tmp_path / 'examples' / 'Split-train' / f'data_tfrecord-{shard:05d}-of-00007'
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for record in records[shard::7]:
+                writer.write(record)
+    examples = standard_artifacts.Examples()
+    examples.copy_from(inputs['examples'])
+    examples.uri = str(tmp_path / 'examples')
+    arguments = ('--direct_running_mode=multi_threading', '--direct_num_workers=4')
+    step = _Step(tmp_path / 'step').run({**inputs, 'examples': examples}, arguments=arguments)
+    assert step.file == int8.file
+    assert step.ranges == int8.ranges
+
+
+def test_float_budget_is_spent_and_told(int8: _Step, inputs: dict[str, Any], tmp_path: pathlib.Path) -> None:
+    config = proto.Quantization(keep_float=['AUTO'], float_budget_bytes=4000, sensitivity_examples=8)
+    step = _Step(tmp_path).run(inputs, config)
+    told = json.loads((pathlib.Path(step.calibration.uri) / 'sensitivity.json').read_text())
+    floats = [op.output for op in inspect_model(step.file).float_ops]
+    assert floats
+    assert len(told['kept_float']) == len(floats)
+    assert len(step.file) <= len(int8.file) + 4000
+    ratios = [entry['snr_db'] for entry in told['operators'] if entry['snr_db'] is not None]
+    assert ratios == sorted(ratios)
+    assert len(told['operators']) >= len(floats)
+
+
+def test_int4_kernels_take_corrected_biases_of_equalized_layers(
+    inputs: dict[str, Any], digits: dict[str, np.ndarray], tmp_path: pathlib.Path
+) -> None:
+    """Each of the two changes the file, which still knows its digits."""
+    files = []
+    for equalize, correct_bias in ((False, False), (False, True), (True, True)):
+        config = proto.Quantization(mode='INT4X8', equalize=equalize, correct_bias=correct_bias)
+        files.append(_Step(tmp_path / f'{len(files)}').run(inputs, config).file)
+    assert len(set(files)) == 3
+    for file in files:
+        answered = LiteRTModel(file)({'image': digits['x_eval']})['output_0']
+        assert np.mean(answered.argmax(1) == digits['y_eval']) > 0.8
+        # The depthwise kernel has no int4 arithmetic.
+        assert {kernel.dtype for kernel in inspect_model(file).kernels} == {'int4', 'int8'}
+
+
+def test_metadata_and_labels_are_in_the_file(inputs: dict[str, Any], tmp_path: pathlib.Path) -> None:
+    file = tmp_path / 'labels.txt'
+    file.write_text(''.join(f'digit {number}\n' for number in range(10)))
+    said = proto.Quantization.Metadata(
+        name='digits', author='me', inputs={'image': 'grey'}, label_file=str(file)
+    )
+    step = _Step(tmp_path / 'step').run(inputs, proto.Quantization(mode='DYNAMIC_INT8', metadata=said))
+    found = metadata.read(step.file)
+    assert found is not None
+    assert (found.name, found.author, found.inputs) == ('digits', 'me', {'image': 'grey'})
+    assert found.labels is not None
+    assert found.labels[3] == 'digit 3'
+    said.inputs['picture'] = 'no such input'
+    _fails_without_output(_Step(tmp_path / 'other'), inputs, 'picture', mode='DYNAMIC_INT8', metadata=said)
+
+
+@pytest.mark.parametrize('mode', ['DYNAMIC_INT4', 'FLOAT32'])
 def test_modes_with_float_activations_have_no_ranges(
     inputs: dict[str, Any], tmp_path: pathlib.Path, mode: str
 ) -> None:
@@ -188,8 +259,6 @@ def test_truncated_examples_leave_nothing(
 
 
 def test_nan_weights_are_refused_before_calibration(inputs: dict[str, Any], tmp_path: pathlib.Path) -> None:
-    import tensorflow as tf
-
     class Net(tf.Module):
         def __init__(self) -> None:
             self.kernel = tf.Variable(tf.fill((64, 3), float('nan')))

@@ -1,9 +1,17 @@
-"""Calibration on Beam: the same ranges from any sharding, and errors in one line."""
+"""Calibration on Beam: the same statistics from any sharding and runner, and errors in one line."""
 
 from __future__ import annotations
 
+import json
+import logging
+import os
 import pathlib
-from collections.abc import Callable, Sequence
+import socket
+import subprocess
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator, Sequence
 
 import apache_beam as beam
 import numpy as np
@@ -11,16 +19,21 @@ import pytest
 import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from tfx_edge.components.core.calibration.pipeline import calibrate
+from tfx_edge.components.core.calibration.measurements import Measurements, Tally, from_json
+from tfx_edge.components.core.calibration.pipeline import Calibrated, calibrate, sample
+from tfx_edge.components.core.calibration.selection import content_hash
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.examples import ExampleParser
+from tfx_edge.components.core.examples import ExampleParser, record_content
+from tfx_edge.components.core.litert.activation_reader import ActivationReader, float_activations
 from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.signature import TensorSpec
 
 _IN_MEMORY = ('--runner=FnApiRunner',)
+_FOUR_THREADS = ('--direct_running_mode=multi_threading', '--direct_num_workers=4')
 _TWO_PROCESSES = ('--direct_running_mode=multi_processing', '--direct_num_workers=2')
+_PARSER = ExampleParser({'image': TensorSpec((None, 8, 8, 1), tf.float32)})
 
-Run = Callable[..., tuple[dict[str, tuple[float, float]], str]]
+Run = Callable[..., tuple[Calibrated, Measurements]]
 
 
 @pytest.fixture(scope='module')
@@ -29,26 +42,101 @@ def float_model(digits_saved_model: pathlib.Path) -> bytes:
     return convert_saved_model(str(digits_saved_model), 'serving_default')
 
 
+@pytest.fixture(scope='module')
+def a_middle(float_model: bytes) -> str:
+    """The name of an activation inside the net, of 16 channels."""
+    return list(float_activations(float_model))[1]
+
+
 @pytest.fixture
-def run(float_model: bytes, tmp_path: pathlib.Path) -> Run:
-    """Calibrates on files; returns the ranges and the statistics as written."""
+def run(float_model: bytes, a_middle: str, tmp_path: pathlib.Path) -> Run:
+    """Calibrates on files; returns what it found, and what was measured."""
     path = tmp_path / 'float.tflite'
     path.write_bytes(float_model)
 
     def calibrated(
-        files: Sequence[str], arguments: Sequence[str] = _IN_MEMORY, max_examples: int = 150
-    ) -> tuple:
-        ranges = calibrate(
+        files: Sequence[str],
+        arguments: Sequence[str] = _IN_MEMORY,
+        max_examples: int = 150,
+        **options: object,
+    ) -> tuple[Calibrated, Measurements]:
+        found = calibrate(
             lambda: beam.Pipeline(options=PipelineOptions(list(arguments))),
             files=files,
-            parser=ExampleParser({'image': TensorSpec((None, 8, 8, 1), tf.float32)}),
+            parser=_PARSER,
             float_model_path=str(path),
             result_path=str(tmp_path / 'statistics.json'),
             max_examples=max_examples,
+            **{'channel_means_of': [a_middle], **options},
         )
-        return ranges, (tmp_path / 'statistics.json').read_text()
+        return found, from_json(json.loads((tmp_path / 'statistics.json').read_text()))
 
     return calibrated
+
+
+@pytest.fixture(scope='module')
+def reference(float_model: bytes, a_middle: str, records: list[bytes]) -> Measurements:
+    """What is measured on the 150 records with the smallest hashes, without Beam."""
+    read, tally = ActivationReader(float_model), Tally(histograms=True, channel_means_of=[a_middle])
+    for record in sorted(records, key=content_hash)[:150]:
+        tally.add(read.views(_PARSER([record])))
+    return tally.measurements()
+
+
+@pytest.fixture(scope='module')
+def portable_runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
+    """Arguments for a portable runner: a job server and an external pool of workers, each a process of its own."""
+    folder = tmp_path_factory.mktemp('portable_runner')
+    with socket.socket() as free:
+        free.bind(('localhost', 0))
+        pool_port = free.getsockname()[1]
+    port_file = folder / 'port'
+    commands = [
+        ['worker.worker_pool_main', f'--service_port={pool_port}'],
+        [
+            'portability.local_job_service_main',
+            '--port=0',
+            f'--port_file={port_file}',
+            f'--staging_dir={folder}',
+        ],
+    ]
+    # The pool starts a bare `python`.
+    binaries = f'{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
+    with (folder / 'log').open('wb') as log:
+        processes = [
+            subprocess.Popen(
+                [sys.executable, '-m', f'apache_beam.runners.{command[0]}', *command[1:]],
+                env={**os.environ, 'PATH': binaries},
+                stdout=log,
+                stderr=log,
+            )
+            for command in commands
+        ]
+        try:
+            deadline = time.monotonic() + 120
+            while not (port_file.exists() and port_file.read_text() and _listening(pool_port)):
+                assert time.monotonic() < deadline, (folder / 'log').read_text()
+                assert all(process.poll() is None for process in processes), (folder / 'log').read_text()
+                time.sleep(0.2)
+            yield (
+                '--runner=PortableRunner',
+                f'--job_endpoint=localhost:{port_file.read_text()}',
+                '--environment_type=EXTERNAL',
+                f'--environment_config=localhost:{pool_port}',
+            )
+        finally:
+            for process in processes:
+                process.terminate()
+            for process in processes:
+                try:
+                    process.wait(20)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+
+
+def _listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(('localhost', port)) == 0
 
 
 def _record(image: np.ndarray, name: str = 'image') -> bytes:
@@ -79,32 +167,86 @@ def _shards(folder: pathlib.Path, records: list[bytes], count: int) -> list[str]
     ]
 
 
-def test_ranges_do_not_depend_on_shards_order_or_processes(
-    run: Run, records: list[bytes], tmp_path: pathlib.Path
+@pytest.mark.parametrize('count', [1, 2, 4, 7])
+def test_statistics_do_not_depend_on_shards_or_order(
+    run: Run, records: list[bytes], reference: Measurements, tmp_path: pathlib.Path, count: int
 ) -> None:
-    expected = run(_shards(tmp_path, records, 1))
-    assert run(_shards(tmp_path, records, 2)) == expected
-    assert run(_shards(tmp_path, records, 4)[::-1]) == expected
-    assert run(_shards(tmp_path, records, 4), _TWO_PROCESSES) == expected
-    assert '"examples": 150' in expected[1]
+    _, measured = run(_shards(tmp_path, records, count)[:: 1 if count % 2 else -1])
+    assert measured == reference
+
+
+@pytest.mark.parametrize('arguments', [_FOUR_THREADS, _TWO_PROCESSES])
+def test_statistics_do_not_depend_on_workers(
+    run: Run, records: list[bytes], reference: Measurements, tmp_path: pathlib.Path, arguments: Sequence[str]
+) -> None:
+    assert run(_shards(tmp_path, records, 3), arguments)[1] == reference
+
+
+def test_statistics_are_the_same_from_a_portable_runner(
+    run: Run,
+    records: list[bytes],
+    reference: Measurements,
+    tmp_path: pathlib.Path,
+    portable_runner: Sequence[str],
+) -> None:
+    assert run(_shards(tmp_path, records, 3), portable_runner)[1] == reference
+
+
+def test_what_is_found_is_what_was_measured(
+    run: Run,
+    float_model: bytes,
+    a_middle: str,
+    records: list[bytes],
+    reference: Measurements,
+    tmp_path: pathlib.Path,
+) -> None:
+    found, _ = run(_shards(tmp_path, records, 1))
+    assert list(found.statistics) == list(float_activations(float_model))
+    assert found.statistics == reference.statistics
+    assert found.examples == 150
+    assert list(found.channel_means) == [a_middle]
+    chosen = [_PARSER([record]) for record in sorted(records, key=content_hash)[:150]]
+    read = ActivationReader(float_model)
+    values = np.array([read(inputs)[a_middle] for inputs in chosen], np.float64)
+    np.testing.assert_allclose(found.channel_means[a_middle], values.mean(axis=(0, 1, 2, 3)), rtol=1e-12)
+
+
+def test_only_what_is_wanted_is_measured(
+    run: Run, float_model: bytes, a_middle: str, records: list[bytes], tmp_path: pathlib.Path
+) -> None:
+    last = list(float_activations(float_model))[-1]
+    found, _ = run(_shards(tmp_path, records, 1), wanted=[last], histograms=False)
+    assert list(found.statistics) == [a_middle, last]
+    assert found.statistics[last].histogram is None
+    with pytest.raises(EdgeError, match=r"no activation 'lost' to measure"):
+        run([], wanted=['lost'])
+
+
+def test_each_example_counts_as_often_as_it_is_there(
+    run: Run, records: list[bytes], a_middle: str, tmp_path: pathlib.Path
+) -> None:
+    """The last one chosen is there three times, in two files, of which one or two are still among the chosen."""
+    ordered = sorted(set(records), key=content_hash)
+    files = [
+        _write(tmp_path / 'a.gz', [ordered[9], *ordered[:9], *ordered[10:30], ordered[9]]),
+        _write(tmp_path / 'b.gz', [*ordered[30:60], ordered[9]]),
+    ]
+    size = {
+        count: run(files, max_examples=count)[1].statistics[a_middle].finite for count in (9, 10, 11, 12, 13)
+    }
+    assert size == {count: count * size[10] // 10 for count in size}
+    ten, eleven, twelve = (run(files, max_examples=count)[1] for count in (10, 11, 12))
+    once = run([_write(tmp_path / 'c.gz', [ordered[9]])])[1]
+    assert (ten + once, ten + once + once) == (eleven, twelve)
 
 
 def test_all_examples_are_used_where_there_are_fewer(
     run: Run, records: list[bytes], digits: dict[str, np.ndarray], tmp_path: pathlib.Path
 ) -> None:
-    ranges, written = run([_write(tmp_path / 'few.gz', records[:20])], max_examples=1000)
-    assert '"examples": 20,' in written
-    image = next(limits for name, limits in ranges.items() if 'image' in name)
-    assert image == (digits['x_train'][:20].min(), digits['x_train'][:20].max())
-
-
-def test_which_examples_are_used_depends_on_their_content(
-    run: Run, records: list[bytes], tmp_path: pathlib.Path
-) -> None:
-    """An example that stands first or last is chosen, or not, all the same."""
-    extreme = [_record(np.full((8, 8, 1), value, np.float32)) for value in (3.0, 5.0, 9.0)]
-    first, last = _write(tmp_path / 'a.gz', extreme + records), _write(tmp_path / 'b.gz', records + extreme)
-    assert run([first], max_examples=40) == run([last], max_examples=40)
+    found, _ = run([_write(tmp_path / 'few.gz', records[:20])], max_examples=1000)
+    assert found.examples == 20
+    image = next(seen for name, seen in found.statistics.items() if 'image' in name)
+    assert (image.minimum, image.maximum) == (digits['x_train'][:20].min(), digits['x_train'][:20].max())
 
 
 def test_which_examples_are_used_does_not_depend_on_the_order_of_their_features(
@@ -114,7 +256,78 @@ def test_which_examples_are_used_does_not_depend_on_the_order_of_their_features(
     pairs = [(_record(image), _record(image, 'other')) for image in digits['x_train'][:60]]
     one = _write(tmp_path / 'a.gz', [a + b for a, b in pairs])
     other = _write(tmp_path / 'b.gz', [b + a if i % 2 else a + b for i, (a, b) in enumerate(pairs)])
-    assert run([one], max_examples=10) == run([other], max_examples=10)
+    assert run([one], max_examples=10)[1] == run([other], max_examples=10)[1]
+    samples = [
+        sample(_in_memory, files=[file], result_path=str(tmp_path / 'sample'), count=10)
+        for file in (one, other)
+    ]
+    assert samples[0] == samples[1]
+
+
+def test_a_sample_is_in_order_of_hashes(records: list[bytes], tmp_path: pathlib.Path) -> None:
+    def sampled(files: Sequence[str], count: int) -> list[bytes]:
+        return sample(_in_memory, files=files, result_path=str(tmp_path / 'sample'), count=count)
+
+    expected = [record_content(record) for record in sorted(records, key=content_hash)]
+    assert sampled(_shards(tmp_path, records, 1), 25) == expected[:25]
+    assert sampled(_shards(tmp_path, records, 4), 25) == expected[:25]
+    assert sampled(_shards(tmp_path, records, 2), 1000) == expected
+    with pytest.raises(EdgeError, match=r'lost cannot be read'):
+        sampled([str(tmp_path / 'lost')], 3)
+
+
+def _in_memory() -> beam.Pipeline:
+    return beam.Pipeline(options=PipelineOptions(list(_IN_MEMORY)))
+
+
+def test_memory_does_not_grow_with_the_examples(
+    run: Run, digits: dict[str, np.ndarray], tmp_path: pathlib.Path
+) -> None:
+    """300 records of 200 kB take no more than 30."""
+    padding = tf.train.Feature(bytes_list=tf.train.BytesList(value=[bytes(200_000)]))
+    ballast = tf.train.Example(features=tf.train.Features(feature={'ballast': padding})).SerializeToString()
+    peaks = {}
+    for count in (30, 300):
+        records = [_record(image) + ballast for image in digits['x_train'][:count]]
+        file = _write(tmp_path / f'{count}.gz', records)
+        del records
+        tracemalloc.start()
+        found, _ = run([file], max_examples=300)
+        peaks[count] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert found.examples == count
+    assert peaks[300] - peaks[30] < 5_000_000
+
+
+def test_it_counts_and_tells_what_it_does(
+    records: list[bytes],
+    float_model: bytes,
+    tmp_path: pathlib.Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pipelines = []
+
+    def make_pipeline() -> beam.Pipeline:
+        pipelines.append(_in_memory())
+        return pipelines[-1]
+
+    path = tmp_path / 'float.tflite'
+    path.write_bytes(float_model)
+    with caplog.at_level(logging.INFO, 'tfx_edge'):
+        calibrate(
+            make_pipeline,
+            files=_shards(tmp_path, records, 2),
+            parser=_PARSER,
+            float_model_path=str(path),
+            result_path=str(tmp_path / 'result'),
+            max_examples=30,
+        )
+    counters = pipelines[0].result.metrics().query()['counters']
+    counted = {counter.key.metric.name: counter.result for counter in counters}
+    activations = len(float_activations(float_model))
+    assert (counted['examples'], counted['tensors']) == (30, 30 * activations)
+    assert counted['milliseconds'] > 0
+    assert f'calibrated {activations} tensors on 30 examples' in caplog.text
 
 
 @pytest.mark.parametrize('arguments', [_IN_MEMORY, _TWO_PROCESSES])

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tfx_edge.components.core.calibration.statistics import (
-    MergeStatistics,
     TensorStatistics,
+    TensorTally,
     measure,
     merge,
-    ranges,
+    require_finite,
 )
 from tfx_edge.components.core.errors import EdgeError
 
 _ARRAYS = hnp.arrays(np.float32, st.integers(0, 12), elements=st.floats(width=32))
 
 
+@settings(deadline=None)
 @given(st.lists(_ARRAYS, min_size=1, max_size=6), st.randoms())
 def test_any_split_and_order_gives_the_statistics_of_the_whole(arrays: list, random: object) -> None:
     whole = measure(np.concatenate(arrays))
@@ -36,12 +37,14 @@ def test_any_split_and_order_gives_the_statistics_of_the_whole(arrays: list, ran
     assert repr(parts[0]) == repr(whole)
 
 
+@settings(deadline=None)
 @given(_ARRAYS, _ARRAYS, _ARRAYS)
 def test_merge_is_associative_and_commutative(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
     x, y, z = measure(a), measure(b), measure(c)
     assert merge(x, y) == merge(y, x)
     assert merge(merge(x, y), z) == merge(x, merge(y, z))
     assert merge(x, TensorStatistics()) == x
+    assert merge(x, y).histogram.total == x.finite + y.finite
 
 
 def test_minus_zero_is_zero_in_any_order() -> None:
@@ -53,6 +56,7 @@ def test_minus_zero_is_zero_in_any_order() -> None:
             assert repr((seen.minimum, seen.maximum)) == '(0.0, 0.0)'
 
 
+@settings(deadline=None)
 @given(_ARRAYS)
 def test_every_value_is_counted_once(values: np.ndarray) -> None:
     seen = measure(values)
@@ -62,25 +66,28 @@ def test_every_value_is_counted_once(values: np.ndarray) -> None:
         assert (seen.minimum, seen.maximum) == (finite.min(), finite.max())
 
 
-@given(st.lists(st.dictionaries(st.sampled_from('ab'), _ARRAYS), max_size=5), st.integers(0, 5))
-def test_combine_fn_agrees_with_merging_by_hand(elements: list, cut: int) -> None:
-    combine = MergeStatistics()
-    measured = [{name: measure(array) for name, array in element.items()} for element in elements]
-    accumulators = []
-    for part in (measured[:cut], measured[cut:]):
-        accumulator = combine.create_accumulator()
-        for element in part:
-            accumulator = combine.add_input(accumulator, element)
-        accumulators.append(accumulator)
-    merged = combine.extract_output(combine.merge_accumulators(accumulators))
-    for name in 'ab':
-        arrays = [element[name] for element in elements if name in element]
-        assert merged.get(name) == (measure(np.concatenate(arrays)) if arrays else None)
+@settings(deadline=None)
+@given(st.lists(_ARRAYS, max_size=5), st.booleans())
+def test_a_tally_agrees_with_merging(arrays: list, histograms: bool) -> None:
+    tally = TensorTally(histograms=histograms)
+    merged = measure(np.zeros(0, np.float32), histograms=histograms)
+    for array in arrays:
+        tally.add(array)
+        merged = merge(merged, measure(array, histograms=histograms))
+    assert tally.statistics() == merged
+    assert repr(tally.statistics()) == repr(merged)
+
+
+def test_a_histogram_is_counted_only_if_asked() -> None:
+    assert measure(np.ones(3, np.float32), histograms=False).histogram is None
+    assert measure(np.ones(3, np.float32)).histogram.total == 3
 
 
 @pytest.mark.parametrize(
     ('values', 'what'), [([1, np.nan], 'NaN'), ([1, -np.inf], 'infinity'), ([], 'no value')]
 )
-def test_ranges_that_are_not_finite_are_refused_by_name(values: list, what: str) -> None:
+def test_statistics_that_are_not_finite_are_refused_by_name(values: list, what: str) -> None:
     with pytest.raises(EdgeError, match=f"tensor 'layer' held {what}"):
-        ranges({'fine': measure(np.ones(2)), 'layer': measure(np.array(values, np.float32))})
+        require_finite(
+            {'fine': measure(np.ones(2, np.float32)), 'layer': measure(np.array(values, np.float32))}
+        )

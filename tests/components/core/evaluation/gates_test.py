@@ -9,9 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfx_edge.components.core.evaluation.gates import Limits, Measurements, judge
+from tfx_edge.components.core.evaluation.range_use import CalibrationFit, TensorFit
 
+FIT = CalibrationFit(200, (TensorFit('input', 0.0, None, 0.0, 1.0), TensorFit('conv', 0.03, 0.8, -1.0, 2.0)))
 GOOD = Measurements(
-    examples=100, not_finite=0, agreement=0.98, no_agreement='', file_bytes=1000, zip_bytes=600, float_ops=()
+    examples=100,
+    not_finite=0,
+    agreement=0.98,
+    no_agreement='',
+    file_bytes=1000,
+    zip_bytes=600,
+    float_ops=(),
+    fit=FIT,
 )
 
 
@@ -25,6 +34,8 @@ def failed(limits: Limits, measured: Measurements = GOOD) -> list[str]:
         (Limits(max_file_bytes=1000), Limits(max_file_bytes=999), 'max_file_bytes'),
         (Limits(max_zip_bytes=600), Limits(max_zip_bytes=599), 'max_zip_bytes'),
         (Limits(min_agreement=0.98), Limits(min_agreement=0.9800001), 'min_agreement'),
+        (Limits(max_clipping=0.03), Limits(max_clipping=0.0299), 'max_clipping'),
+        (Limits(min_range_used=0.8), Limits(min_range_used=0.8001), 'min_range_used'),
     ],
 )
 def test_a_limit_holds_at_its_value_and_not_beyond(at_limit, beyond, name):
@@ -72,3 +83,31 @@ def test_every_gate_is_judged_whatever_the_others_say(agreement, size, zipped, f
         **({'require_full_integer': not has_float} if full else {}),
     }
     assert {gate.name: gate.holds for gate in gates} == expected
+
+
+def test_a_range_that_does_not_fit_is_named_with_the_remedy():
+    narrow, wide = (
+        gate.reason for gate in judge(Limits(max_clipping=0.01, min_range_used=0.9), GOOD) if not gate.holds
+    )
+    assert narrow == (
+        "max_clipping: 0.03, limit 0.01 (tensor 'conv' has the range -1 to 2, too narrow for these examples; "
+        'calibrate on examples like those of the evaluation)'
+    )
+    assert wide.startswith(
+        "min_range_used: 0.8, limit 0.9 (tensor 'conv' has the range -1 to 2, too wide for"
+    )
+
+
+@pytest.mark.parametrize(
+    'fit', [CalibrationFit(0, (), 'not applicable: the file has none'), CalibrationFit(3, FIT.tensors, 'few')]
+)
+def test_a_calibration_that_cannot_be_judged_has_no_gate(fit):
+    measured = dataclasses.replace(GOOD, fit=fit)
+    gates = judge(Limits(max_clipping=0.01, min_range_used=0.9), measured)
+    assert [gate.name for gate in gates] == ['finite_predictions']
+
+
+def test_a_file_that_saw_only_zeros_is_not_judged_by_the_range_it_used():
+    measured = dataclasses.replace(GOOD, fit=CalibrationFit(20, FIT.tensors[:1]))
+    gates = judge(Limits(max_clipping=0.01, min_range_used=0.9), measured)
+    assert [gate.name for gate in gates] == ['finite_predictions', 'max_clipping']

@@ -18,6 +18,7 @@ import apache_beam as beam
 import numpy as np
 import tensorflow as tf
 
+from tfx_edge.components.core.calibration import range_methods
 from tfx_edge.components.core.calibration.pipeline import calibrate
 from tfx_edge.components.core.examples import ExampleParser
 from tfx_edge.components.core.litert.convert import convert_saved_model
@@ -33,6 +34,9 @@ OPTIONS = {
     'UINT8 io': QuantizationOptions('INT8', io='UINT8'),
     'DYNAMIC_INT8': QuantizationOptions('DYNAMIC_INT8'),
     'FLOAT16': QuantizationOptions('FLOAT16'),
+    'INT16X8': QuantizationOptions('INT16X8'),
+    'INT4X8': QuantizationOptions('INT4X8'),
+    'DYNAMIC_INT4': QuantizationOptions('DYNAMIC_INT4'),
 }
 
 
@@ -79,7 +83,7 @@ def _calibrated(float_model: bytes, folder: pathlib.Path) -> dict[str, tuple[flo
             example = tf.train.Example(features=tf.train.Features(feature=feature))
             writer.write(example.SerializeToString(deterministic=True))
     (folder / 'float.tflite').write_bytes(float_model)
-    return calibrate(
+    calibrated = calibrate(
         lambda: beam.Pipeline(runner='FnApiRunner'),
         files=[str(folder / 'images')],
         parser=ExampleParser(choose_signature(str(SAVED_MODEL), '').inputs),
@@ -87,6 +91,7 @@ def _calibrated(float_model: bytes, folder: pathlib.Path) -> dict[str, tuple[flo
         result_path=str(folder / 'statistics.json'),
         max_examples=8,
     )
+    return range_methods.ranges(calibrated.statistics)
 
 
 def main() -> None:

@@ -1,0 +1,130 @@
+"""Which examples are used: those whose content has the smallest hashes, whatever the files, their order or the workers.
+
+Records never leave the worker that read them, so memory does not grow with their number: a first pass over the files
+yields hashes, of which the smallest are kept; a second one reads the records at their places.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import math
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    PipelineOptions,
+    StandardOptions,
+    WorkerOptions,
+)
+
+from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.examples import read_records, record_content
+
+FAULTS = 'faults'
+# (file, positions of the chosen records in it, in order).
+Places = tuple[str, tuple[int, ...]]
+
+# For a cluster that does not say how many workers it has.
+_WORKERS = 8
+
+
+class ChooseExamples(beam.PTransform):
+    """The places of the examples to use.
+
+    Identical examples are each counted, up to exactly `count`; which of them is used makes no difference.
+
+    Args:
+      files: TFRecord files of tf.Examples, where workers can read them.
+      count: how many examples are used at most.
+
+    Returns:
+      Of `expand`: `places`, each of one file or a part of it, spread over the workers; and what is wrong with files,
+      tagged FAULTS.
+    """
+
+    def __init__(self, files: Sequence[str], count: int) -> None:
+        super().__init__()
+        self._files = list(files)
+        self._count = count
+
+    def expand(self, pbegin: beam.pvalue.PBegin) -> dict[str, beam.PCollection]:
+        hashed = (
+            pbegin
+            | 'Files' >> beam.Create(list(enumerate(self._files)))
+            | 'SpreadFiles' >> beam.Reshuffle()
+            | 'Hash' >> beam.ParDo(_Hash(self._count)).with_outputs(FAULTS, main='hashes')
+        )
+        places = (
+            hashed.hashes
+            | 'Smallest' >> beam.combiners.Top.Smallest(self._count)
+            | 'Places' >> beam.FlatMap(_places, files=self._files, workers=_workers(pbegin.pipeline.options))
+            | 'SpreadPlaces' >> beam.Reshuffle()
+        )
+        return {'places': places, FAULTS: hashed[FAULTS]}
+
+
+def content_hash(record: bytes) -> bytes:
+    """SHA-256 of what an example holds, not of how it is written."""
+    return hashlib.sha256(record_content(record)).digest()
+
+
+def records_at(places: Places) -> Iterator[bytes]:
+    """Reads the records at their places.
+
+    Raises:
+      EdgeError: the file is unreadable or truncated.
+    """
+    file, positions = places
+    wanted = iter(positions)
+    following = next(wanted)
+    for position, record in enumerate(read_records([file])):
+        if position == following:
+            yield record
+            following = next(wanted, -1)
+            if following < 0:
+                return
+
+
+class _Hash(beam.DoFn):
+    """(hash, number of the file, position in it) of a file's smallest hashes."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def process(self, numbered: tuple[int, str]) -> Iterator[Any]:
+        number, file = numbered
+        hashes = ((content_hash(record), number, i) for i, record in enumerate(read_records([file])))
+        try:
+            # The smallest of all are among the smallest of each file.
+            yield from heapq.nsmallest(self._count, hashes)
+        except EdgeError as error:
+            yield beam.pvalue.TaggedOutput(FAULTS, str(error))
+
+
+def _places(chosen: Sequence[tuple[bytes, int, int]], files: Sequence[str], workers: int) -> Iterator[Places]:
+    """The chosen by file, in parts where there are fewer files than workers."""
+    by_file: dict[int, list[int]] = {}
+    for _, number, position in chosen:
+        by_file.setdefault(number, []).append(position)
+    # Each part reads its file from the start, so there are no more than needed.
+    parts = math.ceil(workers / len(by_file)) if by_file else 1
+    for number, positions in sorted(by_file.items()):
+        positions.sort()
+        size = math.ceil(len(positions) / parts)
+        for start in range(0, len(positions), size):
+            yield files[number], tuple(positions[start : start + size])
+
+
+def _workers(options: PipelineOptions) -> int:
+    """How many workers there are, as far as the options tell."""
+    runner = (options.view_as(StandardOptions).runner or '').rsplit('.', 1)[-1]
+    direct = options.view_as(DirectOptions)
+    if runner in ('', 'DirectRunner', 'BundleBasedDirectRunner', 'FnApiRunner', 'SwitchingDirectRunner'):
+        # 0 means one for each processor.
+        return direct.direct_num_workers or os.cpu_count() or 1
+    cluster = options.view_as(WorkerOptions)
+    return cluster.max_num_workers or cluster.num_workers or _WORKERS

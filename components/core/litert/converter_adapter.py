@@ -1,0 +1,57 @@
+"""The quantizer inside of TensorFlow's converter: the only file that calls TensorFlow's private parts for it.
+
+It can abort its process: call these functions through `isolation.run_isolated`. They take a float file whose
+activations hold their minimum and maximum, as the converter's own calibration leaves them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def quantize_int8(model: bytes, integer_io: bool, kept_float: Sequence[str]) -> bytes:
+    """Quantizes activations and weights to int8.
+
+    Args:
+      model: bytes of a float file with the range of each activation.
+      integer_io: inputs and outputs are int8 too.
+      kept_float: names of output tensors whose operators stay float.
+
+    Returns:
+      The converter's file.
+    """
+    import tensorflow as tf
+    from tensorflow.lite.python import convert
+
+    io = tf.int8 if integer_io else tf.float32
+    return bytes(
+        convert.mlir_quantize(
+            model, input_data_type=io, output_data_type=io, denylisted_nodes=set(kept_float) or None
+        )
+    )
+
+
+def quantize_int16(model: bytes) -> bytes:
+    """Quantizes activations to int16 and weights to int8; inputs and outputs stay float.
+
+    Args:
+      model: bytes of a float file with the range of each activation.
+
+    Returns:
+      The converter's file.
+    """
+    import tensorflow as tf
+    from tensorflow.lite.python.optimize import calibrator
+
+    # Without samples it calibrates nothing, and takes the ranges that the file holds.
+    return bytes(
+        calibrator.Calibrator(model).calibrate_and_quantize(
+            lambda: iter(()),
+            input_type=tf.float32,
+            output_type=tf.float32,
+            allow_float=True,
+            activations_type=tf.int16,
+            bias_type=tf.int64,
+            resize_input=False,
+        )
+    )

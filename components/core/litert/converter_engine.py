@@ -1,0 +1,143 @@
+"""The second engine: what TensorFlow's converter makes of a float file and ranges, in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.litert import (
+    canonical,
+    converter_adapter,
+    converter_names,
+    finishing,
+    flatbuffer,
+)
+from tfx_edge.components.core.litert.isolation import ChildFailure, run_isolated
+from tfx_edge.components.core.litert.quantization_options import INT16X8, QuantizationOptions
+
+_BOUNDS = {'INT8': (-128, 127), 'INT16': (-32767, 32767)}
+
+
+def run(
+    float_model: bytes,
+    options: QuantizationOptions,
+    kept_float: Sequence[str],
+    ranges: Mapping[str, tuple[float, float]],
+) -> bytes:
+    """Calls the converter's quantizer in a process of its own, and runs the file there.
+
+    The converter can abort its process, and a file of its making the process that loads it.
+
+    Args:
+      float_model: bytes of a float32 `.tflite` file.
+      options: mode and io.
+      kept_float: names of output tensors whose operators stay float.
+      ranges: (minimum, maximum) by tensor name; an operator that lacks one may stay float.
+
+    Returns:
+      The finished file, its tensors named as in the float file.
+
+    Raises:
+      EdgeError: the converter refuses the graph, or the process dies of it.
+    """
+    try:
+        return run_isolated(run_here, float_model, options, kept_float, ranges)
+    except ChildFailure as error:
+        raise EdgeError(
+            f"TensorFlow's quantizer makes no {options.mode} file of this model that runs ({error.reason}); "
+            'set engine to AUTO or LITERT, or choose another mode.'
+        ) from error
+
+
+def run_here(
+    float_model: bytes,
+    options: QuantizationOptions,
+    kept_float: Sequence[str],
+    ranges: Mapping[str, tuple[float, float]],
+) -> bytes:
+    """What `run` does in the other process; the same arguments and result."""
+    calibrated = with_ranges(float_model, ranges)
+    if options.mode == INT16X8:
+        quantized = converter_adapter.quantize_int16(calibrated)
+    else:
+        quantized = converter_adapter.quantize_int8(calibrated, options.io != 'FLOAT', kept_float)
+    file = _as_ours(quantized, float_model)
+    require_ranges_held(file, ranges)
+    return finishing.finish(file, float_model, options)
+
+
+def needed_ranges(content: flatbuffer.schema.ModelT) -> list[str]:
+    """The float activations of a float model that something reads, in order of execution."""
+    graph = content.subgraphs[0]
+    read = {*map(int, graph.outputs), *(int(i) for operator in graph.operators for i in operator.inputs)}
+    computed = [*graph.inputs, *(index for operator in graph.operators for index in operator.outputs)]
+    return [
+        flatbuffer.tensor_name(graph.tensors[index])
+        for index in computed
+        if int(index) in read and flatbuffer.TENSOR_TYPES[graph.tensors[index].type] == 'FLOAT32'
+    ]
+
+
+def with_ranges(float_model: bytes, ranges: Mapping[str, tuple[float, float]]) -> bytes:
+    """The float file with ranges where the converter's own calibration writes them.
+
+    Args:
+      float_model: bytes of a float32 `.tflite` file.
+      ranges: (minimum, maximum) by tensor name.
+
+    Returns:
+      The file's bytes.
+    """
+    content = flatbuffer.read(float_model)
+    for tensor in content.subgraphs[0].tensors:
+        limits = ranges.get(flatbuffer.tensor_name(tensor))
+        if limits is not None:
+            tensor.quantization = flatbuffer.schema.QuantizationParametersT()
+            tensor.quantization.min = np.array(limits[:1], np.float32)
+            tensor.quantization.max = np.array(limits[1:], np.float32)
+    return flatbuffer.write(content)
+
+
+def require_ranges_held(quantized: bytes, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Refuses a file in which an activation cannot hold what was calibrated.
+
+    The converter gives both sides of some operators (MINIMUM, say) the range of their output, and so cuts off values
+    that another reader of the input needs.
+
+    Args:
+      quantized: bytes of a file whose tensors have the float file's names.
+      ranges: (minimum, maximum) by tensor name.
+
+    Raises:
+      EdgeError: a range in the file is narrower, by more than two of its steps.
+    """
+    graph = flatbuffer.read(quantized).subgraphs[0]
+    for tensor in graph.tensors:
+        name, kind = flatbuffer.tensor_name(tensor), flatbuffer.TENSOR_TYPES[tensor.type]
+        scales = tensor.quantization.scale if tensor.quantization is not None else None
+        if name not in ranges or kind not in _BOUNDS or scales is None or len(scales) != 1:
+            continue
+        lowest, highest = _BOUNDS[kind]
+        scale, zero_point = float(scales[0]), int(tensor.quantization.zeroPoint[0])
+        low, high = ranges[name]
+        if low < scale * (lowest - zero_point - 2) or high > scale * (highest - zero_point + 2):
+            raise EdgeError(
+                f"TensorFlow's quantizer gives tensor {name!r} the range {scale * (lowest - zero_point):g} to "
+                f'{scale * (highest - zero_point):g}, but its values reach from {low:g} to {high:g}; '
+                'set engine to AUTO or LITERT, or keep float what reads it.'
+            )
+
+
+def _as_ours(quantized: bytes, float_model: bytes) -> bytes:
+    """The file in canonical form, with the names of the float file."""
+    floats = flatbuffer.read(float_model)
+    content = flatbuffer.read(quantized)
+    converter_names.strip_type(content, floats)
+    # The converter adds an entry to those of the float file.
+    content.metadata = list({entry.name: entry for entry in content.metadata or []}.values())
+    ordered = canonical.canonical_form(flatbuffer.write(content), converter_names.activations(floats))
+    content = flatbuffer.read(ordered)
+    converter_names.restore(content, floats)
+    return flatbuffer.write(content)

@@ -1,0 +1,114 @@
+"""Wider ranges for activations that stayed at zero while they were calibrated, or next to it.
+
+A dead activation (a rectified layer that no example reached, or one that was switched off) has the range 0 to 0,
+which no scale can express. And where one step of an operator's sum is worth 256 steps of its output or more, XNNPACK
+refuses the whole file. Widened so far that it is 128, the range is still narrower than two steps of the sum:
+nothing that was calibrated is lost.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.litert import flatbuffer
+from tfx_edge.components.core.litert.activations import ActivationTensor
+from tfx_edge.components.core.litert.inspect import kernel_indices
+from tfx_edge.components.core.litert.quantization_options import INT4_KERNELS, INT4X8, INT8_ACTIVATIONS
+
+_LOG = logging.getLogger(__name__)
+
+_SMALLEST_WIDTH = 2.0**-20
+# Of output steps that one step of an operator's sum may be worth; XNNPACK takes less than 256.
+_MOST_STEPS = 128
+_INT8_STEPS = 255
+_KERNEL_STEPS = 127
+_INT4_KERNEL_STEPS = 7
+# Where the activation stands among the inputs.
+_SOURCE = {'TRANSPOSE_CONV': 2}
+
+Range = tuple[float, float]
+
+
+def widened(
+    content: flatbuffer.schema.ModelT,
+    tensors: Sequence[ActivationTensor],
+    ranges: Mapping[str, Range],
+    mode: str,
+) -> dict[str, Range]:
+    """The ranges that a file can hold and run; those that had to be widened are named in the log.
+
+    Args:
+      content: a float model.
+      tensors: what becomes integer in it.
+      ranges: (minimum, maximum) by tensor name, one for each group at least.
+      mode: a mode with integer activations.
+
+    Returns:
+      (minimum, maximum) by tensor name for each of `tensors`.
+
+    Raises:
+      EdgeError: a range is infinite or NaN.
+    """
+    group = {tensor.name: tensor.group for tensor in tensors}
+    fixed = {tensor.name: tensor.fixed for tensor in tensors if tensor.fixed is not None}
+    given = {name: ranges[group[name]] for name in group if name not in fixed}
+    _require_finite(given)
+    by_group = {group[name]: _at_least(limits, _SMALLEST_WIDTH) for name, limits in given.items()}
+    if mode in INT8_ACTIVATIONS:
+        steps = list(_kernel_steps(content, mode))
+        # A widened range widens what is computed from it; twice, as a group may span a loop back to an earlier tensor.
+        for source, kernel_step, target in [*steps, *steps]:
+            if source not in group or target not in group or target in fixed:
+                continue
+            low, high = fixed.get(source) or by_group[group[source]]
+            sum_step = (max(high, 0.0) - min(low, 0.0)) / _INT8_STEPS * kernel_step
+            needed = sum_step / _MOST_STEPS * _INT8_STEPS
+            by_group[group[target]] = _at_least(by_group[group[target]], needed)
+    changed = sorted({group[name] for name, limits in given.items() if by_group[group[name]] != limits})
+    if changed:
+        _LOG.warning(
+            'the calibration saw %d activations stay at zero, or next to it; their ranges were widened: %s. '
+            'A state that starts at zero does so; for another activation, calibrate on examples that reach it.',
+            len(changed),
+            ', '.join(changed),
+        )
+    return {name: fixed[name] if name in fixed else by_group[group[name]] for name in group}
+
+
+def _require_finite(given: Mapping[str, Range]) -> None:
+    for name, limits in given.items():
+        if not np.isfinite(limits).all():
+            raise EdgeError(
+                f'the calibrated range of tensor {name!r} is {limits[0]:g} to {limits[1]:g}; expected finite numbers. '
+                'Keep the operator that yields it float with keep_float, or correct the model.'
+            )
+
+
+def _kernel_steps(content: flatbuffer.schema.ModelT, mode: str) -> Iterator[tuple[str, float, str]]:
+    """Of each operator with a kernel, in order of execution: source, largest step of the kernel, and target."""
+    graph = content.subgraphs[0]
+    kernels = kernel_indices(content, graph)
+    for operator in graph.operators:
+        kind = flatbuffer.operator_name(content, operator)
+        index = next((int(i) for i in operator.inputs if i in kernels), None)
+        if index is None:
+            continue
+        kernel = flatbuffer.constant(content, graph.tensors[index])
+        if kernel is None or not kernel.size:
+            continue
+        int4 = mode == INT4X8 and kind in INT4_KERNELS
+        step = float(np.abs(kernel).max()) / (_INT4_KERNEL_STEPS if int4 else _KERNEL_STEPS)
+        source = graph.tensors[operator.inputs[_SOURCE.get(kind, 0)]]
+        yield flatbuffer.tensor_name(source), step, flatbuffer.tensor_name(graph.tensors[operator.outputs[0]])
+
+
+def _at_least(limits: Range, width: float) -> Range:
+    """The range with 0 in it if it is wide enough; else one of that width on the side where it lies."""
+    low, high = min(limits[0], 0.0), max(limits[1], 0.0)
+    if high - low >= width:
+        return limits
+    return (high - width, high) if -low > high else (low, low + width)

@@ -1,0 +1,52 @@
+"""Whether a kernel takes few distinct values: clustered, or trained on an integer grid."""
+
+from __future__ import annotations
+
+import numpy as np
+
+# The integers of int8 that a kernel uses. With fewer than two weights to each value nothing is gained by them.
+_MAX_VALUES = 255
+_MANTISSA_BITS_DROPPED = 8
+
+
+def takes_few_values(kernel: np.ndarray, channel_axis: int) -> bool:
+    """Whether clustering or quantization-aware training made a kernel, seen from its values.
+
+    What they give is q * s_c with few distinct q and a scale for each output channel (or few values in each
+    channel), and batch-norm folding only changes s_c. Weights that nothing constrains hardly ever repeat.
+
+    Args:
+      kernel: float32.
+      channel_axis: the axis that counts output channels.
+
+    Returns:
+      True when there are 255 values at most, and two weights or more to each; zeros count for no value, nor does the
+      largest magnitude of each channel, which every kernel has.
+
+    Example:
+      >>> takes_few_values(np.array([[1, 2, 1, 2], [-2, 4, 4, -2]], np.float32), 0)
+      True
+    """
+    rows = np.moveaxis(kernel, channel_axis, 0).reshape(kernel.shape[channel_axis], -1).astype(np.float32)
+    largest = np.abs(rows).max(axis=1, keepdims=True, initial=0)
+    normalized = _rounded(rows / np.where(largest > 0, largest, 1))
+    weights = np.count_nonzero(rows) - np.count_nonzero(largest)
+    together = _count(normalized)
+    in_rows = [_count(row) for row in normalized]
+    return weights > 0 and any(
+        most <= _MAX_VALUES and 2 * total <= weights
+        for most, total in ((together, together), (max(in_rows), sum(in_rows)))
+    )
+
+
+def _rounded(values: np.ndarray) -> np.ndarray:
+    """Integers that are equal for floats equal but for their last bits."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.int32)
+    return (bits + (1 << (_MANTISSA_BITS_DROPPED - 1))) >> _MANTISSA_BITS_DROPPED
+
+
+def _count(rounded: np.ndarray) -> int:
+    """Distinct values other than 0 and 1, of either sign."""
+    one = _rounded(np.ones(1))[0]
+    magnitudes = rounded & (0x7FFFFFFF >> _MANTISSA_BITS_DROPPED)
+    return len(np.unique(rounded[(magnitudes != 0) & (magnitudes != one)]))

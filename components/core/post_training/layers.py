@@ -1,0 +1,137 @@
+"""The weighted layers of a float file: convolutions and fully connected layers, and which way their channels run."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+
+import numpy as np
+
+from tfx_edge.components.core.litert import flatbuffer
+from tfx_edge.components.core.litert.inspect import WEIGHT_OPERAND
+
+# Where the input and the bias stand among the operands.
+_OPERANDS = collections.defaultdict(lambda: (0, 2), {'TRANSPOSE_CONV': (2, 3)})
+_KINDS = ('CONV_2D', 'DEPTHWISE_CONV_2D', 'FULLY_CONNECTED', 'TRANSPOSE_CONV')
+_NO_TENSOR = -1
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class WeightedLayer:
+    """A layer of the main graph whose kernel is a float32 constant.
+
+    Attributes:
+      name: of the output tensor.
+      kind: such as 'CONV_2D'.
+      operator: the operator itself.
+      source: index of the input tensor.
+      output: index of the output tensor.
+      kernel: index of the kernel's tensor.
+      bias: index of the bias's tensor; None without a bias, or with one that is no float32 constant.
+      owns_kernel: the kernel's values are used nowhere else.
+      owns_bias: the bias's values are used nowhere else.
+      has_bias: there is a bias of whatever kind.
+      channel_axis: the kernel's axis that counts output channels.
+      input_channel: input channel that each weight meets, int64, to be broadcast to the kernel's shape.
+    """
+
+    name: str
+    kind: str
+    operator: flatbuffer.schema.OperatorT
+    source: int
+    output: int
+    kernel: int
+    bias: int | None
+    owns_kernel: bool
+    owns_bias: bool
+    has_bias: bool
+    channel_axis: int
+    input_channel: np.ndarray
+
+    @property
+    def other_axes(self) -> tuple[int, ...]:
+        """The kernel's axes that do not count output channels."""
+        return tuple(axis for axis in range(self.input_channel.ndim) if axis != self.channel_axis)
+
+
+def weighted_layers(content: flatbuffer.schema.ModelT) -> tuple[WeightedLayer, ...]:
+    """The layers of the main graph, in order of execution.
+
+    Layers that compute their kernel, or hold it in another type or sparse, are left out.
+
+    Args:
+      content: a float model.
+    """
+    graph = content.subgraphs[0]
+    uses = _uses_of_buffers(content)
+    layers = []
+    for operator in graph.operators:
+        kind = flatbuffer.operator_name(content, operator)
+        if kind not in _KINDS:
+            continue
+        index = operator.inputs[WEIGHT_OPERAND[kind]]
+        kernel = float_constant(content, index)
+        source_at, bias_at = _OPERANDS[kind]
+        source = operator.inputs[source_at]
+        channels = flatbuffer.shape(graph.tensors[source])[-1:]
+        if kernel is None or channels in ((), (None,)):
+            continue
+        bias = operator.inputs[bias_at] if bias_at < len(operator.inputs) else _NO_TENSOR
+        is_constant = bias != _NO_TENSOR and float_constant(content, bias) is not None
+        layers.append(
+            WeightedLayer(
+                name=flatbuffer.tensor_name(graph.tensors[operator.outputs[0]]),
+                kind=kind,
+                operator=operator,
+                source=source,
+                output=operator.outputs[0],
+                kernel=index,
+                bias=bias if is_constant else None,
+                owns_kernel=uses[graph.tensors[index].buffer] == 1,
+                owns_bias=is_constant and uses[graph.tensors[bias].buffer] == 1,
+                has_bias=bias != _NO_TENSOR,
+                channel_axis=3 if kind == 'DEPTHWISE_CONV_2D' else 0,
+                input_channel=_input_channel(kind, kernel.shape, int(channels[0] or 0)),
+            )
+        )
+    return tuple(layers)
+
+
+def float_constant(content: flatbuffer.schema.ModelT, index: int) -> np.ndarray | None:
+    """The values of a dense float32 constant of the main graph, or None."""
+    tensor = content.subgraphs[0].tensors[index]
+    if tensor.sparsity is not None or flatbuffer.TENSOR_TYPES[tensor.type] != 'FLOAT32':
+        return None
+    return flatbuffer.constant(content, tensor)
+
+
+def constant(content: flatbuffer.schema.ModelT, index: int) -> np.ndarray:
+    """The values of a constant that a layer was found to have."""
+    values = float_constant(content, index)
+    assert values is not None
+    return values
+
+
+def set_constant(content: flatbuffer.schema.ModelT, index: int, values: np.ndarray) -> None:
+    """Replaces the values of a float32 constant of the main graph; shape and everything else stay."""
+    buffer = content.buffers[content.subgraphs[0].tensors[index].buffer]
+    buffer.data = np.frombuffer(np.ascontiguousarray(values, np.float32).tobytes(), np.uint8)
+
+
+def _input_channel(kind: str, shape: tuple[int, ...], channels: int) -> np.ndarray:
+    if kind == 'DEPTHWISE_CONV_2D':
+        return (np.arange(shape[3]) // (shape[3] // channels)).reshape(1, 1, 1, -1)
+    if kind != 'CONV_2D':
+        return np.arange(shape[-1]).reshape((1,) * (len(shape) - 1) + (-1,))
+    outputs, *_, inputs = shape
+    group = np.arange(outputs) // (outputs // (channels // inputs))
+    return group.reshape(-1, 1, 1, 1) * inputs + np.arange(inputs)
+
+
+def _uses_of_buffers(content: flatbuffer.schema.ModelT) -> collections.Counter[int]:
+    """How often operators, and outputs of graphs, read each buffer."""
+    uses: collections.Counter[int] = collections.Counter()
+    for graph in content.subgraphs:
+        read = [i for operator in graph.operators for i in operator.inputs if i != _NO_TENSOR]
+        uses.update(graph.tensors[index].buffer for index in (*read, *graph.outputs))
+    return uses

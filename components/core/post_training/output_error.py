@@ -1,0 +1,69 @@
+"""How far a file's outputs are from those of the float file, as a ratio of noise to signal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.litert.interpreter import LiteRTModel
+
+
+class Reference:
+    """What the float file answers to samples.
+
+    Args:
+      float_model: bytes of a float32 `.tflite` file.
+      samples: by signature input name, arrays of shape (rows, ...).
+
+    Raises:
+      EdgeError: the file is damaged, the samples do not fit it, or its answers are all 0 or not finite.
+
+    Example:
+      >>> in_decibels(Reference(model, {'image': images}).noise(quantized))
+      38.5
+    """
+
+    def __init__(self, float_model: bytes, samples: Mapping[str, np.ndarray]) -> None:
+        self._samples = samples
+        answers = LiteRTModel(float_model)(samples)
+        self._answers = {name: values.astype(np.float64) for name, values in answers.items()}
+        for name, values in self._answers.items():
+            if not np.isfinite(values).all():
+                raise EdgeError(
+                    f'output {name!r} of the float model is not finite on a sample; '
+                    'correct the examples, or train the model again.'
+                )
+        self._powers = {name: float(np.sum(values**2)) for name, values in self._answers.items()}
+        if not any(self._powers.values()):
+            raise EdgeError(
+                'all outputs of the float model are 0 on the samples, so that no error can be measured; '
+                'give other examples.'
+            )
+
+    def noise(self, model: bytes) -> float:
+        """A file's error on the samples.
+
+        Args:
+          model: bytes of a `.tflite` file with the same inputs and outputs.
+
+        Returns:
+          The sum of squared errors over that of squared answers; the mean over outputs that are not all 0.
+
+        Raises:
+          EdgeError: the file is damaged or takes other inputs.
+        """
+        answers = LiteRTModel(model)(self._samples)
+        ratios = [
+            float(np.sum((answers[name].astype(np.float64) - values) ** 2)) / self._powers[name]
+            for name, values in self._answers.items()
+            if self._powers[name]
+        ]
+        return sum(ratios) / len(ratios)
+
+
+def in_decibels(noise: float) -> float:
+    """A ratio of noise to signal as signal-to-noise in dB: higher is better, infinite without noise."""
+    return -10 * math.log10(noise) if noise else math.inf

@@ -1,0 +1,117 @@
+"""What happens in the other process comes back: results, errors, log records, and what it died of."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pathlib
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.litert import affine, converter_adapter, flatbuffer, isolation, quantize
+from tfx_edge.components.core.litert.isolation import ChildFailure, run_isolated
+from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
+
+
+def test_result_is_that_of_the_call(digits_float: bytes, digits_ranges: dict) -> None:
+    options = QuantizationOptions('INT8')
+    made = run_isolated(quantize.make_file, digits_float, options, ranges=digits_ranges)
+    assert made == quantize.make_file(digits_float, options, digits_ranges)
+
+
+def test_log_records_reach_this_process(
+    digits_float: bytes, digits_ranges: dict, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        run_isolated(quantize.quantize_model, digits_float, QuantizationOptions('INT8'), digits_ranges)
+    (record,) = [r for r in caplog.records if 'engine LITERT' in r.getMessage()]
+    assert record.name == 'tfx_edge.components.core.litert.quantize'
+    assert record.levelno == logging.INFO
+
+
+def test_edge_error_keeps_its_message(digits_float: bytes) -> None:
+    options = QuantizationOptions('INT8')
+    with pytest.raises(EdgeError) as here:
+        quantize.make_file(digits_float, options, {})
+    with pytest.raises(EdgeError) as isolated:
+        run_isolated(quantize.make_file, digits_float, options, {})
+    assert str(isolated.value) == str(here.value)
+    assert not isinstance(isolated.value, ChildFailure)
+
+
+def test_other_error_becomes_one_line() -> None:
+    with pytest.raises(ChildFailure, match=r'^shape failed .*AttributeError: .*; .*choose another') as caught:
+        run_isolated(flatbuffer.shape, None)
+    assert '\n' not in str(caught.value)
+
+
+def test_native_abort_is_told(digits_float: bytes) -> None:
+    """TensorFlow's quantizer verifies no file, and reads beyond the end of this one."""
+    with pytest.raises(ChildFailure, match=r'quantize_int8 failed in a process of its own \(SIG') as caught:
+        run_isolated(converter_adapter.quantize_int8, digits_float[:900], False, [])
+    assert '\n' not in str(caught.value)
+    assert caught.value.reason.startswith(('SIGSEGV', 'SIGABRT'))
+
+
+@pytest.mark.parametrize(
+    'function', [time.sleep, isolation._death, textwrap.TextWrapper.wrap, flatbuffer.np.sum]
+)
+def test_only_public_functions_of_tfx_edge_run(function: object) -> None:
+    with pytest.raises(EdgeError, match='give a public function of a module of tfx_edge'):
+        run_isolated(function)  # type: ignore[arg-type]
+
+
+def test_script_without_a_main_guard_may_call_it(tmp_path: pathlib.Path) -> None:
+    script = tmp_path / 'script.py'
+    script.write_text(
+        'import numpy as np\n'
+        'from tfx_edge.components.core.litert import affine, isolation\n'
+        "print(isolation.run_isolated(affine.dequantize, np.array([3], np.int8), 0.5, 1), 'once')\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    assert done.stdout == '[1.] once\n'
+
+
+def test_child_starts_without_tensorflow(tmp_path: pathlib.Path) -> None:
+    """Its import takes longer than most files take to make."""
+    probe = (
+        'import json, sys; import tfx_edge.components.core.litert.quantize; '
+        "print(json.dumps(sorted({'tensorflow', 'keras', 'tfx', 'apache_beam'} & set(sys.modules))))"
+    )
+    done = subprocess.run([sys.executable, '-c', probe], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
+
+
+def test_interrupt_ends_the_child(tmp_path: pathlib.Path) -> None:
+    """What stops the parent does not leave a process behind."""
+    script = tmp_path / 'script.py'
+    script.write_text(
+        'import signal, subprocess, sys, threading, os\n'
+        'from tfx_edge.components.core.litert import isolation\n'
+        'started = subprocess.Popen\n'
+        'def popen(*args, **kwargs):\n'
+        '    child = started(*args, **kwargs)\n'
+        '    print(child.pid, flush=True)\n'
+        '    threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start()\n'
+        '    return child\n'
+        'subprocess.Popen = popen\n'
+        'from tfx_edge.components.core.litert import convert\n'
+        "isolation.run_isolated(convert.convert_saved_model, '/nowhere', 'x')\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert done.returncode in (1, -signal.SIGINT, 130)
+    assert not pathlib.Path(f'/proc/{done.stdout.split()[0]}').exists()
+
+
+def test_private_folder_is_gone(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
+    import numpy as np
+
+    run_isolated(affine.dequantize, np.array([3], np.int8), 0.5, 1)
+    assert list(tmp_path.iterdir()) == []
