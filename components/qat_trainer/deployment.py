@@ -29,7 +29,13 @@ from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert.activation_reader import ActivationReader
 from tfx_edge.components.core.litert.activations import ActivationTensor, quantized_activations
 from tfx_edge.components.core.litert.convert import convert_saved_model
-from tfx_edge.components.core.litert.quantization_options import INT8, QuantizationOptions
+from tfx_edge.components.core.litert.quantization_options import (
+    INT4X8,
+    INT8,
+    INT16X8,
+    LITERT,
+    QuantizationOptions,
+)
 from tfx_edge.components.qat_trainer.deployed_constants import quantized_constants
 
 _LOG = logging.getLogger(__name__)
@@ -49,6 +55,7 @@ class Deployment:
       weight_bits: bits by name of the file's kernel.
       not_simulated: names of the file's integer tensors that have no counterpart in the graph.
       fault: why there is no integer file of the model; '' where there is one.
+      mode: of the file.
     """
 
     arithmetic: DeployedArithmetic
@@ -58,11 +65,13 @@ class Deployment:
     weight_bits: Mapping[str, int] = dataclasses.field(default_factory=dict)
     not_simulated: tuple[str, ...] = ()
     fault: str = ''
+    mode: str = INT8
 
     @property
     def options(self) -> QuantizationOptions:
         """How the deployed file is quantized."""
-        return QuantizationOptions(INT8, keep_float=self.kept_float)
+        # The engine whose scales of kernels are simulated.
+        return QuantizationOptions(self.mode, keep_float=self.kept_float, engine=LITERT)
 
 
 def plan_deployment(
@@ -91,9 +100,10 @@ def plan_deployment(
     """
     sites = find_weight_sites(graph)
     precisions = weight_precisions(sites, qat)
+    mode = _mode(qat)
     try:
         model = convert_saved_model(graph.folder, graph.signature.name)
-        deployed = _quantized_tensors(model, ())
+        deployed = _quantized_tensors(model, (), mode)
     except EdgeError as error:
         _LOG.warning(
             'nothing is simulated, and all weights stay float, for there is no integer file: %s', error
@@ -107,9 +117,11 @@ def plan_deployment(
     unwanted = [site for site in sites if not precisions[site.variable.key]]
     kept_float = _outputs_of(graph, unwanted, kernels, deployed.constants)
     if kept_float:
-        deployed = _quantized_tensors(model, kept_float)
+        deployed = _quantized_tensors(model, kept_float, mode)
         kernels = match_kernels(graph, sites, deployed.constants)
     kernels = {key: kernel for key, kernel in kernels.items() if precisions[key]}
+    for key, kernel in kernels.items():
+        _require_bits(kernel, precisions[key])
     taken = {kernel.constant.name for kernel in kernels.values()}
     others = [constant for constant in deployed.constants if constant.name not in taken]
     constants, unknown = _simulated_constants(graph, others)
@@ -122,12 +134,13 @@ def plan_deployment(
     for name in unknown:
         _LOG.warning('not simulated: %r is integer in the file and has no counterpart in the graph', name)
     return Deployment(
-        arithmetic=DeployedArithmetic(kernels, tuple(found), tuple(constants), biases=biases),
+        arithmetic=DeployedArithmetic(kernels, tuple(found), tuple(constants), qat.activation_bits, biases),
         activations=deployed.activations,
         kept_float=kept_float,
         float_weights=tuple(site.variable.name for site in sites if site.variable.key not in kernels),
         weight_bits={kernel.constant.name: kernel.constant.bits for kernel in kernels.values()},
         not_simulated=tuple(unknown),
+        mode=mode,
     )
 
 
@@ -172,10 +185,28 @@ class _QuantizedTensors:
     constants: tuple[DeployedConstant, ...]
 
 
-def _quantized_tensors(model: bytes, kept_float: tuple[str, ...]) -> _QuantizedTensors:
-    activations = quantized_activations(model, keep_float=kept_float)
-    options = QuantizationOptions(INT8, keep_float=kept_float)
+def _mode(qat: QATOptions) -> str:
+    if qat.activation_bits == 16:
+        return INT16X8
+    return INT4X8 if 4 in (qat.weight_bits, *(bits for _, bits in qat.overrides)) else INT8
+
+
+def _quantized_tensors(model: bytes, kept_float: tuple[str, ...], mode: str) -> _QuantizedTensors:
+    activations = quantized_activations(model, keep_float=kept_float, mode=mode)
+    options = QuantizationOptions(mode, keep_float=kept_float)
     return _QuantizedTensors(activations, quantized_constants(model, activations, options))
+
+
+def _require_bits(kernel: DeployedKernel, wanted: int) -> None:
+    """Refuses what the file would not keep; where LiteRT has no int4 kernel, four bits become eight."""
+    name, found = kernel.site.variable.name, kernel.constant.bits
+    if found < wanted:
+        raise EdgeError(
+            f'{name!r} is to have {wanted} bits, but a file with int4 weights gives every {kernel.constant.operator} '
+            f'{found}; set weight_bits to {wanted} for all, or leave it float (overrides, exclude).'
+        )
+    if found > wanted:
+        _LOG.info('%s: %d bits, for LiteRT has no int4 %s', name, found, kernel.constant.operator)
 
 
 def _outputs_of(

@@ -17,6 +17,7 @@ from tfx.utils import path_utils
 
 from tfx_edge import proto
 from tfx_edge.components import artifacts, compression_step, exec_properties
+from tfx_edge.components.core.calibration import arithmetic
 from tfx_edge.components.core.calibration.ranges import FILE_NAME, write_ranges
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.quantization_aware_training import (
@@ -28,7 +29,7 @@ from tfx_edge.components.core.compression.quantization_aware_training import (
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions
 from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.quantize import quantize_model
-from tfx_edge.components.qat_trainer import arithmetic_file, parity
+from tfx_edge.components.qat_trainer import parity
 from tfx_edge.components.qat_trainer.deployment import Deployment, plan_deployment, trained_ranges
 from tfx_edge.components.qat_trainer.held_out import split_held_out
 from tfx_edge.components.qat_trainer.options import qat_options
@@ -87,9 +88,9 @@ class _Training:
     def write_calibration(self, folder: str, model: types.Artifact) -> None:
         """Writes ranges, arithmetic and, where there were examples, the report of parity, summed up in `model`."""
         deployment = self._deployment
-        arithmetic_file.write_arithmetic(
+        arithmetic.write_arithmetic(
             folder,
-            arithmetic_file.TrainedArithmetic(
+            arithmetic.TrainedArithmetic(
                 deployment.arithmetic.activation_bits, deployment.kept_float, deployment.weight_bits
             ),
         )

@@ -10,7 +10,7 @@ from tfx_edge.components.core.compression.weights.weight_precision import FLOAT
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.exec_properties import field_name, require, require_patterns
 
-_WEIGHT_BITS = (8,)
+_WEIGHT_BITS = (4, 8)
 
 
 def qat_options(message: proto.QuantizationAwareTraining) -> QATOptions:
@@ -19,8 +19,14 @@ def qat_options(message: proto.QuantizationAwareTraining) -> QATOptions:
     Raises:
       EdgeError: a value is out of range, or not supported by this version.
     """
-    require(message, 'weight_bits', lambda v: v in _WEIGHT_BITS, '8, the only one this version supports')
-    require(message, 'activation_bits', lambda v: v == 8, '8, the only one this version supports')
+    require(message, 'weight_bits', lambda v: v in _WEIGHT_BITS, '8 or 4')
+    require(message, 'activation_bits', lambda v: v in (8, 16), '8 or 16')
+    overrides = _overrides(message)
+    if message.activation_bits == 16 and 4 in (message.weight_bits, *(bits for _, bits in overrides)):
+        raise EdgeError(
+            f'{field_name(message, "activation_bits")} is 16 and weights are to have 4 bits, which LiteRT has no '
+            'kernels for. Set weight_bits to 8, or activation_bits to 8.'
+        )
     return QATOptions(
         train_ranges=message.train_ranges,
         preserve_sparsity=message.preserve_sparsity,
@@ -29,7 +35,7 @@ def qat_options(message: proto.QuantizationAwareTraining) -> QATOptions:
         exclude=require_patterns(message, 'exclude'),
         weight_bits=message.weight_bits,
         activation_bits=message.activation_bits,
-        overrides=_overrides(message),
+        overrides=overrides,
     )
 
 
@@ -51,7 +57,7 @@ def _overrides(message: proto.QuantizationAwareTraining) -> tuple[tuple[str, int
             )
         if precision == 'weight_bits' and override.weight_bits not in _WEIGHT_BITS:
             raise EdgeError(
-                f'{name}.weight_bits is {override.weight_bits} for {override.pattern!r}; expected 8.'
+                f'{name}.weight_bits is {override.weight_bits} for {override.pattern!r}; expected 8 or 4.'
             )
         overrides.append((override.pattern, FLOAT if precision == 'float' else int(override.weight_bits)))
     return tuple(overrides)

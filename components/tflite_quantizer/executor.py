@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -18,7 +19,7 @@ from tfx.utils import path_utils
 
 from tfx_edge import proto
 from tfx_edge.components import artifacts, exec_properties
-from tfx_edge.components.core.calibration import pipeline, ranges
+from tfx_edge.components.core.calibration import arithmetic, pipeline, ranges
 from tfx_edge.components.core.examples import ExampleParser
 from tfx_edge.components.core.litert import contract, metadata, quantize
 from tfx_edge.components.core.litert.convert import convert_saved_model
@@ -26,7 +27,12 @@ from tfx_edge.components.core.litert.inspect import ModelSummary, inspect_model
 from tfx_edge.components.core.post_training import recipe, sensitivity
 from tfx_edge.components.core.signature import Signature, choose_signature
 from tfx_edge.components.tflite_quantizer.labels import with_labels
-from tfx_edge.components.tflite_quantizer.options import QuantizerOptions, quantizer_options, require_inputs
+from tfx_edge.components.tflite_quantizer.options import (
+    QuantizerOptions,
+    as_trained,
+    quantizer_options,
+    require_inputs,
+)
 
 QUANTIZATION = 'quantization'
 SIGNATURE_NAME = 'signature_name'
@@ -54,6 +60,12 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             examples=bool(input_dict.get(artifacts.EXAMPLES)),
             calibration=bool(input_dict.get(artifacts.INPUT_CALIBRATION)),
         )
+        given = None
+        if input_dict.get(artifacts.INPUT_CALIBRATION):
+            folder = artifact_utils.get_single_instance(input_dict[artifacts.INPUT_CALIBRATION]).uri
+            given = ranges.read_ranges(os.path.join(folder, ranges.FILE_NAME))
+            trained = as_trained(options.recipe, arithmetic.read_arithmetic(folder))
+            options = dataclasses.replace(options, recipe=trained)
         source = artifacts.serving_model_path(
             artifact_utils.get_single_instance(input_dict[artifacts.INPUT_MODEL])
         )
@@ -71,7 +83,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 examples = _BeamExamples(
                     self._make_beam_pipeline, input_dict, options, signature, calibration_folder
                 )
-            made = recipe.follow(options.recipe, float_model, examples, _given_ranges(input_dict))
+            made = recipe.follow(options.recipe, float_model, examples, given)
             _LOG.info('engine %s: %s', made.engine, made.reason)
             file = metadata.add(made.model, options.metadata)
             summary = _check(file, float_model, options, signature)
@@ -134,13 +146,6 @@ class _BeamExamples:
         )
         fileio.rmtree(self._folder)
         return self._parser(records)
-
-
-def _given_ranges(input_dict: Mapping[str, list[types.Artifact]]) -> dict[str, tuple[float, float]] | None:
-    if not input_dict.get(artifacts.INPUT_CALIBRATION):
-        return None
-    calibration = artifact_utils.get_single_instance(input_dict[artifacts.INPUT_CALIBRATION])
-    return ranges.read_ranges(os.path.join(calibration.uri, ranges.FILE_NAME))
 
 
 def _check(file: bytes, float_model: bytes, options: QuantizerOptions, signature: Signature) -> ModelSummary:

@@ -16,12 +16,12 @@ from tfx.utils import path_utils
 
 from tfx_edge import proto
 from tfx_edge.components import QATTrainer, artifact_types
+from tfx_edge.components.core.calibration.arithmetic import read_arithmetic
 from tfx_edge.components.core.calibration.ranges import read_ranges
 from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.inspect import inspect_model
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.quantize import QuantizationOptions, quantize_model
-from tfx_edge.components.qat_trainer.arithmetic_file import read_arithmetic
 
 
 def _run(model: Any, examples: Any, folder: pathlib.Path, **config: Any) -> tuple[Any, pathlib.Path]:

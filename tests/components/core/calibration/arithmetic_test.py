@@ -6,13 +6,13 @@ import pathlib
 
 import pytest
 
-from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.qat_trainer.arithmetic_file import (
+from tfx_edge.components.core.calibration.arithmetic import (
     FILE_NAME,
     TrainedArithmetic,
     read_arithmetic,
     write_arithmetic,
 )
+from tfx_edge.components.core.errors import EdgeError
 
 
 def test_what_is_written_is_read(tmp_path: pathlib.Path) -> None:
