@@ -193,7 +193,7 @@ def _mode(qat: QATOptions) -> str:
 
 def _quantized_tensors(model: bytes, kept_float: tuple[str, ...], mode: str) -> _QuantizedTensors:
     activations = quantized_activations(model, keep_float=kept_float, mode=mode)
-    options = QuantizationOptions(mode, keep_float=kept_float)
+    options = QuantizationOptions(mode, keep_float=kept_float, engine=LITERT)
     return _QuantizedTensors(activations, quantized_constants(model, activations, options))
 
 
