@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -204,6 +205,11 @@ def record_content(record: bytes) -> bytes:
         return tf.train.Example.FromString(record).SerializeToString(deterministic=True)
     except DecodeError:
         return record
+
+
+def content_hash(record: bytes) -> bytes:
+    """SHA-256 of what an example holds, not of how it is written."""
+    return hashlib.sha256(record_content(record)).digest()
 
 
 def _parse(records: Sequence[bytes], features: dict[str, tf.io.FixedLenFeature]) -> dict[str, np.ndarray]:

@@ -92,7 +92,8 @@ class HistogramCounter:
         negative, positive = np.flatnonzero(self._negative[1:]) + 1, np.flatnonzero(self._positive[1:]) + 1
         zeros = int(self._positive[:1].sum() + self._negative[:1].sum())
         bins = [-negative[::-1], np.zeros(min(zeros, 1), np.int64), positive]
-        counts = [self._negative[negative[::-1]], [zeros] if zeros else [], self._positive[positive]]
+        zero = np.full(min(zeros, 1), zeros, np.int64)
+        counts = [self._negative[negative[::-1]], zero, self._positive[positive]]
         return Histogram(
             np.concatenate(bins).astype(np.int32), np.concatenate(counts).astype(np.int64, copy=False)
         )

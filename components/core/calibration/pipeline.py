@@ -29,12 +29,11 @@ from tfx_edge.components.core.calibration.selection import (
     FAULTS,
     ChooseExamples,
     Places,
-    content_hash,
     records_at,
 )
 from tfx_edge.components.core.calibration.statistics import TensorStatistics, require_finite
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.examples import ExampleParser, record_content
+from tfx_edge.components.core.examples import ExampleParser, content_hash, record_content
 from tfx_edge.components.core.litert.activation_reader import float_activations
 
 _LOG = logging.getLogger(__name__)

@@ -6,7 +6,6 @@ yields hashes, of which the smallest are kept; a second one reads the records at
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import math
 import os
@@ -22,7 +21,7 @@ from apache_beam.options.pipeline_options import (
 )
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.examples import read_records, record_content
+from tfx_edge.components.core.examples import content_hash, read_records
 
 FAULTS = 'faults'
 # (file, positions of the chosen records in it, in order).
@@ -65,11 +64,6 @@ class ChooseExamples(beam.PTransform):
             | 'SpreadPlaces' >> beam.Reshuffle()
         )
         return {'places': places, FAULTS: hashed[FAULTS]}
-
-
-def content_hash(record: bytes) -> bytes:
-    """SHA-256 of what an example holds, not of how it is written."""
-    return hashlib.sha256(record_content(record)).digest()
 
 
 def records_at(places: Places) -> Iterator[bytes]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -21,7 +20,7 @@ from tfx_edge.components.core.evaluation.range_use import (
     clipping,
     range_used,
 )
-from tfx_edge.components.core.examples import ExampleParser, record_content
+from tfx_edge.components.core.examples import ExampleParser, content_hash
 
 # The figures hardly change with more: each example has thousands of values.
 MAX_EXAMPLES = 200
@@ -120,7 +119,7 @@ def _records(batch: Any) -> Iterator[bytes]:
 
 
 def _with_hash(record: bytes) -> tuple[bytes, bytes]:
-    return hashlib.sha256(record_content(record)).digest(), record
+    return content_hash(record), record
 
 
 def _without_hash(chosen: Sequence[tuple[bytes, bytes]]) -> list[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -27,6 +28,8 @@ from tfx_edge.components.core.litert.quantization_options import (
     QuantizationOptions,
     require_possible,
 )
+
+_LOG = logging.getLogger(__name__)
 
 Ranges = Mapping[str, tuple[float, float]]
 # A kernel of at most so many integers, with so many weights to each, was clustered.
@@ -66,7 +69,10 @@ def quantize_model(float_model: bytes, options: QuantizationOptions, ranges: Ran
     Example:
       >>> quantize_model(model, QuantizationOptions('INT8'), ranges)
     """
-    return make_file(float_model, options, ranges).model
+    made = make_file(float_model, options, ranges)
+    if options.engine == AUTO and options.converter_can:
+        _LOG.info('engine %s: %s', made.engine, made.reason)
+    return made.model
 
 
 def make_file(

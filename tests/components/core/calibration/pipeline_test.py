@@ -21,9 +21,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from tfx_edge.components.core.calibration.measurements import Measurements, Tally, from_json
 from tfx_edge.components.core.calibration.pipeline import Calibrated, calibrate, sample
-from tfx_edge.components.core.calibration.selection import content_hash
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.examples import ExampleParser, record_content
+from tfx_edge.components.core.examples import ExampleParser, content_hash, record_content
 from tfx_edge.components.core.litert.activation_reader import ActivationReader, float_activations
 from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.signature import TensorSpec

@@ -26,6 +26,7 @@ def _check(
 def test_full_integer_file_passes(digits_float: bytes, digits_ranges: dict) -> None:
     options = QuantizationOptions('INT8', 'INT8')
     summary = inspect_model(quantize_model(digits_float, options, digits_ranges))
+    assert summary.integer_coverage == 1
     _check(summary, inspect_model(digits_float), options, require_full_integer=True)
 
 
