@@ -14,6 +14,7 @@ from tfx_edge.components.core.compression.activation_quantization import (
     SimulatedConstant,
 )
 from tfx_edge.components.core.compression.bias_quantization import SimulatedBias, find_bias
+from tfx_edge.components.core.compression.double_rounding import TwiceRounded, rounds_twice
 from tfx_edge.components.core.compression.graph.batch_norm_steps import with_batch_norms_in_steps
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.graph.tensor_matching import match_constants, match_tensors
@@ -131,10 +132,13 @@ def plan_deployment(
         groups = {activation.group for activation in found}
         unknown += [activation.name for activation in deployed.activations if activation.group not in groups]
     biases = _simulated_biases(graph, kernels, deployed.activations, found)
+    twice = _twice_rounded(kernels, deployed.activations, found)
     for name in unknown:
         _LOG.warning('not simulated: %r is integer in the file and has no counterpart in the graph', name)
     return Deployment(
-        arithmetic=DeployedArithmetic(kernels, tuple(found), tuple(constants), qat.activation_bits, biases),
+        arithmetic=DeployedArithmetic(
+            kernels, tuple(found), tuple(constants), qat.activation_bits, biases, twice
+        ),
         activations=deployed.activations,
         kept_float=kept_float,
         float_weights=tuple(site.variable.name for site in sites if site.variable.key not in kernels),
@@ -262,6 +266,23 @@ def _simulated_biases(
         if kernel.constant.source in group
     )
     return tuple(bias for bias in found if bias is not None)
+
+
+def _twice_rounded(
+    kernels: Mapping[str, DeployedKernel],
+    activations: Sequence[ActivationTensor],
+    simulated: Sequence[SimulatedActivation],
+) -> tuple[TwiceRounded, ...]:
+    group = {activation.name: activation.group for activation in activations}
+    known = {activation.group for activation in simulated}
+    by_name = {activation.name: activation for activation in simulated}
+    return tuple(
+        TwiceRounded(output.tensor, output.group, group[kernel.constant.source], kernel)
+        for kernel in kernels.values()
+        if rounds_twice(kernel) and group.get(kernel.constant.source) in known
+        for output in [by_name.get(name) for name in kernel.constant.outputs]
+        if output is not None
+    )
 
 
 def _simulated_constants(

@@ -11,12 +11,14 @@ from tensorflow.core.framework import graph_pb2
 
 from tfx_edge.components.core.compression.bias_quantization import SimulatedBias, rounded_operand
 from tfx_edge.components.core.compression.constraints.straight_through import straight_through
+from tfx_edge.components.core.compression.double_rounding import TwiceRounded, cell_sizes
 from tfx_edge.components.core.compression.graph.batch_norm_steps import with_batch_norms_in_steps
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 
 _PREFIX = 'tfx_edge_activation'
 _CONSTANT_PREFIX = 'tfx_edge_constant'
 _BIAS_PREFIX = 'tfx_edge_bias'
+_CELL_PREFIX = 'tfx_edge_cell'
 # Means of a few integers lie half-way between two often. LiteRT rounds these away from the integer 0 (True) or up.
 _TIES = {'AvgPool': True, 'ResizeBilinear': False}
 # Of a step, by which they are moved off the middle.
@@ -71,6 +73,7 @@ class ActivationQuantization:
       ranges: (min, max) by group, as calibrated; each is widened to hold zero.
       constants: what else to quantize, over the range that it has at each use.
       biases: what to round to the steps of the products that it is added to.
+      twice_rounded: activations that are rounded to a finer grid first.
       bits: of the activations, 8 or 16.
 
     Example:
@@ -85,6 +88,7 @@ class ActivationQuantization:
         ranges: Mapping[str, tuple[float, float]],
         constants: Sequence[SimulatedConstant] = (),
         biases: Sequence[SimulatedBias] = (),
+        twice_rounded: Sequence[TwiceRounded] = (),
         *,
         bits: int = 8,
     ) -> None:
@@ -110,6 +114,7 @@ class ActivationQuantization:
         self._graph_def = graph_pb2.GraphDef()
         self._graph_def.CopyFrom(self._steps)
         self._ops = {node.name: node.op for node in self._steps.node}
+        self._cells = {activation.tensor: activation for activation in twice_rounded}
         self._biases = tuple(biases)
         for index, bias in enumerate(self._biases):
             self._take_operand(bias, f'{_BIAS_PREFIX}_{index}')
@@ -147,6 +152,9 @@ class ActivationQuantization:
         for index, bias in enumerate(self._biases):
             operand = rounded_operand(self._graph, self._steps, bias, values, self._step(bias.group))
             replaced[f'{_BIAS_PREFIX}_{index}:0'] = operand
+        for index, twice in enumerate(self._cells.values()):
+            steps = self._step(twice.source), self._step(twice.group)
+            replaced[f'{_CELL_PREFIX}_{index}:0'] = cell_sizes(self._graph, twice.kernel, values, *steps)
         names = [self._renamed.get(name, name) for name in fetch]
         return self._graph.call(inputs, values, names, graph_def=self._graph_def, replaced=replaced)
 
@@ -178,7 +186,13 @@ class ActivationQuantization:
         self._rewire(tensor, name)
         self._renamed[tensor] = f'{name}:0'
         op = self._ops[tensor.partition(':')[0]]
-        if op in _TIES and self._bits == 8:
+        if tensor in self._cells:
+            cells = f'{_CELL_PREFIX}_{list(self._cells).index(tensor)}'
+            self._add_placeholder(cells)
+            tensor = self._rounded_to_cells(tensor, name, cells)
+            # A half of these is rounded up.
+            tensor = self._nudged(tensor, name, range_name, away_from_zero=False)
+        elif op in _TIES and self._bits == 8:
             tensor = self._nudged(tensor, name, range_name, away_from_zero=_TIES[op])
         node = self._graph_def.node.add(op='FakeQuantWithMinMaxVars', name=name)
         node.input.extend([tensor, f'{range_name}_min', f'{range_name}_max'])
@@ -205,10 +219,31 @@ class ActivationQuantization:
                 ('Mul', f'{name}_nudge', f'{name}_sign', nudge),
             ]
             nudge = f'{name}_nudge'
-        for op, result, *inputs in [*steps, ('AddV2', f'{name}_nudged', tensor, nudge)]:
+        self._add_steps([*steps, ('AddV2', f'{name}_nudged', tensor, nudge)])
+        return f'{name}_nudged'
+
+    def _rounded_to_cells(self, tensor: str, name: str, cells: str) -> str:
+        """Whole numbers of cells, which differ by channel; the gradient passes as if nothing was rounded."""
+        half = self._graph_def.node.add(op='Const', name=f'{name}_half')
+        half.attr['dtype'].type = tf.float32.as_datatype_enum
+        half.attr['value'].tensor.CopyFrom(tf.make_tensor_proto(0.5))
+        self._add_steps(
+            [
+                ('RealDiv', f'{name}_in_cells', tensor, cells),
+                ('AddV2', f'{name}_plus_half', f'{name}_in_cells', f'{name}_half'),
+                ('Floor', f'{name}_whole', f'{name}_plus_half'),
+                ('Mul', f'{name}_grid', f'{name}_whole', cells),
+                ('Sub', f'{name}_moved_by', f'{name}_grid', tensor),
+                ('StopGradient', f'{name}_no_gradient', f'{name}_moved_by'),
+                ('AddV2', f'{name}_in_whole_cells', tensor, f'{name}_no_gradient'),
+            ]
+        )
+        return f'{name}_in_whole_cells'
+
+    def _add_steps(self, steps: Sequence[tuple[str, ...]]) -> None:
+        for op, result, *inputs in steps:
             node = self._graph_def.node.add(op=op, name=result, input=inputs)
             node.attr['T'].type = tf.float32.as_datatype_enum
-        return f'{name}_nudged'
 
     def _rewire(self, tensor: str, name: str) -> None:
         """Lets all that use a tensor use another in its place."""

@@ -102,7 +102,7 @@ def rounded_operand(
     fetched = graph.call({}, values, names, graph_def=steps)
     flat = [tf.reshape(tf.stop_gradient(value), [-1]) for value in fetched]
     whole, behind = _folded(bias, flat, tf.ones_like)
-    step = input_step * _kernel_step(graph, bias.kernel, values)
+    step = input_step * kernel_step(graph, bias.kernel, values)
     usable = (step > 0) & (tf.abs(whole) < step * _MOST_STEPS) & (behind != 0)
     step, behind = tf.where(usable, step, 1.0), tf.where(usable, behind, 1.0)
     moved = tf.where(usable, (tf.round(whole / step) * step - whole) / behind, 0.0)
@@ -146,8 +146,8 @@ def _folded(bias: SimulatedBias, operands: Sequence[Any], ones: Callable[[Any], 
     return whole, behind
 
 
-def _kernel_step(graph: ServingGraph, kernel: DeployedKernel, values: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    """The scale of each output channel."""
+def kernel_step(graph: ServingGraph, kernel: DeployedKernel, values: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """The scale of each output channel in the file, of shape (channels,); no gradient reaches the weight through it."""
     site = kernel.site
     weight = tf.stop_gradient(values[site.variable.key])
     scale = channel_scale(graph, site, values)

@@ -21,6 +21,7 @@ from tfx_edge.components.core.compression.constraints.constrained_model import (
     ConstrainedModel,
     incoming_constraints,
 )
+from tfx_edge.components.core.compression.double_rounding import TwiceRounded
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions, Tensors, fine_tune
 from tfx_edge.components.core.compression.weights.deployed_kernels import DeployedKernel, with_deployed_axes
@@ -55,6 +56,7 @@ class DeployedArithmetic:
       constants: other operands that are.
       biases: what is added behind kernels.
       activation_bits: of activations, 8 or 16.
+      twice_rounded: activations that are rounded to a finer grid first.
     """
 
     kernels: Mapping[str, DeployedKernel]
@@ -62,6 +64,7 @@ class DeployedArithmetic:
     constants: tuple[SimulatedConstant, ...] = ()
     activation_bits: int = 8
     biases: tuple[SimulatedBias, ...] = ()
+    twice_rounded: tuple[TwiceRounded, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,5 +158,6 @@ def simulate(
         ranges,
         deployed.constants,
         deployed.biases,
+        deployed.twice_rounded,
         bits=deployed.activation_bits,
     )
