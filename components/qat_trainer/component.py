@@ -37,7 +37,8 @@ class QATTrainer(base_component.BaseComponent):
     (`num_steps` 0) weights are rounded and no ranges result.
 
     One example in 16 is never trained on. On these the simulation is compared with the file: `parity.json` beside the
-    ranges, summed up in the log and in the model's custom properties `tfx_edge_parity_samples`,
+    ranges, with every activation inside where `parity_by_activation` asks for it; summed up in the log and in the
+    model's custom properties `tfx_edge_parity_samples`,
     `tfx_edge_parity_within_2_steps`, `tfx_edge_parity_largest_steps`, `tfx_edge_parity_agreement` and
     `tfx_edge_not_simulated`. A model that no integer file can be made of stays float, with a warning.
 

@@ -12,13 +12,19 @@ import numpy as np
 from tfx_edge.components.core.compression.activation_quantization import (
     SimulatedActivation,
     SimulatedConstant,
+    calibrate,
 )
 from tfx_edge.components.core.compression.bias_quantization import SimulatedBias, find_bias
 from tfx_edge.components.core.compression.double_rounding import TwiceRounded, rounds_twice
 from tfx_edge.components.core.compression.graph.batch_norm_steps import with_batch_norms_in_steps
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.graph.tensor_matching import match_constants, match_tensors
-from tfx_edge.components.core.compression.quantization_aware_training import DeployedArithmetic, QATOptions
+from tfx_edge.components.core.compression.quantization_aware_training import (
+    DeployedArithmetic,
+    QATOptions,
+    rounded_values,
+    simulate,
+)
 from tfx_edge.components.core.compression.weights.deployed_kernels import (
     DeployedConstant,
     DeployedKernel,
@@ -37,11 +43,15 @@ from tfx_edge.components.core.litert.quantization_options import (
     LITERT,
     QuantizationOptions,
 )
+from tfx_edge.components.core.litert.quantize import quantize_model
 from tfx_edge.components.qat_trainer.deployed_constants import quantized_constants
+from tfx_edge.components.qat_trainer.local_parity import broken_activations, operators_behind
 
 _LOG = logging.getLogger(__name__)
 # What LiteRT runs at once.
 _ROWS = 8
+# Each keeps one more place of the graph in float.
+_MOST_ROUNDS = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,8 +99,9 @@ def plan_deployment(
       batch: real inputs by name, by whose values activations are told apart; None to simulate weights only.
 
     Returns:
-      What to simulate. What the file has and the graph lacks is named in the log; so is the reason why there is no
-      integer file (of a recurrent net, say), and then nothing is simulated.
+      What to simulate. Operators that the file computes otherwise than the simulation, on the same inputs, are named
+      in the log and stay float. What the file has and the graph lacks without such an effect is named too; so is the
+      reason why there is no integer file (of a recurrent net, say), and then nothing is simulated.
 
     Raises:
       EdgeError: no weight is to be quantized, or a pattern matches none.
@@ -114,12 +125,45 @@ def plan_deployment(
             float_weights=tuple(site.variable.name for site in sites),
             fault=str(error),
         )
-    kernels = match_kernels(graph, sites, deployed.constants)
     unwanted = [site for site in sites if not precisions[site.variable.key]]
+    kernels = match_kernels(graph, sites, deployed.constants)
     kept_float = _outputs_of(graph, unwanted, kernels, deployed.constants)
-    if kept_float:
-        deployed = _quantized_tensors(model, kept_float, mode)
-        kernels = match_kernels(graph, sites, deployed.constants)
+    for _ in range(_MOST_ROUNDS):
+        if kept_float:
+            deployed = _quantized_tensors(model, kept_float, mode)
+        deployment = _deployment(graph, model, sites, precisions, deployed, kept_float, qat, batch)
+        broken = {} if batch is None else _broken(graph, model, deployment, qat, batch)
+        if not broken:
+            break
+        # The first: those after it may be fine without it.
+        name, steps = next(iter(broken.items()))
+        known = {activation.name for activation in deployment.arithmetic.activations}
+        behind = operators_behind(model, name, known)
+        _LOG.warning(
+            'the file computes %r up to %.0f steps away from the simulation; to ship what is trained, these operators '
+            'stay float: %s',
+            name,
+            steps,
+            ', '.join(pattern[1:-1].replace('\\', '') for pattern in behind),
+        )
+        kept_float = tuple(sorted({*kept_float, *behind}))
+    for name in deployment.not_simulated:
+        _LOG.warning('not simulated: %r is integer in the file and has no counterpart in the graph', name)
+    return deployment
+
+
+def _deployment(
+    graph: ServingGraph,
+    model: bytes,
+    sites: Sequence[WeightSite],
+    precisions: Mapping[str, int],
+    deployed: _QuantizedTensors,
+    kept_float: tuple[str, ...],
+    qat: QATOptions,
+    batch: Mapping[str, np.ndarray] | None,
+) -> Deployment:
+    """What is integer when some operators are kept float."""
+    kernels = match_kernels(graph, sites, deployed.constants)
     kernels = {key: kernel for key, kernel in kernels.items() if precisions[key]}
     for key, kernel in kernels.items():
         _require_bits(kernel, precisions[key])
@@ -133,8 +177,6 @@ def plan_deployment(
         unknown += [activation.name for activation in deployed.activations if activation.group not in groups]
     biases = _simulated_biases(graph, kernels, deployed.activations, found)
     twice = _twice_rounded(kernels, deployed.activations, found)
-    for name in unknown:
-        _LOG.warning('not simulated: %r is integer in the file and has no counterpart in the graph', name)
     return Deployment(
         arithmetic=DeployedArithmetic(
             kernels, tuple(found), tuple(constants), qat.activation_bits, biases, twice
@@ -144,8 +186,26 @@ def plan_deployment(
         float_weights=tuple(site.variable.name for site in sites if site.variable.key not in kernels),
         weight_bits={kernel.constant.name: kernel.constant.bits for kernel in kernels.values()},
         not_simulated=tuple(unknown),
-        mode=mode,
+        mode=_mode(qat),
     )
+
+
+def _broken(
+    graph: ServingGraph,
+    model: bytes,
+    deployment: Deployment,
+    qat: QATOptions,
+    batch: Mapping[str, np.ndarray],
+) -> dict[str, float]:
+    """Activations of the incoming model that its file computes otherwise, over the ranges of a batch."""
+    arithmetic = deployment.arithmetic
+    values = rounded_values(graph, qat, arithmetic)
+    ranges = calibrate(graph, values, arithmetic.activations, [batch])
+    simulated = simulate(graph, arithmetic, ranges).ranges()
+    inputs = {name: batch[name] for name in graph.inputs}
+    file = quantize_model(model, deployment.options, trained_ranges(deployment, simulated, model, [inputs]))
+    few = {name: rows[:_ROWS] for name, rows in inputs.items()}
+    return broken_activations(graph, arithmetic, values, ranges, file, few)
 
 
 def trained_ranges(
@@ -163,7 +223,8 @@ def trained_ranges(
       batches: inputs to observe them on.
 
     Returns:
-      (min, max) by tensor name, for every activation whose range is not fixed by its arithmetic.
+      (min, max) by tensor name, for every activation whose range is not fixed by its arithmetic and that has values
+      to read.
     """
     free = [a for a in deployment.activations if a.fixed is None]
     ranges = {a.name: trained[a.group] for a in free if a.group in trained}
@@ -175,6 +236,8 @@ def trained_ranges(
         for start in range(0, len(next(iter(batch.values()))), _ROWS):
             values = reader({name: rows[start : start + _ROWS] for name, rows in batch.items()})
             for activation in alone:
+                if activation.name not in values:
+                    continue  # the runtime keeps no values of it
                 value = values[activation.name]
                 low, high = ranges.get(activation.name, (np.inf, -np.inf))
                 ranges[activation.name] = (min(low, float(value.min())), max(high, float(value.max())))

@@ -49,8 +49,8 @@ class Executor(base_executor.BaseExecutor):
         exec_properties_: dict[str, Any],
     ) -> None:
         """See `base_executor.BaseExecutor.Do`."""
-        options = qat_options(exec_properties.decode(exec_properties_[QAT], proto.QuantizationAwareTraining))
-        training = _Training(options)
+        message = exec_properties.decode(exec_properties_[QAT], proto.QuantizationAwareTraining)
+        training = _Training(qat_options(message), parity_by_activation=message.parity_by_activation)
         compression_step.compress_model(
             input_dict, output_dict, exec_properties_, training.train, trains_ranges=True
         )
@@ -63,8 +63,9 @@ class Executor(base_executor.BaseExecutor):
 class _Training:
     """One training, and what is known after it."""
 
-    def __init__(self, options: QATOptions) -> None:
+    def __init__(self, options: QATOptions, *, parity_by_activation: bool) -> None:
         self._options = options
+        self._parity_by_activation = parity_by_activation
         self._seen: list[Mapping[str, np.ndarray]] = []
         self._held_out: dict[str, np.ndarray] | None = None
 
@@ -111,6 +112,7 @@ class _Training:
             samples,
             output_kind=self._output_kind,
             held_out=self._held_out is not None,
+            per_activation=self._parity_by_activation,
         )
         with fileio.open(os.path.join(folder, parity.FILE_NAME), 'w') as file:
             file.write(parity.to_json(report))

@@ -19,6 +19,7 @@ from tfx_edge.components.core.litert import flatbuffer
 from tfx_edge.components.core.litert.activation_reader import ActivationReader
 from tfx_edge.components.core.litert.interpreter import MAX_BATCH_SIZE, LiteRTModel
 from tfx_edge.components.qat_trainer.deployment import Deployment
+from tfx_edge.components.qat_trainer.integer_tensors import integer_tensors
 
 _LOG = logging.getLogger(__name__)
 
@@ -283,7 +284,7 @@ def _activations(
     few = _batches(samples, MAX_BATCH_SIZE)[0]
     activations = deployment.arithmetic.activations
     expected = _simulated_values(simulated, result, few, [a.tensor for a in activations])
-    shipped = _integer_tensors(file, few, [activation.name for activation in activations])
+    shipped = integer_tensors(file, few, [activation.name for activation in activations])
     found = []
     for activation, value in zip(activations, expected, strict=True):
         if activation.name in shipped:
@@ -300,7 +301,7 @@ def _not_simulated(
     if not names:
         return ()
     few = _batches(samples, MAX_BATCH_SIZE)[0]
-    shipped = _integer_tensors(file, few, names)
+    shipped = integer_tensors(file, few, names)
     exact = ActivationReader(float_model)(few)
     found = []
     for name in names:
@@ -310,24 +311,6 @@ def _not_simulated(
             largest = float(np.abs(values.ravel() - exact[name].ravel()).max()) / step
         found.append(NotSimulated(name, largest))
     return tuple(found)
-
-
-def _integer_tensors(
-    file: bytes, inputs: Mapping[str, np.ndarray], names: Sequence[str]
-) -> dict[str, tuple[np.ndarray, float]]:
-    """Real values and step of those tensors that have one scale, after one run in the built-in kernels."""
-    model = LiteRTModel(file, preserve_all_tensors=True)
-    model(inputs)
-    details = {detail['name']: detail for detail in model.interpreter.get_tensor_details()}
-    found = {}
-    for name in names:
-        # What quantizes a float tensor gets a name of its own, with this ending.
-        detail = details.get(f'{name}_quantized') or details.get(name)
-        if detail is not None and detail['quantization'][0]:
-            step, zero_point = detail['quantization']
-            integers = model.interpreter.get_tensor(detail['index']).astype(np.float32)
-            found[name] = ((integers - zero_point) * step, float(step))
-    return found
 
 
 def _rounded(content: Any) -> Any:

@@ -118,7 +118,10 @@ class ActivationQuantization:
         self._biases = tuple(biases)
         for index, bias in enumerate(self._biases):
             self._take_operand(bias, f'{_BIAS_PREFIX}_{index}')
-        for index, (tensor, group) in enumerate({a.tensor: a.group for a in activations}.items()):
+        # What each quantized tensor is made of.
+        self._before: dict[str, str] = {}
+        self._group_of = {a.tensor: a.group for a in activations}
+        for index, (tensor, group) in enumerate(self._group_of.items()):
             self._insert(tensor, f'{_PREFIX}_{index}', self._range_name(group))
         for group in self._groups:
             for bound in ('min', 'max', 'nudge', 'middle'):
@@ -136,6 +139,49 @@ class ActivationQuantization:
         self, inputs: Mapping[str, tf.Tensor], values: Mapping[str, tf.Tensor], fetch: Sequence[str]
     ) -> list[tf.Tensor]:
         """`ServingGraph.call` with the activations quantized; quantized tensors are fetched quantized."""
+        names = [self._renamed.get(name, name) for name in fetch]
+        replaced = self._replaced(values)
+        return self._graph.call(inputs, values, names, graph_def=self._graph_def, replaced=replaced)
+
+    def call_locally(
+        self,
+        inputs: Mapping[str, tf.Tensor],
+        values: Mapping[str, tf.Tensor],
+        known: Mapping[str, tf.Tensor],
+    ) -> dict[str, tf.Tensor]:
+        """Each quantized tensor, computed from given values of those before it.
+
+        So what one operator adds to a difference is told apart from what it was given.
+
+        Args:
+          inputs: by input name of the signature.
+          values: of variables, by key.
+          known: values of quantized tensors, by name of the graph's tensor.
+
+        Returns:
+          By name of the graph's tensor, the quantized values.
+        """
+        tensors = list(self._before)
+        replaced = self._replaced(values)
+        replaced.update({self._renamed[tensor]: value for tensor, value in known.items()})
+        names = [self._before[tensor] for tensor in tensors]
+        found = self._graph.call(inputs, values, names, graph_def=self._graph_def, replaced=replaced)
+        return {
+            tensor: tf.quantization.fake_quant_with_min_max_vars(
+                value,
+                *self._range(self._group_of[tensor]),
+                num_bits=self._bits,
+                narrow_range=self._bits == 16,
+            )
+            for tensor, value in zip(tensors, found, strict=True)
+        }
+
+    def step(self, tensor: str) -> float:
+        """Real size of a step of a quantized tensor."""
+        return float(self._step(self._group_of[tensor]))
+
+    def _replaced(self, values: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """What stands for the placeholders that were added to the graph."""
         replaced = {}
         for group in self._groups:
             low, high = self._range(group)
@@ -155,8 +201,7 @@ class ActivationQuantization:
         for index, twice in enumerate(self._cells.values()):
             steps = self._step(twice.source), self._step(twice.group)
             replaced[f'{_CELL_PREFIX}_{index}:0'] = cell_sizes(self._graph, twice.kernel, values, *steps)
-        names = [self._renamed.get(name, name) for name in fetch]
-        return self._graph.call(inputs, values, names, graph_def=self._graph_def, replaced=replaced)
+        return replaced
 
     def ranges(self) -> dict[str, tuple[float, float]]:
         """The range of each group as trained."""
@@ -184,6 +229,7 @@ class ActivationQuantization:
     def _insert(self, tensor: str, name: str, range_name: str) -> None:
         """Puts a fake quantization behind a tensor, for all that use it."""
         self._rewire(tensor, name)
+        original = tensor
         self._renamed[tensor] = f'{name}:0'
         op = self._ops[tensor.partition(':')[0]]
         if tensor in self._cells:
@@ -194,6 +240,7 @@ class ActivationQuantization:
             tensor = self._nudged(tensor, name, range_name, away_from_zero=False)
         elif op in _TIES and self._bits == 8:
             tensor = self._nudged(tensor, name, range_name, away_from_zero=_TIES[op])
+        self._before[original] = tensor if ':' in tensor else f'{tensor}:0'
         node = self._graph_def.node.add(op='FakeQuantWithMinMaxVars', name=name)
         node.input.extend([tensor, f'{range_name}_min', f'{range_name}_max'])
         node.attr['num_bits'].i = self._bits

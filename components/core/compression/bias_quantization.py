@@ -70,7 +70,9 @@ def find_bias(
     if found is None:
         return None
     names = [name for _, name in found.steps]
-    fetched = tf.function(lambda: graph.call({}, {}, names, graph_def=steps), autograph=False)()
+    fetched = tf.function(
+        lambda: graph.call({}, {}, names, graph_def=steps), autograph=False
+    ).get_concrete_function()()
     folded = _folded(found, [value.numpy().ravel() for value in fetched], np.ones_like)[0]
     expected = kernel.constant.bias
     if folded.size not in (1, expected.size):

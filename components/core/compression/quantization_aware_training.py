@@ -106,18 +106,7 @@ def train_quantization_aware(
       >>> result.values['layer/kernel'].shape
       (3, 3, 1, 16)
     """
-    sites = with_deployed_axes(find_weight_sites(graph), deployed.kernels)
-    constraints = incoming_constraints(
-        graph, sites, zeros=qat.preserve_sparsity, clusters=qat.preserve_clusters
-    )
-    for site in sites:
-        key = site.variable.key
-        if key in deployed.kernels:
-            bits = deployed.kernels[key].constant.bits
-            constraints[key] = dataclasses.replace(constraints[key], grid=bits)
-        else:
-            _LOG.info('%s (%s) is trained in float', site.variable.name, site.op)
-    model = ConstrainedModel(graph, sites, constraints)
+    model = _constrained(graph, qat, deployed)
     if batches is None:
         return QATResult(model.final_values(), {})
     calibration = list(itertools.islice(batches, CALIBRATION_BATCHES))
@@ -134,6 +123,37 @@ def train_quantization_aware(
         stream = itertools.chain(calibration, batches)
         fine_tune(graph, forward, variables, stream, fine_tuning, state=model.state)
     return QATResult(model.final_values(), simulated.ranges())
+
+
+def rounded_values(
+    graph: ServingGraph, qat: QATOptions, deployed: DeployedArithmetic
+) -> dict[str, np.ndarray]:
+    """The trainable variables as they are before training, weights of `deployed.kernels` on their grids.
+
+    Args:
+      graph: the incoming signature.
+      qat: what to keep.
+      deployed: what is integer.
+
+    Returns:
+      By checkpoint key.
+    """
+    return _constrained(graph, qat, deployed).final_values()
+
+
+def _constrained(graph: ServingGraph, qat: QATOptions, deployed: DeployedArithmetic) -> ConstrainedModel:
+    sites = with_deployed_axes(find_weight_sites(graph), deployed.kernels)
+    constraints = incoming_constraints(
+        graph, sites, zeros=qat.preserve_sparsity, clusters=qat.preserve_clusters
+    )
+    for site in sites:
+        key = site.variable.key
+        if key in deployed.kernels:
+            bits = deployed.kernels[key].constant.bits
+            constraints[key] = dataclasses.replace(constraints[key], grid=bits)
+        else:
+            _LOG.info('%s (%s) is trained in float', site.variable.name, site.op)
+    return ConstrainedModel(graph, sites, constraints)
 
 
 def simulate(

@@ -51,7 +51,9 @@ def test_what_stays_float_is_told_to_the_quantizer(
     how: str,
 ) -> None:
     if how == 'override':
-        qat = proto.QuantizationAwareTraining(overrides=[{'pattern': '/dense_1/kernel', 'float': True}])
+        qat = proto.QuantizationAwareTraining(
+            overrides=[{'pattern': '/dense_1/kernel', 'float': True}], parity_by_activation=True
+        )
     else:
         qat = proto.QuantizationAwareTraining(exclude=['/dense_1/kernel'])
     with caplog.at_level(logging.INFO):
@@ -73,6 +75,8 @@ def test_what_stays_float_is_told_to_the_quantizer(
     assert report['held_out']
     assert report['samples'] > 50
     assert len(report['float_weights']) == 1
+    assert bool(report['activations']) == (how == 'override')
+    assert all(activation['within_2'] >= 0.999 for activation in report['activations'])
     (parity,) = report['outputs']
     assert parity['within_2'] >= 0.999
     assert parity['agreement'] >= 0.98

@@ -42,7 +42,9 @@ def match_tensors(
     graph_def = graph_def or graph.graph_def
     names = _float_candidates(graph, graph_def)
     batch = {name: tf.constant(inputs[name]) for name in graph.inputs}
-    fetched = tf.function(lambda: graph.call(batch, {}, names, graph_def=graph_def), autograph=False)()
+    fetched = tf.function(
+        lambda: graph.call(batch, {}, names, graph_def=graph_def), autograph=False
+    ).get_concrete_function()()
     values = {
         name: value.numpy().ravel()
         for name, value in zip(names, fetched, strict=True)
@@ -81,7 +83,9 @@ def match_constants(
     """
     graph_def = graph_def or graph.graph_def
     names = _static_candidates(graph, graph_def)
-    fetched = tf.function(lambda: graph.call({}, {}, names, graph_def=graph_def), autograph=False)()
+    fetched = tf.function(
+        lambda: graph.call({}, {}, names, graph_def=graph_def), autograph=False
+    ).get_concrete_function()()
     values = {
         name: value.numpy().ravel()
         for name, value in zip(names, fetched, strict=True)

@@ -114,7 +114,7 @@ def _folded_kernels(
             kernels.append(weight if scale is None else weight * scale)
         return kernels
 
-    values = tf.function(folded, autograph=False)()
+    values = tf.function(folded, autograph=False).get_concrete_function()()
     yield from ((site, value.numpy()) for site, value in zip(tried, values, strict=True))
 
 
