@@ -87,7 +87,7 @@ proto: $(READY) ## Make proto/messages/*_pb2.py again.
 	@ls proto/messages/*_pb2.py
 
 # The toolkit has an environment of its own, so that no test finds it by chance.
-BENCHES := bench-compression bench-step-cost bench-batch-norm bench-calibration
+BENCHES := bench-compression bench-qat bench-step-cost bench-batch-norm bench-calibration
 .PHONY: $(BENCHES)
 bench: $(BENCHES) ## Beside TensorFlow Model Optimization and the stock converter (hours; DATA=DIR says where the data is).
 $(BENCHES): bench-%:

@@ -89,7 +89,8 @@ def operators_behind(float_model: bytes, name: str, known: Collection[str]) -> t
     tensors, operators = content.subgraphs[0].tensors, content.subgraphs[0].operators
     producer = {int(output): operator for operator in operators for output in operator.outputs}
     index = {flatbuffer.tensor_name(tensor): number for number, tensor in enumerate(tensors)}
-    waiting, outputs = [index[name]], set()
+    waiting = [index[name]]
+    outputs: set[str] = set()
     while waiting:
         operator = producer.get(waiting.pop())
         if operator is None:
