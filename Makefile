@@ -5,6 +5,7 @@
 #   UV_PROJECT_ENVIRONMENT=/tmp/env ...     another environment folder
 #   make demo ARGS="--output /tmp/run"      arguments of tfx-edge demo
 #   make test ARGS="-k pruner"              arguments of pytest
+#   make test JOBS=1                        in one process
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -18,6 +19,8 @@ PYTHON_VERSION := $(if $(PYTHON),$(or $(shell $(PYTHON) -c 'import sys; print("%
   2>/dev/null),$(PYTHON)))
 VENV := $(or $(UV_PROJECT_ENVIRONMENT),.venv$(if $(PYTHON),-$(PYTHON_VERSION)))
 ARGS ?=
+# Processes that share the tests, file by file; each takes up to 4 GB.
+JOBS ?= 2
 SYNC ?=
 CONSTRAINTS := deploy/constraints.txt
 BIN := $(VENV)/bin
@@ -34,7 +37,7 @@ demo: $(READY) ## Run the digits pipeline, and print what each step cost and gai
 	@$(BIN)/tfx-edge demo $(ARGS)
 
 test: lint ## Lint, then all tests, whole pipelines included.
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 test-all: test test-tfx121 ## All tests on both lines: TFX 1.16 (Python 3.10), then TFX 1.21 (Python 3.12).
 
@@ -84,7 +87,7 @@ proto: $(READY) ## Make proto/messages/*_pb2.py again.
 	@ls proto/messages/*_pb2.py
 
 # The toolkit has an environment of its own, so that no test finds it by chance.
-BENCHES := bench-compression bench-step-cost bench-batch-norm bench-calibration
+BENCHES := bench-compression bench-qat bench-step-cost bench-batch-norm bench-calibration
 .PHONY: $(BENCHES)
 bench: $(BENCHES) ## Beside TensorFlow Model Optimization and the stock converter (hours; DATA=DIR says where the data is).
 $(BENCHES): bench-%:

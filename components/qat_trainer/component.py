@@ -27,12 +27,20 @@ class QATTrainerSpec(component_spec.ComponentSpec):
 
 
 class QATTrainer(base_component.BaseComponent):
-    """Trains a model in the arithmetic of the int8 file that it becomes.
+    """Trains a model in the arithmetic of the file that it becomes.
 
-    Weights are rounded to int8 after batch norm is folded in, activations where the deployed file rounds
-    them; the ranges of the activations are calibrated, then trained. Zeros and clusters that came in are
-    kept. The graph, signatures, assets and Keras metadata stay byte for byte; training distils the
-    incoming model. Without examples (`num_steps` 0) weights are rounded and no ranges result.
+    What the file computes in integers is read off the file itself, and simulated in training: kernels after batch
+    norm is folded in, with the file's scales, in `weight_bits` (4 where LiteRT has int4 kernels, 8 elsewhere);
+    biases and other constants; activations in `activation_bits`, whose ranges are calibrated, then trained. Zeros and
+    clusters that came in are kept. What `exclude` or an override leaves in float stays float in the file. The graph,
+    signatures, assets and Keras metadata stay byte for byte; training distils the incoming model. Without examples
+    (`num_steps` 0) weights are rounded and no ranges result.
+
+    One example in 16 is never trained on. On these the simulation is compared with the file: `parity.json` beside the
+    ranges, with every activation inside where `parity_by_activation` asks for it; summed up in the log and in the
+    model's custom properties `tfx_edge_parity_samples`,
+    `tfx_edge_parity_within_2_steps`, `tfx_edge_parity_largest_steps`, `tfx_edge_parity_agreement` and
+    `tfx_edge_not_simulated`. A model that no integer file can be made of stays float, with a warning.
 
     Krishnamoorthi, 2018, arXiv:1806.08342; Jacob et al., 2018, arXiv:1712.05877.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -16,17 +17,26 @@ from tfx.utils import path_utils
 
 from tfx_edge import proto
 from tfx_edge.components import artifacts, compression_step, exec_properties
-from tfx_edge.components.core.calibration.ranges import write_ranges
+from tfx_edge.components.core.calibration import arithmetic
+from tfx_edge.components.core.calibration.ranges import FILE_NAME, write_ranges
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.quantization_aware_training import (
     CALIBRATION_BATCHES,
+    QATOptions,
+    QATResult,
     train_quantization_aware,
 )
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions
-from tfx_edge.components.qat_trainer import deployed_activations
+from tfx_edge.components.core.litert.convert import convert_saved_model
+from tfx_edge.components.core.litert.quantize import quantize_model
+from tfx_edge.components.qat_trainer import parity
+from tfx_edge.components.qat_trainer.deployment import Deployment, plan_deployment, trained_ranges
+from tfx_edge.components.qat_trainer.held_out import split_held_out
 from tfx_edge.components.qat_trainer.options import qat_options
 
 QAT = 'qat'
+
+_LOG = logging.getLogger(__name__)
 
 
 class Executor(base_executor.BaseExecutor):
@@ -39,30 +49,82 @@ class Executor(base_executor.BaseExecutor):
         exec_properties_: dict[str, Any],
     ) -> None:
         """See `base_executor.BaseExecutor.Do`."""
-        options = qat_options(exec_properties.decode(exec_properties_[QAT], proto.QuantizationAwareTraining))
-        ranges: dict[str, tuple[float, float]] = {}
-        deployed = deployed_activations.DeployedActivations((), ())
-        seen: list[Mapping[str, np.ndarray]] = []
-
-        def train(
-            graph: ServingGraph, fine_tuning: FineTuningOptions, batches: compression_step.Batches | None
-        ) -> dict[str, np.ndarray]:
-            nonlocal deployed
-            if batches is not None:
-                seen.extend(itertools.islice(batches, CALIBRATION_BATCHES))
-                deployed = deployed_activations.deployed_activations(graph, seen[0])
-                batches = itertools.chain(seen, batches)
-            result = train_quantization_aware(graph, options, fine_tuning, batches, deployed.simulated)
-            ranges.update(result.ranges)
-            return result.values
-
-        signature_name = compression_step.compress_model(
-            input_dict, output_dict, exec_properties_, train, trains_ranges=True
+        message = exec_properties.decode(exec_properties_[QAT], proto.QuantizationAwareTraining)
+        training = _Training(qat_options(message), parity_by_activation=message.parity_by_activation)
+        compression_step.compress_model(
+            input_dict, output_dict, exec_properties_, training.train, trains_ranges=True
         )
         model = artifact_utils.get_single_instance(output_dict[artifacts.MODEL])
         calibration = artifact_utils.get_single_instance(output_dict[artifacts.CALIBRATION])
-        by_name = deployed_activations.calibration_ranges(
-            deployed, ranges, path_utils.serving_model_dir(model.uri), signature_name, seen
+        with artifacts.written_whole(calibration.uri) as folder:
+            training.write_calibration(folder, model)
+
+
+class _Training:
+    """One training, and what is known after it."""
+
+    def __init__(self, options: QATOptions, *, parity_by_activation: bool) -> None:
+        self._options = options
+        self._parity_by_activation = parity_by_activation
+        self._seen: list[Mapping[str, np.ndarray]] = []
+        self._held_out: dict[str, np.ndarray] | None = None
+
+    def train(
+        self, graph: ServingGraph, fine_tuning: FineTuningOptions, batches: compression_step.Batches | None
+    ) -> dict[str, np.ndarray]:
+        """What `compress_model` is to do."""
+        self._graph, self._output_kind = graph, fine_tuning.output_kind
+        if batches is not None:
+            self._held_out, batches = split_held_out(batches, list(graph.inputs))
+            self._seen = list(itertools.islice(batches, CALIBRATION_BATCHES))
+            batches = itertools.chain(self._seen, batches)
+        self._deployment: Deployment = plan_deployment(
+            graph, self._options, self._seen[0] if self._seen else None
         )
-        fileio.makedirs(calibration.uri)
-        write_ranges(os.path.join(calibration.uri, 'calibration.json'), by_name)
+        self._result: QATResult = train_quantization_aware(
+            graph, self._options, fine_tuning, batches, self._deployment.arithmetic
+        )
+        return self._result.values
+
+    def write_calibration(self, folder: str, model: types.Artifact) -> None:
+        """Writes ranges, arithmetic and, where there were examples, the report of parity, summed up in `model`."""
+        deployment = self._deployment
+        arithmetic.write_arithmetic(
+            folder,
+            arithmetic.TrainedArithmetic(
+                deployment.arithmetic.activation_bits, deployment.kept_float, deployment.weight_bits
+            ),
+        )
+        if not self._seen or deployment.fault:
+            _LOG.info('no ranges, and no parity report: %s', deployment.fault or 'there are no examples')
+            write_ranges(os.path.join(folder, FILE_NAME), {})
+            return
+        float_model = convert_saved_model(path_utils.serving_model_dir(model.uri), self._graph.signature.name)
+        ranges = trained_ranges(deployment, self._result.ranges, float_model, self._seen)
+        write_ranges(os.path.join(folder, FILE_NAME), ranges)
+        samples = self._held_out or {name: self._seen[0][name] for name in self._graph.inputs}
+        report = parity.measure_parity(
+            self._graph,
+            deployment,
+            self._result,
+            float_model,
+            quantize_model(float_model, deployment.options, ranges),
+            samples,
+            output_kind=self._output_kind,
+            held_out=self._held_out is not None,
+            per_activation=self._parity_by_activation,
+        )
+        with fileio.open(os.path.join(folder, parity.FILE_NAME), 'w') as file:
+            file.write(parity.to_json(report))
+        parity.log_summary(report)
+        _tell(model, report)
+
+
+def _tell(model: types.Artifact, report: parity.Parity) -> None:
+    """Puts the report's summary into the artifact's custom properties, for metadata to show."""
+    model.set_int_custom_property('tfx_edge_parity_samples', report.samples)
+    model.set_float_custom_property('tfx_edge_parity_within_2_steps', report.within_2)
+    model.set_float_custom_property('tfx_edge_parity_largest_steps', report.largest)
+    model.set_int_custom_property('tfx_edge_not_simulated', len(report.not_simulated))
+    if report.agreement is not None:
+        model.set_float_custom_property('tfx_edge_parity_agreement', report.agreement)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from tfx_edge import proto
 from tfx_edge.components.core.compression.quantization_aware_training import QATOptions
-from tfx_edge.components.exec_properties import require, require_patterns, require_unset
+from tfx_edge.components.core.compression.weights.weight_precision import FLOAT
+from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.exec_properties import field_name, require, require_patterns
+
+_WEIGHT_BITS = (4, 8)
 
 
 def qat_options(message: proto.QuantizationAwareTraining) -> QATOptions:
@@ -13,13 +19,45 @@ def qat_options(message: proto.QuantizationAwareTraining) -> QATOptions:
     Raises:
       EdgeError: a value is out of range, or not supported by this version.
     """
-    require(message, 'weight_bits', lambda v: v == 8, '8, the only one this version supports')
-    require(message, 'activation_bits', lambda v: v == 8, '8, the only one this version supports')
-    require_unset(message, 'overrides')
+    require(message, 'weight_bits', lambda v: v in _WEIGHT_BITS, '8 or 4')
+    require(message, 'activation_bits', lambda v: v in (8, 16), '8 or 16')
+    overrides = _overrides(message)
+    if message.activation_bits == 16 and 4 in (message.weight_bits, *(bits for _, bits in overrides)):
+        raise EdgeError(
+            f'{field_name(message, "activation_bits")} is 16 and weights are to have 4 bits, which LiteRT has no '
+            'kernels for. Set weight_bits to 8, or activation_bits to 8.'
+        )
     return QATOptions(
         train_ranges=message.train_ranges,
         preserve_sparsity=message.preserve_sparsity,
         preserve_clusters=message.preserve_clusters,
         include=require_patterns(message, 'include'),
         exclude=require_patterns(message, 'exclude'),
+        weight_bits=message.weight_bits,
+        activation_bits=message.activation_bits,
+        overrides=overrides,
     )
+
+
+def _overrides(message: proto.QuantizationAwareTraining) -> tuple[tuple[str, int], ...]:
+    name = field_name(message, 'overrides')
+    overrides = []
+    for override in message.overrides:
+        try:
+            re.compile(override.pattern)
+        except re.error as error:
+            raise EdgeError(
+                f'{name} holds {override.pattern!r}, which is not a regular expression ({error}); correct it.'
+            ) from error
+        precision = override.WhichOneof('precision')
+        if precision is None or not override.pattern or (precision == 'float' and not override.float):
+            raise EdgeError(
+                f'{name} holds a pattern {override.pattern!r} with no precision; expected a pattern, and weight_bits '
+                'or float: true. Complete it.'
+            )
+        if precision == 'weight_bits' and override.weight_bits not in _WEIGHT_BITS:
+            raise EdgeError(
+                f'{name}.weight_bits is {override.weight_bits} for {override.pattern!r}; expected 8 or 4.'
+            )
+        overrides.append((override.pattern, FLOAT if precision == 'float' else int(override.weight_bits)))
+    return tuple(overrides)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import apache_beam as beam
-import numpy as np
 from tfx import types
 from tfx.dsl.components.base import base_beam_executor
 from tfx.dsl.io import fileio
@@ -18,15 +17,20 @@ from tfx.utils import path_utils
 
 from tfx_edge import proto
 from tfx_edge.components import artifacts, exec_properties
-from tfx_edge.components.core.calibration import pipeline, ranges
-from tfx_edge.components.core.examples import ExampleParser
+from tfx_edge.components.core.calibration import arithmetic, ranges
 from tfx_edge.components.core.litert import contract, metadata, quantize
 from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.inspect import ModelSummary, inspect_model
 from tfx_edge.components.core.post_training import recipe, sensitivity
 from tfx_edge.components.core.signature import Signature, choose_signature
+from tfx_edge.components.tflite_quantizer.beam_examples import BeamExamples
 from tfx_edge.components.tflite_quantizer.labels import with_labels
-from tfx_edge.components.tflite_quantizer.options import QuantizerOptions, quantizer_options, require_inputs
+from tfx_edge.components.tflite_quantizer.options import (
+    QuantizerOptions,
+    as_trained,
+    quantizer_options,
+    require_inputs,
+)
 
 QUANTIZATION = 'quantization'
 SIGNATURE_NAME = 'signature_name'
@@ -47,13 +51,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         exec_properties_: dict[str, Any],
     ) -> None:
         """See `base_executor.BaseExecutor.Do`."""
-        message = exec_properties.decode(exec_properties_[QUANTIZATION], proto.Quantization)
-        options = quantizer_options(with_labels(message))
-        require_inputs(
-            options,
-            examples=bool(input_dict.get(artifacts.EXAMPLES)),
-            calibration=bool(input_dict.get(artifacts.INPUT_CALIBRATION)),
-        )
+        options, given = _asked_for(input_dict, exec_properties_)
         source = artifacts.serving_model_path(
             artifact_utils.get_single_instance(input_dict[artifacts.INPUT_MODEL])
         )
@@ -68,10 +66,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         ):
             examples = None
             if input_dict.get(artifacts.EXAMPLES):
-                examples = _BeamExamples(
+                examples = BeamExamples(
                     self._make_beam_pipeline, input_dict, options, signature, calibration_folder
                 )
-            made = recipe.follow(options.recipe, float_model, examples, _given_ranges(input_dict))
+            made = recipe.follow(options.recipe, float_model, examples, given)
             _LOG.info('engine %s: %s', made.engine, made.reason)
             file = metadata.add(made.model, options.metadata)
             summary = _check(file, float_model, options, signature)
@@ -81,66 +79,20 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         _tell(model, options, made, summary)
 
 
-class _BeamExamples:
-    """The examples of an artifact, measured on Beam."""
-
-    def __init__(
-        self,
-        make_pipeline: Callable[[], beam.Pipeline],
-        input_dict: Mapping[str, list[types.Artifact]],
-        options: QuantizerOptions,
-        signature: Signature,
-        folder: str,
-    ) -> None:
-        self._make_pipeline = make_pipeline
-        self._options = options
-        self._files = artifacts.split_files(input_dict[artifacts.EXAMPLES], options.calibration_splits)
-        self._parser = ExampleParser(
-            signature.inputs,
-            schema=artifacts.read_schema(input_dict),
-            transform_graph=artifacts.transform_graph_folder(input_dict),
-        )
-        # Beside the output, where remote workers can read and write; gone before it takes its name.
-        self._folder = os.path.join(folder, 'work')
-
-    def calibrate(
-        self, float_model: bytes, channel_means_of: Sequence[str], *, histograms: bool
-    ) -> pipeline.Calibrated:
-        """See `recipe.CalibrationExamples`."""
-        fileio.makedirs(self._folder)
-        with fileio.open(os.path.join(self._folder, 'float.tflite'), 'wb') as file:
-            file.write(float_model)
-        calibrated = pipeline.calibrate(
-            self._make_pipeline,
-            files=self._files,
-            parser=self._parser,
-            float_model_path=os.path.join(self._folder, 'float.tflite'),
-            result_path=os.path.join(self._folder, 'statistics.json'),
-            max_examples=self._options.max_calibration_examples,
-            channel_means_of=channel_means_of,
-            histograms=histograms,
-        )
-        fileio.rmtree(self._folder)
-        return calibrated
-
-    def sample(self) -> dict[str, np.ndarray]:
-        """See `recipe.CalibrationExamples`."""
-        fileio.makedirs(self._folder)
-        records = pipeline.sample(
-            self._make_pipeline,
-            files=self._files,
-            result_path=os.path.join(self._folder, 'sample'),
-            count=self._options.sensitivity_examples,
-        )
-        fileio.rmtree(self._folder)
-        return self._parser(records)
-
-
-def _given_ranges(input_dict: Mapping[str, list[types.Artifact]]) -> dict[str, tuple[float, float]] | None:
-    if not input_dict.get(artifacts.INPUT_CALIBRATION):
-        return None
-    calibration = artifact_utils.get_single_instance(input_dict[artifacts.INPUT_CALIBRATION])
-    return ranges.read_ranges(os.path.join(calibration.uri, ranges.FILE_NAME))
+def _asked_for(
+    input_dict: Mapping[str, list[types.Artifact]], properties: Mapping[str, Any]
+) -> tuple[QuantizerOptions, dict[str, tuple[float, float]] | None]:
+    """The options, as far as given together with what the calibration was trained for, and the given ranges."""
+    message = exec_properties.decode(properties[QUANTIZATION], proto.Quantization)
+    options = quantizer_options(with_labels(message))
+    has_calibration = bool(input_dict.get(artifacts.INPUT_CALIBRATION))
+    require_inputs(options, examples=bool(input_dict.get(artifacts.EXAMPLES)), calibration=has_calibration)
+    if not has_calibration:
+        return options, None
+    folder = artifact_utils.get_single_instance(input_dict[artifacts.INPUT_CALIBRATION]).uri
+    trained = as_trained(options.recipe, arithmetic.read_arithmetic(folder))
+    given = ranges.read_ranges(os.path.join(folder, ranges.FILE_NAME))
+    return dataclasses.replace(options, recipe=trained), given
 
 
 def _check(file: bytes, float_model: bytes, options: QuantizerOptions, signature: Signature) -> ModelSummary:

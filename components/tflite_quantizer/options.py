@@ -5,13 +5,19 @@ from __future__ import annotations
 import dataclasses
 
 from tfx_edge import proto
+from tfx_edge.components.core.calibration.arithmetic import TrainedArithmetic
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert.metadata import ModelMetadata
 from tfx_edge.components.core.litert.quantization_options import (
+    AUTO,
     ENGINES,
     FLOAT16,
     FLOAT32,
+    INT4X8,
+    INT8,
+    INT16X8,
     IO_TYPES,
+    LITERT,
     MODES,
     QuantizationOptions,
     require_possible,
@@ -115,6 +121,36 @@ def require_inputs(options: QuantizerOptions, *, examples: bool, calibration: bo
             f'Quantization.range_method {recipe.range_method} has no effect on the ranges of a calibration; '
             'leave it unset, or give examples.'
         )
+
+
+def as_trained(recipe: Recipe, arithmetic: TrainedArithmetic | None) -> Recipe:
+    """The recipe with what a model was trained for: the same operators stay float, and kernels have the same scales.
+
+    Args:
+      recipe: what was asked for.
+      arithmetic: of the calibration; None where nothing was trained.
+
+    Returns:
+      The recipe, with engine LITERT for AUTO, whose scales the training simulates.
+
+    Raises:
+      EdgeError: the model was trained for another mode.
+    """
+    wanted = recipe.quantization
+    if arithmetic is None or not wanted.needs_ranges:
+        return recipe
+    trained = INT16X8 if arithmetic.activation_bits == 16 else INT4X8 if arithmetic.has_int4 else INT8
+    if wanted.mode != trained:
+        raise EdgeError(
+            f'Quantization.mode is {wanted.mode}, but the calibration comes from training for {trained}; '
+            f'set mode to {trained}, or give examples instead of the calibration.'
+        )
+    quantization = dataclasses.replace(
+        wanted,
+        keep_float=(*wanted.keep_float, *arithmetic.kept_float),
+        engine=LITERT if wanted.engine == AUTO else wanted.engine,
+    )
+    return dataclasses.replace(recipe, quantization=quantization)
 
 
 def _float_budget(message: proto.Quantization, keep_float: tuple[str, ...]) -> int | None:

@@ -164,7 +164,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--examples', type=int, default=500, help='of one worker in memory')
-    parser.add_argument('--pipeline-examples', type=int, nargs=2, default=[500, 5000], help='few and many')
+    parser.add_argument('--pipeline-examples', type=int, nargs=2, default=[500, 8000], help='few and many')
     parser.add_argument('--memory-examples', type=int, nargs=2, default=[500, 20_000], help='few and many')
     parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument('--tables', nargs='+', choices=_TABLES, default=list(_TABLES))

@@ -1,14 +1,15 @@
 """What a constraint costs in each training step: `make bench-step-cost`.
 
-A dense net of 2.1 million weights on one thread, batches of 64. Each side is compared with its own loop without a
-constraint (tfx-edge distils, the toolkit trains on labels), each in a process of its own, in turn; of the rounds
-the median counts. Time is that of the processor, which other programs on the machine change little; peak memory is
-that of the process.
+A dense net of 2.1 million weights and the small convolutional net of `compression_bench.py`, on one thread, batches
+of 64. Each side is compared with its own loop without a constraint (tfx-edge distils, the toolkit trains on labels),
+each in a process of its own, in turn; of the rounds the median counts. Time is that of the processor, which other
+programs on the machine change little; peak memory is that of the process.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import pathlib
@@ -22,26 +23,31 @@ from typing import Any
 
 import numpy as np
 
-_INPUTS, _WIDTHS, _BATCH = 784, (1024, 1024, 256, 10), 64
-_CASES = ('float', 'prune', 'cluster 32')
+_WIDTHS, _BATCH = (1024, 1024, 256, 10), 64
+_SHAPES = {'dense': (784,), 'convolutional': (32, 32, 1)}
+_CASES = {'dense': ('float', 'prune', 'cluster 32', 'qat'), 'convolutional': ('float', 'qat')}
 
 
-def make_net() -> Any:
-    """784, 1024, 1024, 256 and 10 units."""
+def make_net(net: str) -> Any:
+    """784, 1024, 1024, 256 and 10 units, or three convolutions with batch norm and two dense layers."""
     from tf_keras import Sequential, layers
 
+    if net == 'convolutional':
+        import compression_bench
+
+        return compression_bench.make_net(_SHAPES[net])
     hidden = [layers.Dense(width, activation='relu') for width in _WIDTHS[:-1]]
     return Sequential(
-        [layers.Input((_INPUTS,), name='image'), *hidden, layers.Dense(_WIDTHS[-1], activation='softmax')]
+        [layers.Input(_SHAPES[net], name='image'), *hidden, layers.Dense(_WIDTHS[-1], activation='softmax')]
     )
 
 
 class Stream:
     """Endless batches that note the processor time at which each was asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, net: str) -> None:
         random = np.random.default_rng(0)
-        self.images = random.random((_BATCH * 8, _INPUTS), np.float32)
+        self.images = random.random((_BATCH * 8, *_SHAPES[net]), np.float32)
         self.labels = random.integers(0, _WIDTHS[-1], _BATCH * 8)
         self.times: list[float] = []
 
@@ -56,7 +62,7 @@ class Stream:
         return 1000 * (self.times[steps - 1] - self.times[steps // 10]) / (steps - 1 - steps // 10)
 
 
-def by_tfx_edge(case: str, steps: int, folder: str) -> Stream:
+def by_tfx_edge(net: str, case: str, steps: int, folder: str) -> Stream:
     """Runs our training loop."""
     import tensorflow as tf
 
@@ -65,20 +71,27 @@ def by_tfx_edge(case: str, steps: int, folder: str) -> Stream:
     from tfx_edge.components.core.compression.clustering import cluster
     from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
     from tfx_edge.components.core.compression.pruning import prune
+    from tfx_edge.components.core.compression.quantization_aware_training import train_quantization_aware
     from tfx_edge.components.core.compression.training.fine_tuning import fine_tune
     from tfx_edge.components.core.signature import choose_signature
     from tfx_edge.components.fine_tuning_options import fine_tuning_options
     from tfx_edge.components.pruner.options import pruning_options
+    from tfx_edge.components.qat_trainer.deployment import plan_deployment
+    from tfx_edge.components.qat_trainer.options import qat_options
 
     graph = ServingGraph(folder, choose_signature(folder, ''))
     (name,) = graph.inputs
     options = fine_tuning_options(proto.FineTuning(num_steps=steps, batch_size=_BATCH), has_module=False)
-    stream = Stream()
+    stream = Stream(net)
     batches = ({name: images} for images, _ in stream)
     if case == 'prune':
         prune(graph, pruning_options(proto.Pruning(target_sparsity=0.8)), options, batches)
     elif case == 'cluster 32':
         cluster(graph, clustering_options(proto.Clustering(number_of_clusters=32)), options, batches)
+    elif case == 'qat':
+        qat, first = qat_options(proto.QuantizationAwareTraining()), next(batches)
+        arithmetic = plan_deployment(graph, qat, first).arithmetic
+        train_quantization_aware(graph, qat, options, itertools.chain([first], batches), arithmetic)
     else:
         variables = {v.key: tf.Variable(v.value) for v in graph.variables if v.trainable}
 
@@ -89,12 +102,12 @@ def by_tfx_edge(case: str, steps: int, folder: str) -> Stream:
     return stream
 
 
-def by_toolkit(case: str, steps: int, folder: str) -> Stream:
+def by_toolkit(net: str, case: str, steps: int, folder: str) -> Stream:
     """Runs Keras 2's own loop on the toolkit's model."""
     import tensorflow_model_optimization as tfmot
     import tf_keras
 
-    model, callbacks = make_net(), []
+    model, callbacks = make_net(net), []
     if case == 'prune':
         schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, 0.8, 0, steps * 3 // 4)
         model = tfmot.sparsity.keras.prune_low_magnitude(model, schedule)
@@ -104,8 +117,10 @@ def by_toolkit(case: str, steps: int, folder: str) -> Stream:
         model = tfmot.clustering.keras.cluster_weights(
             model, number_of_clusters=32, cluster_centroids_init=start
         )
+    elif case == 'qat':
+        model = tfmot.quantization.keras.quantize_model(model)
     model.compile(tf_keras.optimizers.Adam(1e-3), 'sparse_categorical_crossentropy')
-    stream = Stream()
+    stream = Stream(net)
     model.fit(iter(stream), steps_per_epoch=steps, epochs=1, verbose=0, callbacks=callbacks)
     return stream
 
@@ -115,44 +130,52 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--steps', type=int, default=600)
     parser.add_argument('--rounds', type=int, default=3)
-    for hidden in ('--side', '--case', '--folder'):
+    parser.add_argument('--nets', nargs='+', choices=list(_CASES), default=list(_CASES))
+    parser.add_argument('--cases', nargs='+', default=['prune', 'cluster 32', 'qat'], help='beside float')
+    for hidden in ('--side', '--net', '--case', '--folder'):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.side == 'export':
         from compression_bench import export
 
-        export(make_net(), pathlib.Path(arguments.folder))
+        export(make_net(arguments.net), pathlib.Path(arguments.folder))
     elif arguments.side:
         run = by_tfx_edge if arguments.side == 'tfx-edge' else by_toolkit
-        stream = run(arguments.case, arguments.steps, arguments.folder)
+        stream = run(arguments.net, arguments.case, arguments.steps, arguments.folder)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps({'milliseconds': stream.milliseconds(arguments.steps), 'peak': peak}))
     else:
-        _compare(arguments)
+        print('net            side      case         CPU ms/step  to its float loop  peak MB')
+        for net in arguments.nets:
+            _compare(net, arguments)
 
 
-def _compare(arguments: argparse.Namespace) -> None:
+def _compare(net: str, arguments: argparse.Namespace) -> None:
+    cases = [case for case in _CASES[net] if case in ('float', *arguments.cases)]
     sides = ('toolkit', 'tfx-edge')
     with tempfile.TemporaryDirectory() as work:
         folder = os.path.join(work, 'net')
-        _run('export', 'float', folder, arguments)
+        _run('export', net, 'float', folder, arguments)
         measured: dict[tuple[str, str], list[dict[str, float]]] = {}
         for _ in range(arguments.rounds):
-            for case in _CASES:
+            for case in cases:
                 for side in sides:
-                    measured.setdefault((side, case), []).append(_run(side, case, folder, arguments))
-    print('side      case         CPU ms/step  to its float loop  peak MB')
+                    measured.setdefault((side, case), []).append(_run(side, net, case, folder, arguments))
     for side in sides:
         base = [found['milliseconds'] for found in measured[side, 'float']]
-        for case in _CASES:
+        for case in cases:
             times = [found['milliseconds'] for found in measured[side, case]]
             ratio = np.median(np.array(times) / np.array(base))
             peak = np.median([found['peak'] for found in measured[side, case]])
-            print(f'{side:9} {case:12} {np.median(times):11.1f}  {ratio:17.2f}  {peak:7.0f}')
+            print(
+                f'{net:14} {side:9} {case:12} {np.median(times):11.1f}  {ratio:17.2f}  {peak:7.0f}',
+                flush=True,
+            )
 
 
-def _run(side: str, case: str, folder: str, arguments: argparse.Namespace) -> dict[str, float]:
-    command = [sys.executable, '-W', 'ignore', __file__, '--side', side, '--case', case, '--folder', folder]
+def _run(side: str, net: str, case: str, folder: str, arguments: argparse.Namespace) -> dict[str, float]:
+    command = [sys.executable, '-W', 'ignore', __file__, '--side', side, '--net', net, '--case', case]
+    command += ['--folder', folder, '--steps', str(arguments.steps)]
     environment = {
         **os.environ,
         'TF_USE_LEGACY_KERAS': '0' if side == 'tfx-edge' else '1',
@@ -160,9 +183,7 @@ def _run(side: str, case: str, folder: str, arguments: argparse.Namespace) -> di
         'TF_NUM_INTRAOP_THREADS': '1',
         'TF_NUM_INTEROP_THREADS': '1',
     }
-    done = subprocess.run(
-        [*command, '--steps', str(arguments.steps)], env=environment, capture_output=True, text=True
-    )
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr)
     return json.loads(done.stdout.splitlines()[-1]) if side != 'export' else {}

@@ -135,12 +135,16 @@ def test_module_is_an_exec_property_and_a_file_is_packed_into_a_wheel(
             {'clustering': proto.Clustering(granularity='CHANNEL', number_of_clusters=1)},
             'number_of_clusters is 1; expected 2 to 64 with granularity CHANNEL',
         ),
-        (QATTrainer, {'qat': proto.QuantizationAwareTraining(weight_bits=4)}, 'weight_bits is 4; expected 8'),
-        (QATTrainer, {'qat': proto.QuantizationAwareTraining(activation_bits=16)}, 'activation_bits is 16'),
         (
             QATTrainer,
-            {'qat': proto.QuantizationAwareTraining(overrides=[{'pattern': 'x', 'weight_bits': 4}])},
-            'overrides is not supported',
+            {'qat': proto.QuantizationAwareTraining(weight_bits=3)},
+            'weight_bits is 3; expected 8 or 4',
+        ),
+        (QATTrainer, {'qat': proto.QuantizationAwareTraining(activation_bits=12)}, 'activation_bits is 12'),
+        (
+            QATTrainer,
+            {'qat': proto.QuantizationAwareTraining(overrides=[{'pattern': 'x', 'weight_bits': 3}])},
+            'overrides.weight_bits is 3 for',
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Activations as the deployed file holds them: eight-bit integers over trained ranges."""
+"""Activations and constants as the deployed file holds them: integers over trained ranges."""
 
 from __future__ import annotations
 
@@ -9,9 +9,20 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 
+from tfx_edge.components.core.compression.bias_quantization import SimulatedBias, rounded_operand
+from tfx_edge.components.core.compression.constraints.straight_through import straight_through
+from tfx_edge.components.core.compression.double_rounding import TwiceRounded, cell_sizes
+from tfx_edge.components.core.compression.graph.batch_norm_steps import with_batch_norms_in_steps
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 
 _PREFIX = 'tfx_edge_activation'
+_CONSTANT_PREFIX = 'tfx_edge_constant'
+_BIAS_PREFIX = 'tfx_edge_bias'
+_CELL_PREFIX = 'tfx_edge_cell'
+# Means of a few integers lie half-way between two often. LiteRT rounds these away from the integer 0 (True) or up.
+_TIES = {'AvgPool': True, 'ResizeBilinear': False}
+# Of a step, by which they are moved off the middle.
+_NUDGE = 2.0**-10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,17 +42,39 @@ class SimulatedActivation:
     fixed: tuple[float, float] | None
 
 
+@dataclasses.dataclass(frozen=True)
+class SimulatedConstant:
+    """A constant operand that is integer in the deployed file, over a range of its own with one scale.
+
+    Attributes:
+      name: of the tensor in the deployed file.
+      tensors: of the graph, which depend on no input.
+      bits: of its integers.
+      symmetric: whether zero is in the middle of its range, as all int16 have it.
+    """
+
+    name: str
+    tensors: tuple[str, ...]
+    bits: int
+    symmetric: bool
+
+
 class ActivationQuantization:
     """A graph with fake quantization behind some tensors, and the ranges it uses.
 
     A tensor becomes `FakeQuantWithMinMaxVars` of itself: the affine int8 arithmetic of Jacob et al.,
     2018 (arXiv:1712.05877), whose gradient reaches the ranges. A range is min * exp(a), max * exp(b)
-    with trained a and b, so that one learning rate fits ranges of any size and zero stays inside.
+    with trained a and b, so that one learning rate fits ranges of any size and zero stays inside. With 16 bits
+    a range is symmetric, and one number trains it.
 
     Args:
       graph: the signature.
       activations: what to quantize.
       ranges: (min, max) by group, as calibrated; each is widened to hold zero.
+      constants: what else to quantize, over the range that it has at each use.
+      biases: what to round to the steps of the products that it is added to.
+      twice_rounded: activations that are rounded to a finer grid first.
+      bits: of the activations, 8 or 16.
 
     Example:
       >>> simulated = ActivationQuantization(graph, activations, calibrate(graph, values, activations, batches))
@@ -53,43 +86,122 @@ class ActivationQuantization:
         graph: ServingGraph,
         activations: Sequence[SimulatedActivation],
         ranges: Mapping[str, tuple[float, float]],
+        constants: Sequence[SimulatedConstant] = (),
+        biases: Sequence[SimulatedBias] = (),
+        twice_rounded: Sequence[TwiceRounded] = (),
+        *,
+        bits: int = 8,
     ) -> None:
         self._graph = graph
+        self._bits = bits
         self._groups = {a.group: a.fixed for a in activations}
         self._initial = {
             group: _with_zero(*(fixed or ranges[group])) for group, fixed in self._groups.items()
         }
+        if bits == 16:
+            self._initial = {
+                group: _symmetric(*limits, fixed=self._groups[group] is not None)
+                for group, limits in self._initial.items()
+            }
         self._logs = {
-            group: (tf.Variable(0.0), tf.Variable(0.0))
+            group: (tf.Variable(0.0), tf.Variable(0.0)) if bits == 8 else (tf.Variable(0.0),) * 2
             for group in sorted(self._groups)
             if self._groups[group] is None
         }
+        self._constants = {tensor: constant for constant in constants for tensor in constant.tensors}
         self._renamed: dict[str, str] = {}
+        self._steps = with_batch_norms_in_steps(graph.graph_def)
         self._graph_def = graph_pb2.GraphDef()
-        self._graph_def.CopyFrom(graph.graph_def)
-        for index, (tensor, group) in enumerate({a.tensor: a.group for a in activations}.items()):
+        self._graph_def.CopyFrom(self._steps)
+        self._ops = {node.name: node.op for node in self._steps.node}
+        self._cells = {activation.tensor: activation for activation in twice_rounded}
+        self._biases = tuple(biases)
+        for index, bias in enumerate(self._biases):
+            self._take_operand(bias, f'{_BIAS_PREFIX}_{index}')
+        # What each quantized tensor is made of.
+        self._before: dict[str, str] = {}
+        self._group_of = {a.tensor: a.group for a in activations}
+        for index, (tensor, group) in enumerate(self._group_of.items()):
             self._insert(tensor, f'{_PREFIX}_{index}', self._range_name(group))
         for group in self._groups:
-            for bound in ('min', 'max'):
-                node = self._graph_def.node.add(op='Placeholder', name=f'{self._range_name(group)}_{bound}')
-                node.attr['dtype'].type = tf.float32.as_datatype_enum
+            for bound in ('min', 'max', 'nudge', 'middle'):
+                self._add_placeholder(f'{self._range_name(group)}_{bound}')
+        for index, tensor in enumerate(self._constants):
+            self._rewire(tensor, f'{_CONSTANT_PREFIX}_{index}')
+            self._add_placeholder(f'{_CONSTANT_PREFIX}_{index}')
 
     @property
     def variables(self) -> list[tf.Variable]:
         """The logarithms that train the ranges."""
-        return [variable for pair in self._logs.values() for variable in pair]
+        return list({id(v): v for pair in self._logs.values() for v in pair}.values())
 
     def call(
         self, inputs: Mapping[str, tf.Tensor], values: Mapping[str, tf.Tensor], fetch: Sequence[str]
     ) -> list[tf.Tensor]:
         """`ServingGraph.call` with the activations quantized; quantized tensors are fetched quantized."""
+        names = [self._renamed.get(name, name) for name in fetch]
+        replaced = self._replaced(values)
+        return self._graph.call(inputs, values, names, graph_def=self._graph_def, replaced=replaced)
+
+    def call_locally(
+        self,
+        inputs: Mapping[str, tf.Tensor],
+        values: Mapping[str, tf.Tensor],
+        known: Mapping[str, tf.Tensor],
+    ) -> dict[str, tf.Tensor]:
+        """Each quantized tensor, computed from given values of those before it.
+
+        So what one operator adds to a difference is told apart from what it was given.
+
+        Args:
+          inputs: by input name of the signature.
+          values: of variables, by key.
+          known: values of quantized tensors, by name of the graph's tensor.
+
+        Returns:
+          By name of the graph's tensor, the quantized values.
+        """
+        tensors = list(self._before)
+        replaced = self._replaced(values)
+        replaced.update({self._renamed[tensor]: value for tensor, value in known.items()})
+        names = [self._before[tensor] for tensor in tensors]
+        found = self._graph.call(inputs, values, names, graph_def=self._graph_def, replaced=replaced)
+        return {
+            tensor: tf.quantization.fake_quant_with_min_max_vars(
+                value,
+                *self._range(self._group_of[tensor]),
+                num_bits=self._bits,
+                narrow_range=self._bits == 16,
+            )
+            for tensor, value in zip(tensors, found, strict=True)
+        }
+
+    def step(self, tensor: str) -> float:
+        """Real size of a step of a quantized tensor."""
+        return float(self._step(self._group_of[tensor]))
+
+    def _replaced(self, values: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """What stands for the placeholders that were added to the graph."""
         replaced = {}
         for group in self._groups:
             low, high = self._range(group)
-            replaced[f'{self._range_name(group)}_min:0'] = low
-            replaced[f'{self._range_name(group)}_max:0'] = high
-        names = [self._renamed.get(name, name) for name in fetch]
-        return self._graph.call(inputs, values, names, graph_def=self._graph_def, replaced=replaced)
+            name = self._range_name(group)
+            step = self._step(group)
+            replaced[f'{name}_min:0'] = low
+            replaced[f'{name}_max:0'] = high
+            replaced[f'{name}_nudge:0'] = step * _NUDGE
+            # What the integer 0 stands for.
+            replaced[f'{name}_middle:0'] = tf.round(tf.stop_gradient(low) / step) * step + 128.0 * step
+        tensors = list(self._constants)
+        for index, value in enumerate(self._graph.call({}, values, tensors, graph_def=self._steps)):
+            replaced[f'{_CONSTANT_PREFIX}_{index}:0'] = _quantized(value, self._constants[tensors[index]])
+        for index, bias in enumerate(self._biases):
+            operand = rounded_operand(self._graph, self._steps, bias, values, self._step(bias.group))
+            replaced[f'{_BIAS_PREFIX}_{index}:0'] = operand
+        for index, twice in enumerate(self._cells.values()):
+            steps = self._step(twice.source), self._step(twice.group)
+            replaced[f'{_CELL_PREFIX}_{index}:0'] = cell_sizes(self._graph, twice.kernel, values, *steps)
+        return replaced
 
     def ranges(self) -> dict[str, tuple[float, float]]:
         """The range of each group as trained."""
@@ -106,22 +218,92 @@ class ActivationQuantization:
             low, high = low * tf.exp(shrink_low), high * tf.exp(shrink_high)
         return low, high
 
+    def _step(self, group: str) -> tf.Tensor:
+        low, high = self._range(group)
+        steps = 2**self._bits - (1 if self._bits == 8 else 2)
+        return tf.stop_gradient(high - low) / steps
+
     def _range_name(self, group: str) -> str:
         return f'{_PREFIX}_range_{sorted(self._groups).index(group)}'
 
     def _insert(self, tensor: str, name: str, range_name: str) -> None:
         """Puts a fake quantization behind a tensor, for all that use it."""
-        producer, _, output = tensor.partition(':')
-        spellings = {tensor, producer} if output == '0' else {tensor}
+        self._rewire(tensor, name)
+        original = tensor
+        self._renamed[tensor] = f'{name}:0'
+        op = self._ops[tensor.partition(':')[0]]
+        if tensor in self._cells:
+            cells = f'{_CELL_PREFIX}_{list(self._cells).index(tensor)}'
+            self._add_placeholder(cells)
+            tensor = self._rounded_to_cells(tensor, name, cells)
+            # A half of these is rounded up.
+            tensor = self._nudged(tensor, name, range_name, away_from_zero=False)
+        elif op in _TIES and self._bits == 8:
+            tensor = self._nudged(tensor, name, range_name, away_from_zero=_TIES[op])
+        self._before[original] = tensor if ':' in tensor else f'{tensor}:0'
+        node = self._graph_def.node.add(op='FakeQuantWithMinMaxVars', name=name)
+        node.input.extend([tensor, f'{range_name}_min', f'{range_name}_max'])
+        node.attr['num_bits'].i = self._bits
+        # int16 has no -32768.
+        node.attr['narrow_range'].b = self._bits == 16
+
+    def _take_operand(self, bias: SimulatedBias, name: str) -> None:
+        """Lets the last addition behind a kernel add a rounded operand."""
+        (node,) = (node for node in self._graph_def.node if node.name == bias.node)
+        spellings = (bias.operand, bias.operand.removesuffix(':0'))
+        (place,) = (index for index, used in enumerate(node.input) if used in spellings)
+        node.input[place] = name
+        self._add_placeholder(name)
+
+    def _nudged(self, tensor: str, name: str, range_name: str, *, away_from_zero: bool) -> str:
+        """A mean of integers moved a little, so that a half is rounded to where LiteRT rounds it."""
+        nudge = f'{range_name}_nudge'
+        steps: list[tuple[str, ...]] = []
+        if away_from_zero:
+            steps = [
+                ('Sub', f'{name}_offset', tensor, f'{range_name}_middle'),
+                ('Sign', f'{name}_sign', f'{name}_offset'),
+                ('Mul', f'{name}_nudge', f'{name}_sign', nudge),
+            ]
+            nudge = f'{name}_nudge'
+        self._add_steps([*steps, ('AddV2', f'{name}_nudged', tensor, nudge)])
+        return f'{name}_nudged'
+
+    def _rounded_to_cells(self, tensor: str, name: str, cells: str) -> str:
+        """Whole numbers of cells, which differ by channel; the gradient passes as if nothing was rounded."""
+        half = self._graph_def.node.add(op='Const', name=f'{name}_half')
+        half.attr['dtype'].type = tf.float32.as_datatype_enum
+        half.attr['value'].tensor.CopyFrom(tf.make_tensor_proto(0.5))
+        self._add_steps(
+            [
+                ('RealDiv', f'{name}_in_cells', tensor, cells),
+                ('AddV2', f'{name}_plus_half', f'{name}_in_cells', f'{name}_half'),
+                ('Floor', f'{name}_whole', f'{name}_plus_half'),
+                ('Mul', f'{name}_grid', f'{name}_whole', cells),
+                ('Sub', f'{name}_moved_by', f'{name}_grid', tensor),
+                ('StopGradient', f'{name}_no_gradient', f'{name}_moved_by'),
+                ('AddV2', f'{name}_in_whole_cells', tensor, f'{name}_no_gradient'),
+            ]
+        )
+        return f'{name}_in_whole_cells'
+
+    def _add_steps(self, steps: Sequence[tuple[str, ...]]) -> None:
+        for op, result, *inputs in steps:
+            node = self._graph_def.node.add(op=op, name=result, input=inputs)
+            node.attr['T'].type = tf.float32.as_datatype_enum
+
+    def _rewire(self, tensor: str, name: str) -> None:
+        """Lets all that use a tensor use another in its place."""
+        source, _, output = tensor.partition(':')
+        spellings = {tensor, source} if output == '0' else {tensor}
         for node in self._graph_def.node:
             for index, used in enumerate(node.input):
                 if used in spellings:
                     node.input[index] = name
-        node = self._graph_def.node.add(op='FakeQuantWithMinMaxVars', name=name)
-        node.input.extend([tensor, f'{range_name}_min', f'{range_name}_max'])
-        node.attr['num_bits'].i = 8
-        node.attr['narrow_range'].b = False
-        self._renamed[tensor] = f'{name}:0'
+
+    def _add_placeholder(self, name: str) -> None:
+        node = self._graph_def.node.add(op='Placeholder', name=name)
+        node.attr['dtype'].type = tf.float32.as_datatype_enum
 
 
 def calibrate(
@@ -148,11 +330,12 @@ def calibrate(
     led = {a.group for a in leaders}
     observed = leaders + [a for a in activations if a.group not in led]
     tensors = [a.tensor for a in observed]
+    graph_def = with_batch_norms_in_steps(graph.graph_def)
 
     @tf.function(autograph=False, reduce_retracing=True)
     def extremes(inputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         constants = {key: tf.constant(value) for key, value in values.items()}
-        found = graph.call(inputs, constants, tensors)
+        found = graph.call(inputs, constants, tensors, graph_def=graph_def)
         return tf.stack([tf.reduce_min(t) for t in found]), tf.stack([tf.reduce_max(t) for t in found])
 
     lows, highs = [], []
@@ -171,3 +354,24 @@ def _with_zero(low: float, high: float) -> tuple[float, float]:
     """Affine quantization represents zero exactly, so a range has to hold it, and not be empty."""
     low, high = min(low, 0.0), max(high, 0.0)
     return (low, high) if high - low > 1e-6 else (low, low + 1e-6)
+
+
+def _symmetric(low: float, high: float, *, fixed: bool) -> tuple[float, float]:
+    # A fixed range is that of all integers, of which there is one more below zero.
+    largest = high if fixed else max(-low, high)
+    return -largest, largest
+
+
+def _quantized(value: tf.Tensor, constant: SimulatedConstant) -> tf.Tensor:
+    """A constant rounded over its own range, whose ends the gradient does not reach."""
+    given = tf.stop_gradient(value)
+    low = tf.minimum(tf.reduce_min(given), 0.0)
+    high = tf.maximum(tf.reduce_max(given), 0.0)
+    if constant.symmetric:
+        high = tf.maximum(-low, high)
+        low = -high
+    high = tf.maximum(high, low + 1e-9)
+    rounded = tf.quantization.fake_quant_with_min_max_vars(
+        given, low, high, num_bits=constant.bits, narrow_range=constant.symmetric
+    )
+    return straight_through(value, tf.stop_gradient(rounded))

@@ -13,15 +13,18 @@ import tensorflow as tf
 from tfx_edge.components.core.compression.activation_quantization import (
     ActivationQuantization,
     SimulatedActivation,
+    SimulatedConstant,
     calibrate,
 )
+from tfx_edge.components.core.compression.bias_quantization import SimulatedBias
 from tfx_edge.components.core.compression.constraints.constrained_model import (
     ConstrainedModel,
     incoming_constraints,
 )
+from tfx_edge.components.core.compression.double_rounding import TwiceRounded
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions, Tensors, fine_tune
-from tfx_edge.components.core.compression.weights.weight_selection import select_weight_sites
+from tfx_edge.components.core.compression.weights.deployed_kernels import DeployedKernel, with_deployed_axes
 from tfx_edge.components.core.compression.weights.weight_sites import find_weight_sites
 
 _LOG = logging.getLogger(__name__)
@@ -37,6 +40,31 @@ class QATOptions:
     preserve_clusters: bool
     include: tuple[str, ...]
     exclude: tuple[str, ...]
+    weight_bits: int = 8
+    activation_bits: int = 8
+    # (regular expression, bits of the weights whose variable name matches; 0 for float), the first match counts.
+    overrides: tuple[tuple[str, int], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class DeployedArithmetic:
+    """What the deployed file computes in integers, told in terms of the graph that is trained.
+
+    Attributes:
+      kernels: weights that are integers there, by variable key.
+      activations: tensors that are integers there.
+      constants: other operands that are.
+      biases: what is added behind kernels.
+      activation_bits: of activations, 8 or 16.
+      twice_rounded: activations that are rounded to a finer grid first.
+    """
+
+    kernels: Mapping[str, DeployedKernel]
+    activations: tuple[SimulatedActivation, ...] = ()
+    constants: tuple[SimulatedConstant, ...] = ()
+    activation_bits: int = 8
+    biases: tuple[SimulatedBias, ...] = ()
+    twice_rounded: tuple[TwiceRounded, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,51 +80,104 @@ def train_quantization_aware(
     qat: QATOptions,
     fine_tuning: FineTuningOptions,
     batches: Iterator[Mapping[str, np.ndarray]] | None,
-    activations: Sequence[SimulatedActivation],
+    deployed: DeployedArithmetic,
 ) -> QATResult:
-    """Trains the weights while they and the activations are rounded as the deployed file rounds them.
+    """Trains the weights while they, the activations and constants are rounded as the deployed file rounds them.
 
-    Weights are int8, symmetric, one scale for each output channel, rounded after batch norm is folded
-    in (Krishnamoorthi, 2018, arXiv:1806.08342); activations are int8, affine. Zeros and codebooks that
-    came in are kept, since they lie on the same grid.
+    Weights are integers, symmetric, with their scales along the axes of the file's kernels, rounded after batch
+    norm is folded in (Krishnamoorthi, 2018, arXiv:1806.08342); activations are int8, affine, or int16, symmetric.
+    Zeros and codebooks that came in are kept, since they lie on the same grid; members of codebooks are trained.
 
     Args:
       graph: the incoming signature.
-      qat: what to simulate.
+      qat: what to keep and to train.
       fine_tuning: how to train; with no steps weights are rounded and ranges calibrated only.
       batches: of `training_batches`; None when there are no steps (no ranges result then).
-      activations: those that the deployed file quantizes.
+      deployed: what to simulate.
 
     Returns:
-      The values and ranges. Every selected weight lies on the grid of its channel.
+      The values and ranges. Every weight of `deployed.kernels` lies on the grid of its channel.
 
     Raises:
-      EdgeError: there is no weight to quantize, or training fails.
+      EdgeError: training fails.
+
+    Example:
+      >>> result = train_quantization_aware(graph, qat, fine_tuning, batches, DeployedArithmetic(kernels))
+      >>> result.values['layer/kernel'].shape
+      (3, 3, 1, 16)
     """
-    sites = find_weight_sites(graph)
-    selected = select_weight_sites(sites, qat.include, qat.exclude, 'quantize')
-    constraints = incoming_constraints(
-        graph, sites, zeros=qat.preserve_sparsity, clusters=qat.preserve_clusters
-    )
-    for site in selected:
-        key = site.variable.key
-        if site.simulated:
-            constraints[key] = dataclasses.replace(constraints[key], grid=True)
-        else:
-            _LOG.info('%s (%s) is trained in float', site.variable.name, site.op)
-    model = ConstrainedModel(graph, sites, constraints)
+    model = _constrained(graph, qat, deployed)
     if batches is None:
         return QATResult(model.final_values(), {})
     calibration = list(itertools.islice(batches, CALIBRATION_BATCHES))
-    ranges = calibrate(graph, model.final_values(), activations, calibration)
-    simulated = ActivationQuantization(graph, activations, ranges)
-    _LOG.info('simulating %d weights and %d activations in int8', len(selected), len(activations))
+    ranges = calibrate(graph, model.final_values(), deployed.activations, calibration)
+    simulated = simulate(graph, deployed, ranges)
+    counts = len(deployed.kernels), len(deployed.activations), len(deployed.constants)
+    _LOG.info('simulating %d weights, %d activations and %d constants in integers', *counts)
 
     def forward(inputs: Tensors, fetch: Sequence[str]) -> list[tf.Tensor]:
         return simulated.call(inputs, model.values(), fetch)
 
-    variables = list(model.variables.values()) + (simulated.variables if qat.train_ranges else [])
+    variables = model.trainable + (simulated.variables if qat.train_ranges else [])
     if fine_tuning.num_steps:
         stream = itertools.chain(calibration, batches)
         fine_tune(graph, forward, variables, stream, fine_tuning, state=model.state)
     return QATResult(model.final_values(), simulated.ranges())
+
+
+def rounded_values(
+    graph: ServingGraph, qat: QATOptions, deployed: DeployedArithmetic
+) -> dict[str, np.ndarray]:
+    """The trainable variables as they are before training, weights of `deployed.kernels` on their grids.
+
+    Args:
+      graph: the incoming signature.
+      qat: what to keep.
+      deployed: what is integer.
+
+    Returns:
+      By checkpoint key.
+    """
+    return _constrained(graph, qat, deployed).final_values()
+
+
+def _constrained(graph: ServingGraph, qat: QATOptions, deployed: DeployedArithmetic) -> ConstrainedModel:
+    sites = with_deployed_axes(find_weight_sites(graph), deployed.kernels)
+    constraints = incoming_constraints(
+        graph, sites, zeros=qat.preserve_sparsity, clusters=qat.preserve_clusters
+    )
+    for site in sites:
+        key = site.variable.key
+        if key in deployed.kernels:
+            bits = deployed.kernels[key].constant.bits
+            constraints[key] = dataclasses.replace(constraints[key], grid=bits)
+        else:
+            _LOG.info('%s (%s) is trained in float', site.variable.name, site.op)
+    return ConstrainedModel(graph, sites, constraints)
+
+
+def simulate(
+    graph: ServingGraph, deployed: DeployedArithmetic, ranges: Mapping[str, tuple[float, float]]
+) -> ActivationQuantization:
+    """The graph in the deployed arithmetic; weights are to be on their grids already.
+
+    Args:
+      graph: the signature.
+      deployed: what is integer.
+      ranges: (min, max) by group of activations.
+
+    Returns:
+      What evaluates it.
+
+    Example:
+      >>> simulate(graph, deployed, result.ranges).call(inputs, result.values, [graph.outputs['output_0']])
+    """
+    return ActivationQuantization(
+        graph,
+        deployed.activations,
+        ranges,
+        deployed.constants,
+        deployed.biases,
+        deployed.twice_rounded,
+        bits=deployed.activation_bits,
+    )

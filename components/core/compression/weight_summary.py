@@ -57,7 +57,9 @@ def summarize_weights(graph: ServingGraph, values: Mapping[str, np.ndarray]) -> 
         ]
 
     summaries = []
-    for site, kernel in zip(sites, tf.function(shipped, autograph=False)(), strict=True):
+    for site, kernel in zip(
+        sites, tf.function(shipped, autograph=False).get_concrete_function()(), strict=True
+    ):
         before = site.variable.value
         after = values.get(site.variable.key, before)
         largest = integer_grid.channel_largest(kernel, site.channel_axes).numpy()

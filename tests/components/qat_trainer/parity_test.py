@@ -8,15 +8,17 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tfx_edge import proto
 from tfx_edge.components.clusterer.options import clustering_options
-from tfx_edge.components.core.compression import activation_quantization, quantization_aware_training
 from tfx_edge.components.core.compression.clustering import cluster
 from tfx_edge.components.core.compression.graph.checkpoint import write_with_values
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.pruning import prune
+from tfx_edge.components.core.compression.quantization_aware_training import (
+    QATResult,
+    train_quantization_aware,
+)
 from tfx_edge.components.core.compression.training.training_data import training_batches
 from tfx_edge.components.core.examples import ExampleParser
 from tfx_edge.components.core.litert.convert import convert_saved_model
@@ -26,12 +28,9 @@ from tfx_edge.components.core.litert.quantize import QuantizationOptions, quanti
 from tfx_edge.components.core.signature import choose_signature
 from tfx_edge.components.fine_tuning_options import fine_tuning_options
 from tfx_edge.components.pruner.options import pruning_options
-from tfx_edge.components.qat_trainer.deployed_activations import (
-    DeployedActivations,
-    calibration_ranges,
-    deployed_activations,
-)
+from tfx_edge.components.qat_trainer.deployment import Deployment, plan_deployment, trained_ranges
 from tfx_edge.components.qat_trainer.options import qat_options
+from tfx_edge.components.qat_trainer.parity import measure_parity
 
 _STEPS = 30
 _SPARSITY, _CLUSTERS = 0.75, 16
@@ -45,8 +44,8 @@ class _Course:
         self._files = files
         self._tmp_path = tmp_path
         self._options = fine_tuning_options(proto.FineTuning(num_steps=_STEPS))
-        self.deployed = DeployedActivations((), ())
-        self.trained: dict[str, tuple[float, float]] = {}
+        self.deployment: Deployment | None = None
+        self.result = QATResult({}, {})
         self.ranges: dict[str, tuple[float, float]] = {}
 
     def apply(self, technique: str) -> None:
@@ -57,7 +56,9 @@ class _Course:
         self.folder = target
         if technique == 'qat':
             seen = [next(batches)]
-            self.ranges = calibration_ranges(self.deployed, self.trained, target, graph.signature.name, seen)
+            assert self.deployment is not None
+            float_model = convert_saved_model(target, graph.signature.name)
+            self.ranges = trained_ranges(self.deployment, self.result.ranges, float_model, seen)
 
     def _values(
         self, technique: str, graph: ServingGraph, batches: Iterator[Mapping[str, np.ndarray]]
@@ -69,16 +70,13 @@ class _Course:
             clusters = clustering_options(proto.Clustering(number_of_clusters=_CLUSTERS))
             return cluster(graph, clusters, self._options, batches)
         first = next(batches)
-        self.deployed = deployed_activations(graph, first)
-        result = quantization_aware_training.train_quantization_aware(
-            graph,
-            qat_options(proto.QuantizationAwareTraining()),
-            self._options,
-            itertools.chain([first], batches),
-            self.deployed.simulated,
+        options = qat_options(proto.QuantizationAwareTraining())
+        self.deployment = plan_deployment(graph, options, first)
+        stream = itertools.chain([first], batches)
+        self.result = train_quantization_aware(
+            graph, options, self._options, stream, self.deployment.arithmetic
         )
-        self.trained = result.ranges
-        return result.values
+        return self.result.values
 
     def file(self) -> bytes:
         """The int8 file with the trained ranges."""
@@ -99,16 +97,16 @@ def test_simulation_and_file_agree(
 ) -> None:
     course = _Course(str(digits_saved_model), train_files, tmp_path)
     course.apply('qat')
-    assert not course.deployed.unmatched
+    assert course.deployment is not None
+    assert not course.deployment.not_simulated
     graph = ServingGraph(course.folder, choose_signature(course.folder))
-    simulated = activation_quantization.ActivationQuantization(
-        graph, course.deployed.simulated, course.trained
-    )
-    images, names = tf.constant(digits['x_eval']), list(graph.outputs.values())
-    (expected,) = tf.function(lambda: simulated.call({'image': images}, {}, names), autograph=False)()
-    (shipped,) = LiteRTModel(course.file())({'image': digits['x_eval']}).values()
-    assert np.mean(np.abs(expected - shipped) <= 2 / 256) >= 0.99
-    assert np.mean(np.argmax(expected, 1) == np.argmax(shipped, 1)) >= 0.995
+    float_model = convert_saved_model(course.folder, graph.signature.name)
+    file, samples = course.file(), {'image': digits['x_eval']}
+    report = measure_parity(graph, course.deployment, course.result, float_model, file, samples)
+    assert report.within_2 >= 0.999
+    assert report.agreement is not None
+    assert report.agreement >= 0.995
+    (shipped,) = LiteRTModel(file)(samples).values()
     assert np.mean(np.argmax(shipped, 1) == digits['y_eval']) > 0.9
 
 

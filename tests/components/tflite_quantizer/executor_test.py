@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 import shutil
 from typing import Any
 
@@ -16,6 +17,7 @@ from tfx.utils import path_utils
 
 from tfx_edge import proto
 from tfx_edge.components import artifact_types, exec_properties
+from tfx_edge.components.core.calibration import arithmetic
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert import metadata
 from tfx_edge.components.core.litert.inspect import inspect_model
@@ -112,6 +114,27 @@ def test_calibration_of_another_step_gives_the_same_file(
     step = _Step(tmp_path).run(given)
     assert step.file == int8.file
     assert step.ranges == int8.ranges
+
+
+def test_file_is_of_the_arithmetic_that_was_trained(
+    int8: _Step, inputs: dict[str, Any], tmp_path: pathlib.Path
+) -> None:
+    """What QATTrainer kept float stays float; another mode than the trained one is refused."""
+    dense = next(op.output for op in inspect_model(int8.file).operators if op.name == 'FULLY_CONNECTED')
+    calibration = artifact_types.Calibration()
+    calibration.uri = str(shutil.copytree(int8.calibration.uri, tmp_path / 'given'))
+    given = {'input_model': inputs['input_model'], 'input_calibration': calibration}
+    arithmetic.write_arithmetic(
+        calibration.uri, arithmetic.TrainedArithmetic(kept_float=(f'^{re.escape(dense)}$',))
+    )
+    kept = inspect_model(_Step(tmp_path / 'kept').run(given).file).float_ops
+    assert [op.output for op in kept] == [dense]
+    arithmetic.write_arithmetic(calibration.uri, arithmetic.TrainedArithmetic(weight_bits={'kernel': 4}))
+    _fails_without_output(
+        _Step(tmp_path / 'int8'), given, 'comes from training for INT4X8; set mode to INT4X8'
+    )
+    step = _Step(tmp_path / 'int4').run(given, proto.Quantization(mode='INT4X8'))
+    assert 'int4' in {kernel.dtype for kernel in inspect_model(step.file).kernels}
 
 
 def test_given_ranges_win_and_examples_fill_the_gaps(

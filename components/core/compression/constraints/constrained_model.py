@@ -133,7 +133,10 @@ def folded_kernels(graph: ServingGraph, sites: tuple[WeightSite, ...]) -> dict[s
             kernels[site.variable.key] = weight if scale is None else weight * scale
         return kernels
 
-    return {key: kernel.numpy() for key, kernel in tf.function(folded, autograph=False)().items()}
+    return {
+        key: kernel.numpy()
+        for key, kernel in tf.function(folded, autograph=False).get_concrete_function()().items()
+    }
 
 
 def incoming_constraints(

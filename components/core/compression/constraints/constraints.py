@@ -25,18 +25,18 @@ class Constraint:
       keep: boolean, of the weight's shape: False has to be zero. None: no weight has to.
       codebook: the only values allowed, of the weight or, for a deployed codebook, of the integers it
         ships as. None: any number.
-      grid: True: it ships (folded kernel, one scale for each output channel) as integers from -127 to 127,
-        as an int8 kernel holds them.
+      grid: it ships (folded kernel, one scale for each output channel) as integers of so many bits: 8 for
+        -127 to 127, as an int8 kernel holds them, 4 for -7 to 7. 0: as floats.
     """
 
     keep: np.ndarray | None = None
     codebook: codebooks.Codebook | None = None
-    grid: bool = False
+    grid: int = 0
 
     @property
     def quantizes(self) -> bool:
         """Whether the projection rounds, which has no useful gradient of its own."""
-        return self.codebook is not None or self.grid
+        return self.codebook is not None or self.grid > 0
 
 
 def read_constraint(
@@ -113,14 +113,21 @@ def project(
         projected = _masked(nearest_member(projected, members, axes), keep)
         members = None
     if constraint.grid or members is not None:
-        projected = _masked(_on_grid(projected, members, channel_axes, scale), keep)
+        bits = constraint.grid or 8
+        projected = _masked(_on_grid(projected, members, channel_axes, scale, bits), keep)
     return straight_through(weight, projected)
 
 
 def _on_grid(
-    weight: tf.Tensor, members: tf.Tensor | None, channel_axes: tuple[int, ...], scale: tf.Tensor | None
+    weight: tf.Tensor,
+    members: tf.Tensor | None,
+    channel_axes: tuple[int, ...],
+    scale: tf.Tensor | None,
+    bits: int,
 ) -> tf.Tensor:
     """Rounds the folded weight to the integers of its channel, all or those of a codebook.
+
+    The members of a codebook are integers of eight bits; of fewer, each stands for the nearest.
 
     Folding multiplies all weights of a channel by one number, of which only the sign changes the integers:
     nothing is multiplied and divided again, so that a rounded weight rounds to itself exactly.
@@ -128,11 +135,13 @@ def _on_grid(
     sign = None if scale is None else tf.sign(tf.stop_gradient(scale))
     oriented = weight if sign is None else weight * sign
     largest = tf.stop_gradient(integer_grid.channel_largest(weight, channel_axes))
-    limit = float(integer_grid.limit(8))
+    limit = float(integer_grid.limit(bits))
     scaled = oriented / tf.where(largest > 0, largest, tf.ones_like(largest)) * limit
-    integers = (
-        straight_through(scaled, tf.round(scaled)) if members is None else nearest_member(scaled, members, ())
-    )
+    if members is None:
+        integers = straight_through(scaled, tf.round(scaled))
+    else:
+        fewer = members * (limit / integer_grid.limit(8))
+        integers = nearest_member(scaled, straight_through(fewer, tf.round(fewer)), ())
     # Channels that are all zero have no scale: there `largest` makes every member zero.
     rounded = integers / limit * largest
     if sign is None:

@@ -118,6 +118,8 @@ class ServingGraph:
         inlined = _needed_for(tensorflow_internals.inlined_graph(function), list(self.outputs.values()))
         for node in inlined.node:
             node.attr.pop('_class', None)  # asks for the place of a node that may not be there
+            # A custom gradient (of swish, say) uses tensors of the function it was made in, which is not there either.
+            node.attr.pop('_gradient_op_type', None)
         shapes = {id(variable.handle): variable.shape.as_proto() for variable in function.variables}
         return lift_variable_reads(
             inlined,

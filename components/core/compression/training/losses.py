@@ -64,7 +64,7 @@ def output_targets(
         )
     inputs = {name: tf.constant(value) for name, value in first_batch.items() if name in graph.inputs}
     tensors = [graph.outputs[name] for name in names]
-    values = tf.function(lambda: graph.call(inputs, {}, tensors), autograph=False)()
+    values = tf.function(lambda: graph.call(inputs, {}, tensors), autograph=False).get_concrete_function()()
     return tuple(
         _target(graph, name, output_kind, value.numpy()) for name, value in zip(names, values, strict=True)
     )

@@ -21,20 +21,18 @@ class WeightOperand:
       channel_axes: along which the deployed kernel has its scales; () where it has one, or is float.
       sum_axes: that the deployed kernel sums over innermost; () where there is none.
       folds: whether the converter folds a per-channel factor behind the operation into the weight.
-      simulated: whether quantization-aware training rounds it.
     """
 
     position: int
     channel_axes: tuple[int, ...] = ()
     sum_axes: tuple[int, ...] = ()
     folds: bool = False
-    simulated: bool = False
 
 
 # A depthwise convolution has one input channel for each output; a Conv1D's kernel is expanded in front.
 _FIXED: dict[str, WeightOperand] = {
-    'Conv2D': WeightOperand(1, (-1,), (-2,), folds=True, simulated=True),
-    'DepthwiseConv2dNative': WeightOperand(1, (-2, -1), (), folds=True, simulated=True),
+    'Conv2D': WeightOperand(1, (-1,), (-2,), folds=True),
+    'DepthwiseConv2dNative': WeightOperand(1, (-2, -1), (), folds=True),
     'Conv2DBackpropInput': WeightOperand(1, (-2,), (-1,), folds=True),
     'Conv3D': WeightOperand(1, (), (-2,)),
     'Conv3DBackpropInputV2': WeightOperand(1, (), (-1,)),
@@ -59,7 +57,7 @@ def weight_operands(node: node_def_pb2.NodeDef) -> tuple[WeightOperand, ...]:
         node.attr[key].b
         for key in (('adj_x', 'adj_y') if node.op in BATCHED_PRODUCTS else ('transpose_a', 'transpose_b'))
     ]
-    right = WeightOperand(1, (-1,), (-2,), folds=True, simulated=True)
+    right = WeightOperand(1, (-1,), (-2,), folds=True)
     if transposed[1]:
         right = dataclasses.replace(right, channel_axes=(-2,), sum_axes=(-1,))
     return (_left(node, transposed[0]), right)

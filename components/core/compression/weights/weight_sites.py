@@ -46,7 +46,6 @@ class WeightSite:
         scale or is float.
       sum_axes: axes of the variable that the kernel sums over innermost (input channels); () where there is none.
       scales: what the converter folds into the weight, in order.
-      simulated: whether quantization-aware training rounds it to the integers of its channels.
     """
 
     variable: GraphVariable
@@ -55,7 +54,6 @@ class WeightSite:
     channel_axes: tuple[int, ...]
     sum_axes: tuple[int, ...]
     scales: tuple[FoldedScale, ...]
-    simulated: bool = False
 
 
 def find_weight_sites(graph: ServingGraph) -> tuple[WeightSite, ...]:
@@ -156,7 +154,6 @@ def _site(
         channel_axes=channel_axes,
         sum_axes=(variable_axes(axes, operand.sum_axes) or ())[-1:],
         scales=scales,
-        simulated=operand.simulated and is_kernel,
     )
 
 
@@ -177,11 +174,10 @@ def _with_fitting_scales(graph: ServingGraph, sites: Sequence[WeightSite]) -> It
 
 def _shared(first: WeightSite, other: WeightSite) -> WeightSite:
     """What holds for a variable that two operations use."""
-    simulated = first.simulated and other.simulated
     if first.channel_axes != other.channel_axes:
-        return dataclasses.replace(first, channel_axes=(), scales=(), simulated=False)
+        return dataclasses.replace(first, channel_axes=(), scales=())
     scales = first.scales if first.scales == other.scales else ()
-    return dataclasses.replace(first, scales=scales, simulated=simulated)
+    return dataclasses.replace(first, scales=scales)
 
 
 def _is_gate_of_lstm(scope: Scope, node: node_def_pb2.NodeDef) -> bool:

@@ -128,7 +128,7 @@ def test_the_weights_of_bodies_are_found(
 ) -> None:
     sites = find_weight_sites(_Module(function).exported(tmp_path))
     assert [site.variable.name for site in sites] == ['first', 'second']
-    assert not any(site.scales or site.simulated for site in sites)
+    assert not any(site.scales for site in sites)
 
 
 def test_every_function_that_is_called_is_there_once(tmp_path: pathlib.Path) -> None:

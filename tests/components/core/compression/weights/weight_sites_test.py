@@ -152,7 +152,7 @@ def test_a_table_that_also_ends_the_net_has_one_scale(tmp_path: pathlib.Path) ->
     )
     tf.saved_model.save(module, str(tmp_path), signatures={'serving_default': module.call})
     (site,) = find_weight_sites(open_graph(str(tmp_path)))
-    assert (site.channel_axes, site.scales, site.simulated) == ((), (), False)
+    assert (site.channel_axes, site.scales) == ((), ())
 
 
 @pytest.mark.parametrize('policy', ['mixed_float16', 'mixed_bfloat16'])

@@ -1,0 +1,158 @@
+"""Biases as the deployed file holds them: integers in steps of (input scale x kernel scale)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.framework import graph_pb2
+
+from tfx_edge.components.core.compression.constraints import integer_grid
+from tfx_edge.components.core.compression.graph.graph_scopes import Scope, producer, scopes
+from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
+from tfx_edge.components.core.compression.weights.deployed_kernels import DeployedKernel
+from tfx_edge.components.core.compression.weights.folded_scale import tensor
+from tfx_edge.components.core.compression.weights.weight_sites import channel_scale
+
+_SUMS = ('BiasAdd', 'Add', 'AddV2', 'Sub')
+# They keep the channels, which come last.
+_SAME_CHANNELS = ('Squeeze', 'Identity', 'Reshape', 'ExpandDims')
+# Steps that a bias may have; beyond, the engine widens the kernel's scale.
+_MOST_STEPS = 2.0**30
+# Folding in another order; relative to the largest.
+_TOLERANCE = 1e-4
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SimulatedBias:
+    """What is added behind a kernel, up to the tensor that the deployed file has next.
+
+    Attributes:
+      kernel: the weight it is added behind.
+      group: of the activations that the kernel is multiplied with, whose range decides the step.
+      steps: operation and constant operand, in order; a factor, or something added or (Sub) subtracted.
+      node: the last that adds, whose operand takes the rounding.
+    """
+
+    kernel: DeployedKernel
+    group: str
+    steps: tuple[tuple[str, str], ...]
+    node: str
+
+    @property
+    def operand(self) -> str:
+        """The constant that the last addition adds."""
+        return [name for op, name in self.steps if op != 'Mul'][-1]
+
+
+def find_bias(
+    graph: ServingGraph, steps: graph_pb2.GraphDef, kernel: DeployedKernel, group: str, ends: Collection[str]
+) -> SimulatedBias | None:
+    """Follows what is behind a kernel, and compares it with the bias of the file.
+
+    Args:
+      graph: the signature.
+      steps: its graph, of `with_batch_norms_in_steps`.
+      kernel: with the values of the file's bias.
+      group: of the activations that it is multiplied with.
+      ends: tensors that the file has too.
+
+    Returns:
+      The bias; None where the file has none, or another.
+    """
+    if kernel.constant.bias is None:
+        return None
+    scope = next(scopes(steps, graph.inputs.values()))
+    found = _chain(scope, kernel, group, ends)
+    if found is None:
+        return None
+    names = [name for _, name in found.steps]
+    fetched = tf.function(
+        lambda: graph.call({}, {}, names, graph_def=steps), autograph=False
+    ).get_concrete_function()()
+    folded = _folded(found, [value.numpy().ravel() for value in fetched], np.ones_like)[0]
+    expected = kernel.constant.bias
+    if folded.size not in (1, expected.size):
+        return None
+    largest = max(float(np.abs(expected).max()), 1e-6)
+    return found if np.abs(folded - expected).max() <= _TOLERANCE * largest else None
+
+
+def rounded_operand(
+    graph: ServingGraph,
+    steps: graph_pb2.GraphDef,
+    bias: SimulatedBias,
+    values: Mapping[str, tf.Tensor],
+    input_step: tf.Tensor,
+) -> tf.Tensor:
+    """The last addition's operand, moved so that the whole bias is a whole number of steps.
+
+    Args:
+      graph: the signature.
+      steps: its graph, of `with_batch_norms_in_steps`.
+      bias: of `find_bias`.
+      values: of the graph's variables, by key; the kernel's on its grid.
+      input_step: of the activations that the kernel is multiplied with.
+
+    Returns:
+      A tensor of the operand's shape. The rounding gets no gradient, the operand its own.
+    """
+    names = [name for _, name in bias.steps]
+    fetched = graph.call({}, values, names, graph_def=steps)
+    flat = [tf.reshape(tf.stop_gradient(value), [-1]) for value in fetched]
+    whole, behind = _folded(bias, flat, tf.ones_like)
+    step = input_step * kernel_step(graph, bias.kernel, values)
+    usable = (step > 0) & (tf.abs(whole) < step * _MOST_STEPS) & (behind != 0)
+    step, behind = tf.where(usable, step, 1.0), tf.where(usable, behind, 1.0)
+    moved = tf.where(usable, (tf.round(whole / step) * step - whole) / behind, 0.0)
+    if next(op for op, name in reversed(bias.steps) if op != 'Mul') == 'Sub':
+        moved = -moved
+    operand = fetched[names.index(bias.operand)]
+    return operand + tf.stop_gradient(
+        tf.reshape(moved, operand.shape) if operand.shape.num_elements() == moved.shape[0] else moved
+    )
+
+
+def _chain(scope: Scope, kernel: DeployedKernel, group: str, ends: Collection[str]) -> SimulatedBias | None:
+    node = scope.nodes[kernel.site.node]
+    steps: list[tuple[str, str]] = []
+    last = ''
+    while f'{node.name}:0' not in ends and len(scope.consumers[node.name]) == 1:
+        following = scope.nodes[scope.consumers[node.name][0]]
+        if following.op in (*_SUMS, 'Mul'):
+            others = [name for name in following.input if producer(name) != node.name]
+            if len(others) != 1 or producer(others[0]) in scope.dynamic:
+                break
+            if following.op == 'Sub' and producer(following.input[0]) != node.name:
+                break
+            steps.append((following.op, tensor(others[0])))
+            last = last if following.op == 'Mul' else following.name
+        elif following.op not in _SAME_CHANNELS:
+            break
+        node = following
+    return SimulatedBias(kernel, group, tuple(steps), last) if last else None
+
+
+def _folded(bias: SimulatedBias, operands: Sequence[Any], ones: Callable[[Any], Any]) -> tuple[Any, Any]:
+    """The bias as a whole, and the factor behind its last addition."""
+    whole = operands[0] * 0.0
+    behind = ones(operands[0])
+    for (op, _), operand in zip(bias.steps, operands, strict=True):
+        if op == 'Mul':
+            whole, behind = whole * operand, behind * operand
+        else:
+            whole, behind = whole + (-operand if op == 'Sub' else operand), ones(whole)
+    return whole, behind
+
+
+def kernel_step(graph: ServingGraph, kernel: DeployedKernel, values: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """The scale of each output channel in the file, of shape (channels,); no gradient reaches the weight through it."""
+    site = kernel.site
+    weight = tf.stop_gradient(values[site.variable.key])
+    scale = channel_scale(graph, site, values)
+    folded = weight if scale is None else weight * tf.stop_gradient(scale)
+    largest = integer_grid.channel_largest(folded, site.channel_axes)
+    return tf.reshape(largest, [-1]) / integer_grid.limit(kernel.constant.bits)

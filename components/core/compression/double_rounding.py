@@ -1,0 +1,68 @@
+"""Convolutions with int4 kernels round their sums twice; the simulation does the same."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from tfx_edge.components.core.compression.bias_quantization import kernel_step
+from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
+from tfx_edge.components.core.compression.weights.deployed_kernels import DeployedKernel
+
+# By operator and bits of the kernel: those that LiteRT runs in its built-in kernels, for XNNPACK has none. They
+# multiply by a fixed-point number in two roundings (gemmlowp's); XNNPACK multiplies in float32 and rounds once.
+_TWICE = {('CONV_2D', 4)}
+# Finer cells move nothing over the middle between two steps.
+_FINEST = 8
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TwiceRounded:
+    """An activation that is rounded to cells, then to steps.
+
+    Attributes:
+      tensor: of the graph; channels come last.
+      group: of activations, whose range decides its step.
+      source: group of what the kernel is multiplied with.
+      kernel: whose scales decide the cells.
+    """
+
+    tensor: str
+    group: str
+    source: str
+    kernel: DeployedKernel
+
+
+def rounds_twice(kernel: DeployedKernel) -> bool:
+    """Whether LiteRT rounds twice what it computes with a kernel."""
+    return (kernel.constant.operator, kernel.constant.bits) in _TWICE
+
+
+def cell_sizes(
+    graph: ServingGraph,
+    kernel: DeployedKernel,
+    values: Mapping[str, tf.Tensor],
+    input_step: tf.Tensor,
+    output_step: tf.Tensor,
+) -> tf.Tensor:
+    """How fine the first rounding is.
+
+    A sum of integers is multiplied with m * 2^-n, m in [0.5, 1): by m with a rounding to whole numbers, then by 2^-n
+    with another. So the first one is in cells of 2^-n output steps.
+
+    Args:
+      graph: the signature.
+      kernel: with the scales.
+      values: of the graph's variables, by key; the kernel's on its grid.
+      input_step: scalar, real size of a step of what the kernel is multiplied with.
+      output_step: scalar, of the result.
+
+    Returns:
+      float32 (channels,), real sizes. Where the second rounding cannot tell, cells are fine enough to change nothing.
+    """
+    factor = input_step * kernel_step(graph, kernel, values) / output_step
+    shift = -1.0 - tf.floor(tf.math.log(tf.maximum(factor, 1e-30)) / tf.math.log(2.0))
+    shift = tf.where((shift >= 0) & (shift <= _FINEST), shift, 2.0 * _FINEST)
+    return output_step * tf.pow(2.0, -shift)

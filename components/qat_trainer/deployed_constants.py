@@ -1,0 +1,108 @@
+"""Which constants of a float file become integers, read off the quantized file."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tfx_edge.components.core.compression.weights.deployed_kernels import DeployedConstant
+from tfx_edge.components.core.litert import flatbuffer
+from tfx_edge.components.core.litert.activations import ActivationTensor
+from tfx_edge.components.core.litert.inspect import WEIGHT_OPERAND
+from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
+from tfx_edge.components.core.litert.quantize import quantize_model
+
+# Of (input, bias) among the operator's inputs.
+_OPERANDS = {'TRANSPOSE_CONV': (2, 3)}
+_BITS = {'INT4': 4, 'INT8': 8, 'INT16': 16}
+# float32 arithmetic.
+_ROUNDING = 1e-5
+
+
+def quantized_constants(
+    float_model: bytes, activations: Sequence[ActivationTensor], options: QuantizationOptions
+) -> tuple[DeployedConstant, ...]:
+    """Quantizes a file over made-up ranges, and reads how each constant came out.
+
+    Biases, which follow from the scales of what they are added to, are left out.
+
+    Args:
+      float_model: bytes of a float32 `.tflite` file.
+      activations: all that become integers in it.
+      options: how it is quantized.
+
+    Returns:
+      The constants that become integers, in order of the file.
+
+    Raises:
+      EdgeError: the engine cannot quantize the graph.
+
+    Example:
+      >>> [(c.operator, c.bits, c.axis) for c in quantized_constants(model, activations, QuantizationOptions())]
+      [('CONV_2D', 8, 0), ('MUL', 8, None)]
+    """
+    made_up = {tensor.group: (-1.0, 1.0) for tensor in activations}
+    quantized = flatbuffer.read(quantize_model(float_model, options, made_up))
+    parameters = {
+        flatbuffer.tensor_name(tensor): tensor
+        for tensor in quantized.subgraphs[0].tensors
+        if flatbuffer.TENSOR_TYPES[tensor.type] in _BITS and flatbuffer.is_constant(quantized, tensor)
+    }
+    content = flatbuffer.read(float_model)
+    uses = _uses(content)
+    found = []
+    for index, tensor in enumerate(content.subgraphs[0].tensors):
+        name = flatbuffer.tensor_name(tensor)
+        values = flatbuffer.constant(content, tensor)
+        if values is None or values.dtype != np.float32 or not values.size or index not in uses:
+            continue
+        if name in parameters:
+            constant = _constant(name, values, parameters[name], uses[index])
+            found.append(dataclasses.replace(constant, **_product(content, index)))
+    return tuple(found)
+
+
+def _uses(content: flatbuffer.schema.ModelT) -> dict[int, list[tuple[str, str]]]:
+    """Kind and first output of each operator that uses a tensor, by the tensor's index."""
+    graph = content.subgraphs[0]
+    uses: dict[int, list[tuple[str, str]]] = {}
+    for operator in graph.operators:
+        output = flatbuffer.tensor_name(graph.tensors[operator.outputs[0]])
+        use = flatbuffer.operator_name(content, operator), output
+        for index in operator.inputs:
+            uses.setdefault(int(index), []).append(use)
+    return uses
+
+
+def _product(content: flatbuffer.schema.ModelT, kernel: int) -> dict[str, Any]:
+    """What the first operator multiplies a kernel with, and the bias that it adds."""
+    graph = content.subgraphs[0]
+    operator = next(operator for operator in graph.operators if kernel in operator.inputs)
+    kind = flatbuffer.operator_name(content, operator)
+    if WEIGHT_OPERAND.get(kind) is None or operator.inputs[WEIGHT_OPERAND[kind]] != kernel:
+        return {}
+    source, bias_at = _OPERANDS.get(kind, (0, 2))
+    found: dict[str, Any] = {'source': flatbuffer.tensor_name(graph.tensors[operator.inputs[source]])}
+    if bias_at < len(operator.inputs) and operator.inputs[bias_at] >= 0:
+        found['bias'] = flatbuffer.constant(content, graph.tensors[operator.inputs[bias_at]])
+    if found.get('bias') is not None:
+        found['bias'] = found['bias'].ravel()
+    return found
+
+
+def _constant(
+    name: str, values: np.ndarray, quantized: flatbuffer.schema.TensorT, uses: list[tuple[str, str]]
+) -> DeployedConstant:
+    parameters = quantized.quantization
+    bits = _BITS[flatbuffer.TENSOR_TYPES[quantized.type]]
+    axis = int(parameters.quantizedDimension) if len(parameters.scale) > 1 else None
+    # With one scale a zero point may be 0 by chance; then the scale tells.
+    whole = np.abs(values).max() / (2 ** (bits - 1) - 1)
+    symmetric = not np.any(parameters.zeroPoint) and (
+        axis is not None or float(parameters.scale[0]) >= whole * (1 - _ROUNDING)
+    )
+    outputs = tuple(output for _, output in uses)
+    return DeployedConstant(name, values, bits, axis, bool(symmetric), uses[0][0], outputs)

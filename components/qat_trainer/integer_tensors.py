@@ -1,0 +1,39 @@
+"""What a quantized file holds inside after one run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tfx_edge.components.core.litert.interpreter import LiteRTModel
+
+
+def integer_tensors(
+    file: bytes, inputs: Mapping[str, np.ndarray], names: Sequence[str]
+) -> dict[str, tuple[np.ndarray, float]]:
+    """Real values and step of those tensors that have one scale, after one run in the built-in kernels.
+
+    Args:
+      file: bytes of a quantized `.tflite` file with float inputs and outputs.
+      inputs: by signature input name, arrays of shape (batch, ...), at most 8 rows.
+      names: of tensors.
+
+    Returns:
+      By name, float32 values and the step; tensors that are no integers are left out.
+
+    Example:
+      >>> values, step = integer_tensors(file, {'image': images[:8]}, ['dense/Relu'])['dense/Relu']
+    """
+    model = LiteRTModel(file, preserve_all_tensors=True)
+    model(inputs)
+    details = {detail['name']: detail for detail in model.interpreter.get_tensor_details()}
+    found = {}
+    for name in names:
+        # What quantizes a float tensor gets a name of its own, with this ending.
+        detail = details.get(f'{name}_quantized') or details.get(name)
+        if detail is not None and detail['quantization'][0]:
+            step, zero_point = detail['quantization']
+            integers = model.interpreter.get_tensor(detail['index']).astype(np.float32)
+            found[name] = ((integers - zero_point) * step, float(step))
+    return found

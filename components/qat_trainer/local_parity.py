@@ -1,0 +1,107 @@
+"""Operators that the deployed file computes otherwise than the simulation, found before anything is trained."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
+from tfx_edge.components.core.compression.quantization_aware_training import DeployedArithmetic, simulate
+from tfx_edge.components.core.litert import flatbuffer
+from tfx_edge.components.qat_trainer.integer_tensors import integer_tensors
+
+# In 8 bits; in 16, where kernels look values up in tables, as much of the range as a tenth of that.
+_TOLERATED_STEPS = {8: 2.0, 16: 51.0}
+_ROUNDING = 0.01
+# Of the values, that must lie within.
+_SHARE = 0.999
+
+
+def broken_activations(
+    graph: ServingGraph,
+    arithmetic: DeployedArithmetic,
+    values: Mapping[str, np.ndarray],
+    ranges: Mapping[str, tuple[float, float]],
+    file: bytes,
+    inputs: Mapping[str, np.ndarray],
+) -> dict[str, float]:
+    """Activations that come out otherwise although what they are computed from is the same.
+
+    Each is simulated from the integers that the file has for those before it, so a difference is that of the
+    operators in between.
+
+    Args:
+      graph: the incoming signature.
+      arithmetic: what is simulated.
+      values: of the variables, by key, weights on their grids.
+      ranges: (min, max) by group of activations, of `file`.
+      file: the incoming model, quantized with these ranges.
+      inputs: by input name, at most 8 rows.
+
+    Returns:
+      Largest difference in steps by name in the file, of the activations of which less than 99.9 % lie within two
+      steps (with 16 bits: 51).
+    """
+    simulated = simulate(graph, arithmetic, ranges)
+    shipped = integer_tensors(file, inputs, [activation.name for activation in arithmetic.activations])
+    batch = {name: tf.constant(rows) for name, rows in inputs.items()}
+    tensors = list(dict.fromkeys(activation.tensor for activation in arithmetic.activations))
+
+    constants = {key: tf.constant(value) for key, value in values.items()}
+    whole = tf.function(
+        lambda: simulated.call(batch, constants, tensors), autograph=False
+    ).get_concrete_function()()
+    like = dict(zip(tensors, whole, strict=True))
+    known = {
+        a.tensor: tf.reshape(tf.constant(shipped[a.name][0]), like[a.tensor].shape)
+        for a in arithmetic.activations
+        if a.name in shipped and shipped[a.name][0].size == np.prod(like[a.tensor].shape)
+    }
+    local = tf.function(
+        lambda: simulated.call_locally(batch, constants, known), autograph=False
+    ).get_concrete_function()()
+    broken = {}
+    for activation in arithmetic.activations:
+        if activation.tensor in known:
+            found, step = shipped[activation.name]
+            steps = np.abs(local[activation.tensor].numpy().ravel() - found.ravel()) / step
+            tolerated = _TOLERATED_STEPS[arithmetic.activation_bits] + _ROUNDING
+            if np.mean(steps <= tolerated) < _SHARE:
+                broken[activation.name] = float(steps.max())
+    return broken
+
+
+def operators_behind(float_model: bytes, name: str, known: Collection[str]) -> tuple[str, ...]:
+    """Expressions that match the outputs of the operators which compute an activation from others, and nothing else.
+
+    Args:
+      float_model: bytes of a float32 `.tflite` file.
+      name: of the activation.
+      known: names of the activations to stop at.
+
+    Returns:
+      Regular expressions, sorted.
+    """
+    content = flatbuffer.read(float_model)
+    tensors, operators = content.subgraphs[0].tensors, content.subgraphs[0].operators
+    producer = {int(output): operator for operator in operators for output in operator.outputs}
+    index = {flatbuffer.tensor_name(tensor): number for number, tensor in enumerate(tensors)}
+    waiting = [index[name]]
+    outputs: set[str] = set()
+    while waiting:
+        operator = producer.get(waiting.pop())
+        if operator is None:
+            continue
+        names = {flatbuffer.tensor_name(tensors[output]) for output in operator.outputs}
+        if names <= outputs:
+            continue
+        outputs |= names
+        waiting += [
+            int(used)
+            for used in operator.inputs
+            if used >= 0 and flatbuffer.tensor_name(tensors[used]) not in known
+        ]
+    return tuple(sorted(f'^{re.escape(output)}$' for output in outputs))
