@@ -152,7 +152,8 @@ def test_a_degraded_slice_is_refused_though_all_examples_are_within_the_margin(c
     # The list of flips is switched off; they are counted all the same.
     assert (outcome.report['flips']['file'], outcome.report['flips']['listed']) == (None, [])
     assert outcome.report['flips']['slices'][0]['worse'] == 25
-    assert [path.name for path in pathlib.Path(outcome.edge_evaluation.uri).iterdir()] == ['report.json']
+    files = sorted(path.name for path in pathlib.Path(outcome.edge_evaluation.uri).iterdir())
+    assert files == ['report.html', 'report.json']
 
     of_us = tests['SparseCategoricalAccuracy', 'us']['test']
     assert (of_us['examples'], of_us['worse'], of_us['better'], of_us['drop']) == (250, 25, 0, 0.1)
