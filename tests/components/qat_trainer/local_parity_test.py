@@ -32,9 +32,7 @@ def selu_net(digits: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFac
             layers.Dense(10),
         ]
     )
-    model.compile(
-        keras.optimizers.Adam(3e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    )
+    model.compile(keras.optimizers.Adam(3e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(digits['x_train'], digits['y_train'], batch_size=64, epochs=2, verbose=0)
     folder = str(tmp_path_factory.mktemp('selu') / 'model')
     model.export(folder, verbose=False)
