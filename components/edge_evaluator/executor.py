@@ -19,7 +19,6 @@ from tfx_edge import proto
 from tfx_edge.components import artifacts
 from tfx_edge.components import exec_properties as properties
 from tfx_edge.components.core.evaluation import (
-    agreement,
     comparison_report,
     flip_pictures,
     flips,
@@ -31,10 +30,14 @@ from tfx_edge.components.core.evaluation import (
 )
 from tfx_edge.components.core.evaluation import report as reporting
 from tfx_edge.components.core.evaluation.eval_config import check_eval_config, thresholds
+from tfx_edge.components.core.evaluation.latency import measure_latency
 from tfx_edge.components.core.evaluation.models import read_tflite
 from tfx_edge.components.core.evaluation.reading import require_examples
 from tfx_edge.components.core.examples import read_records
+from tfx_edge.components.core.litert.activation_memory import peak_activation_bytes
+from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.inspect import ModelSummary, inspect_model
+from tfx_edge.components.core.litert.isolation import run_isolated
 from tfx_edge.components.edge_evaluator import keys, options
 
 _LOG = logging.getLogger(__name__)
@@ -128,7 +131,7 @@ def _write_report(
 ) -> reporting.Verdict:
     model = read_tflite(evaluation.candidate.source.path)
     summary = inspect_model(model)
-    measured = _measure(model, summary, evaluation.comparison, results)
+    measured = _measure(model, summary, evaluation, limits, results)
     tests = non_inferiority.judge_tests(evaluation.tested, results.slices, rules, evaluation.obstacle)
     judged = (*gates.judge(limits, measured), *non_inferiority.gates_of(tests, rules))
     for gate in judged:
@@ -201,10 +204,18 @@ def _no_flips(evaluation: run.Evaluation, results: run.Results) -> str:
 
 
 def _measure(
-    model: bytes, summary: ModelSummary, comparison: agreement.Comparison, results: run.Results
+    model: bytes,
+    summary: ModelSummary,
+    evaluation: run.Evaluation,
+    limits: gates.Limits,
+    results: run.Results,
 ) -> gates.Measurements:
-    counts = results.counts
+    counts, comparison = results.counts, evaluation.comparison
     compared = comparison.baseline is not None
+    latency = None
+    if limits.max_latency_ratio is not None and evaluation.baseline is not None:
+        latency = run_isolated(measure_latency, model, _as_file(evaluation.baseline))
+        _LOG.info('%.4g ms, %.3g times the baseline', latency.milliseconds, latency.ratio)
     return gates.Measurements(
         examples=counts.examples,
         not_finite=counts.not_finite,
@@ -212,9 +223,18 @@ def _measure(
         no_agreement=comparison.obstacle,
         file_bytes=sizes.file_bytes(model),
         zip_bytes=sizes.zip_bytes(model),
+        activation_bytes=peak_activation_bytes(model),
+        latency=latency,
         float_ops=tuple(f'{op.name} {op.output}' for op in summary.float_ops),
         fit=results.fit,
     )
+
+
+def _as_file(baseline: run.Contender) -> bytes:
+    """The baseline's `.tflite` file; the float one of a SavedModel."""
+    if baseline.source.is_tflite:
+        return read_tflite(baseline.source.path)
+    return convert_saved_model(baseline.source.path, baseline.model.signature_name)
 
 
 def _notes(config: tfma.EvalConfig, baseline: types.Artifact | None) -> list[str]:

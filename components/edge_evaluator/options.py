@@ -26,14 +26,13 @@ def edge_limits(config: proto.EdgeEvaluation) -> Limits:
     """The limits that a message sets.
 
     Raises:
-      EdgeError: a value is out of range, or a field is not supported by this version.
+      EdgeError: a value is out of range.
     """
-    if config.HasField('max_latency_ratio'):  # 0 would be a limit too, so the value does not tell
-        raise EdgeError('EdgeEvaluation.max_latency_ratio is not supported by this version; leave it unset.')
     return Limits(
         min_agreement=_if_set(config, 'min_agreement', lambda v: 0 < v <= 1, 'a share above 0, at most 1'),
         max_file_bytes=_if_set(config, 'max_file_bytes', lambda v: v > 0, 'a number of bytes above 0'),
         max_zip_bytes=_if_set(config, 'max_zip_bytes', lambda v: v > 0, 'a number of bytes above 0'),
+        max_latency_ratio=_if_set(config, 'max_latency_ratio', lambda v: v > 0, 'a ratio above 0'),
         require_full_integer=config.require_full_integer,
         max_clipping=_unless_off(config, 'max_clipping', off=1.0),
         min_range_used=_unless_off(config, 'min_range_used', off=0.0),
@@ -93,6 +92,7 @@ def check_edge(config: proto.EdgeEvaluation, *, has_baseline: bool) -> None:
     for field, is_set in (
         ('max_metric_drop', metric_drops(config)),
         ('min_agreement', limits.min_agreement is not None),
+        ('max_latency_ratio', limits.max_latency_ratio is not None),
         ('max_flips_listed', listed),
     ):
         if is_set and not has_baseline:

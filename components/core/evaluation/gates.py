@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from tfx_edge.components.core.evaluation.latency import Latency
 from tfx_edge.components.core.evaluation.range_use import CalibrationFit, TensorFit
 
 # Those that tell whether the file was calibrated on data like the evaluation's.
@@ -18,6 +19,7 @@ class Limits:
       min_agreement: share of examples, in (0, 1], with the baseline's top-1 answer.
       max_file_bytes: size of the file.
       max_zip_bytes: size of a DEFLATE zip of the file.
+      max_latency_ratio: time of the file to that of the baseline's `.tflite` file.
       require_full_integer: no op of the file may compute in floating point.
       max_clipping: how much of what makes a tensor's values differ its range may cut off, in [0, 1).
       min_range_used: share of int8's steps that a tensor's values must reach over, in (0, 1].
@@ -26,6 +28,7 @@ class Limits:
     min_agreement: float | None = None
     max_file_bytes: int | None = None
     max_zip_bytes: int | None = None
+    max_latency_ratio: float | None = None
     require_full_integer: bool = False
     max_clipping: float | None = None
     min_range_used: float | None = None
@@ -47,6 +50,8 @@ class Measurements:
       no_agreement: why it cannot be told, or ''.
       file_bytes: size of the file.
       zip_bytes: size of a DEFLATE zip of the file.
+      activation_bytes: what activations take at once, at least.
+      latency: None where it was not asked for, or there is nothing to compare with.
       float_ops: the ops that compute in floating point.
       fit: how well the ranges of the integer activations fit the examples, or why that is not told.
     """
@@ -57,6 +62,8 @@ class Measurements:
     no_agreement: str
     file_bytes: int
     zip_bytes: int
+    activation_bytes: int
+    latency: Latency | None
     float_ops: tuple[str, ...]
     fit: CalibrationFit
 
@@ -115,11 +122,23 @@ def judge(limits: Limits, measured: Measurements) -> tuple[Gate, ...]:
     if limits.max_zip_bytes is not None:
         size = measured.zip_bytes
         gates.append(Gate('max_zip_bytes', size, limits.max_zip_bytes, size <= limits.max_zip_bytes))
+    if limits.max_latency_ratio is not None:
+        gates.append(_latency_gate(limits.max_latency_ratio, measured.latency))
     if limits.require_full_integer:
         ops = measured.float_ops
         detail = f'float ops: {", ".join(ops)}' if ops else ''
         gates.append(Gate('require_full_integer', len(ops), 0, not ops, detail))
     return (*gates, *_calibration_gates(limits, measured.fit))
+
+
+def _latency_gate(limit: float, found: Latency | None) -> Gate:
+    if found is None:
+        return Gate('max_latency_ratio', None, limit, False, 'there is no baseline model')
+    detail = (
+        f'{found.milliseconds:.4g} ms against {found.baseline_milliseconds:.4g} ms; '
+        f'half of {found.rounds} rounds within {found.ratio_low:.4g} to {found.ratio_high:.4g}'
+    )
+    return Gate('max_latency_ratio', found.ratio, limit, found.ratio <= limit, detail)
 
 
 def _calibration_gates(limits: Limits, fit: CalibrationFit) -> list[Gate]:

@@ -137,6 +137,7 @@ def make_report(
         'file': {
             'file_bytes': measured.file_bytes,
             'zip_bytes': measured.zip_bytes,
+            'activation_bytes': measured.activation_bytes,
             'operators': operators,
             'float_operators': list(measured.float_ops),
             'integer_share': (operators - float_ops) / operators if operators else 1.0,
@@ -145,6 +146,7 @@ def make_report(
             'kernel_zeros': summary.kernel_zeros,
             'kernel_max_distinct': summary.kernel_max_distinct,
         },
+        'latency': None if measured.latency is None else dataclasses.asdict(measured.latency),
         'calibration_fit': {
             'not_judged': measured.fit.obstacle,
             'examples': measured.fit.examples,

@@ -102,6 +102,36 @@ def test_float_file_meets_threshold_and_baseline_and_is_blessed(
     assert f'{outcome.report["file"]["file_bytes"]:,} bytes' in page
 
 
+@pytest.mark.parametrize(('limit', 'blessed'), [(1000.0, True), (1e-6, False)])
+def test_latency_is_held_against_the_float_file_of_the_baseline(
+    evaluate,
+    as_tflite_model,
+    as_saved_model,
+    as_examples,
+    accuracy_config,
+    float_tflite,
+    digits_saved_model,
+    digits_examples,
+    limit,
+    blessed,
+):
+    outcome = evaluate(
+        as_tflite_model(float_tflite),
+        as_examples(digits_examples),
+        accuracy_config(0.9),
+        baseline=as_saved_model(digits_saved_model),
+        edge=proto.EdgeEvaluation(max_latency_ratio=limit),
+    )
+    assert outcome.blessed == blessed
+    found = outcome.report['latency']
+    # It is compared with itself.
+    assert 0.5 < found['ratio'] < 2.0
+    if not blessed:
+        (reason,) = outcome.report['reasons']
+        assert reason.startswith('max_latency_ratio: ')
+        assert ' ms against ' in reason
+
+
 def test_every_limit_that_fails_is_a_reason(
     evaluate, as_tflite_model, as_examples, accuracy_config, float_tflite, digits_examples
 ):

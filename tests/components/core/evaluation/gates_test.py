@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfx_edge.components.core.evaluation.gates import Limits, Measurements, judge
+from tfx_edge.components.core.evaluation.latency import Latency
 from tfx_edge.components.core.evaluation.range_use import CalibrationFit, TensorFit
 
 FIT = CalibrationFit(200, (TensorFit('input', 0.0, None, 0.0, 1.0), TensorFit('conv', 0.03, 0.8, -1.0, 2.0)))
@@ -19,6 +20,8 @@ GOOD = Measurements(
     no_agreement='',
     file_bytes=1000,
     zip_bytes=600,
+    activation_bytes=512,
+    latency=Latency(0.4, 0.5, 0.8, 0.78, 0.83, rounds=51),
     float_ops=(),
     fit=FIT,
 )
@@ -34,6 +37,7 @@ def failed(limits: Limits, measured: Measurements = GOOD) -> list[str]:
         (Limits(max_file_bytes=1000), Limits(max_file_bytes=999), 'max_file_bytes'),
         (Limits(max_zip_bytes=600), Limits(max_zip_bytes=599), 'max_zip_bytes'),
         (Limits(min_agreement=0.98), Limits(min_agreement=0.9800001), 'min_agreement'),
+        (Limits(max_latency_ratio=0.8), Limits(max_latency_ratio=0.799), 'max_latency_ratio'),
         (Limits(max_clipping=0.03), Limits(max_clipping=0.0299), 'max_clipping'),
         (Limits(min_range_used=0.8), Limits(min_range_used=0.8001), 'min_range_used'),
     ],
@@ -41,6 +45,12 @@ def failed(limits: Limits, measured: Measurements = GOOD) -> list[str]:
 def test_a_limit_holds_at_its_value_and_not_beyond(at_limit, beyond, name):
     assert failed(at_limit) == []
     assert failed(beyond) == [name]
+
+
+def test_latency_without_a_baseline_is_no_pass():
+    measured = dataclasses.replace(GOOD, latency=None)
+    (gate,) = (gate for gate in judge(Limits(max_latency_ratio=2.0), measured) if not gate.holds)
+    assert gate.reason == 'max_latency_ratio: not measured, limit 2 (there is no baseline model)'
 
 
 def test_what_is_not_demanded_is_not_judged():
@@ -74,7 +84,10 @@ def test_an_agreement_that_cannot_be_told_does_not_hold():
 )
 def test_every_gate_is_judged_whatever_the_others_say(agreement, size, zipped, full, bad, has_float):
     measured = dataclasses.replace(GOOD, not_finite=bad, float_ops=('ADD x',) if has_float else ())
-    gates = judge(Limits(agreement, size, zipped, full), measured)
+    limits = Limits(
+        min_agreement=agreement, max_file_bytes=size, max_zip_bytes=zipped, require_full_integer=full
+    )
+    gates = judge(limits, measured)
     expected = {
         'finite_predictions': not bad,
         'min_agreement': agreement <= 0.98,
