@@ -166,7 +166,7 @@ def decode_splits(text: str) -> list[str]:
 
 def _differs(config: proto.EdgeEvaluation, field: str) -> bool:
     """Whether a field has another value than its default."""
-    return bool(getattr(config, field) != config.DESCRIPTOR.fields_by_name[field].default_value)
+    return bool(getattr(config, field) != getattr(proto.EdgeEvaluation(), field))
 
 
 def _unless_off(config: proto.EdgeEvaluation, field: str, *, off: float) -> float | None:

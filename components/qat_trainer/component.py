@@ -32,7 +32,8 @@ class QATTrainer(base_component.BaseComponent):
     What the file computes in integers is read off the file itself, and simulated in training: kernels after batch
     norm is folded in, with the file's scales, in `weight_bits` (4 where LiteRT has int4 kernels, 8 elsewhere);
     biases and other constants; activations in `activation_bits`, whose ranges are calibrated, then trained. Zeros and
-    clusters that came in are kept. What `exclude` or an override leaves in float stays float in the file. The graph,
+    clusters that came in are kept. What `exclude` or an override leaves in float stays float in the file, and so does,
+    with a warning that names it, what the file would compute otherwise than the simulation (SELU, say). The graph,
     signatures, assets and Keras metadata stay byte for byte; training distils the incoming model. Without examples
     (`num_steps` 0) weights are rounded and no ranges result.
 

@@ -205,7 +205,7 @@ def _broken(
     inputs = {name: batch[name] for name in graph.inputs}
     file = quantize_model(model, deployment.options, trained_ranges(deployment, simulated, model, [inputs]))
     few = {name: rows[:_ROWS] for name, rows in inputs.items()}
-    return broken_activations(graph, arithmetic, values, ranges, file, few)
+    return broken_activations(graph, arithmetic, values, ranges, model, file, few)
 
 
 def trained_ranges(
