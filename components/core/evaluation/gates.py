@@ -51,7 +51,9 @@ class Measurements:
       file_bytes: size of the file.
       zip_bytes: size of a DEFLATE zip of the file.
       activation_bytes: what activations take at once, at least.
+      never_change: the outputs that answer the same to every example.
       latency: None where it was not asked for, or there is nothing to compare with.
+      no_latency: why there is nothing to compare with, or ''.
       float_ops: the ops that compute in floating point.
       fit: how well the ranges of the integer activations fit the examples, or why that is not told.
     """
@@ -63,7 +65,9 @@ class Measurements:
     file_bytes: int
     zip_bytes: int
     activation_bytes: int
+    never_change: tuple[str, ...]
     latency: Latency | None
+    no_latency: str
     float_ops: tuple[str, ...]
     fit: CalibrationFit
 
@@ -88,8 +92,8 @@ class Gate:
 def judge(limits: Limits, measured: Measurements) -> tuple[Gate, ...]:
     """Holds every limit that is set against what was measured; a failed gate hides none of the others.
 
-    One gate is always there: a model that answers NaN or infinity is never blessed. Those of the calibration are
-    left out where it cannot be judged, such as in a file without integer activations.
+    Two gates are always there: a model that answers NaN or infinity, or the same to every example, is never blessed.
+    Those of the calibration are left out where it cannot be judged, such as in a file without integer activations.
 
     Args:
       limits: what is demanded.
@@ -110,7 +114,8 @@ def judge(limits: Limits, measured: Measurements) -> tuple[Gate, ...]:
             0,
             bad == 0,
             f'{bad} of {measured.examples} examples get NaN or infinity as an answer' if bad else '',
-        )
+        ),
+        _change_gate(measured),
     ]
     if limits.min_agreement is not None:
         share = measured.agreement
@@ -123,7 +128,7 @@ def judge(limits: Limits, measured: Measurements) -> tuple[Gate, ...]:
         size = measured.zip_bytes
         gates.append(Gate('max_zip_bytes', size, limits.max_zip_bytes, size <= limits.max_zip_bytes))
     if limits.max_latency_ratio is not None:
-        gates.append(_latency_gate(limits.max_latency_ratio, measured.latency))
+        gates.append(_latency_gate(limits.max_latency_ratio, measured))
     if limits.require_full_integer:
         ops = measured.float_ops
         detail = f'float ops: {", ".join(ops)}' if ops else ''
@@ -131,9 +136,17 @@ def judge(limits: Limits, measured: Measurements) -> tuple[Gate, ...]:
     return (*gates, *_calibration_gates(limits, measured.fit))
 
 
-def _latency_gate(limit: float, found: Latency | None) -> Gate:
+def _change_gate(measured: Measurements) -> Gate:
+    stuck = measured.never_change
+    told = ', '.join(map(repr, filter(None, stuck))) or 'the output'
+    detail = f'{told} never changes over {measured.examples} examples that differ' if stuck else ''
+    return Gate('outputs_change', len(stuck), 0, not stuck, detail)
+
+
+def _latency_gate(limit: float, measured: Measurements) -> Gate:
+    found = measured.latency
     if found is None:
-        return Gate('max_latency_ratio', None, limit, False, 'there is no baseline model')
+        return Gate('max_latency_ratio', None, limit, False, measured.no_latency)
     detail = (
         f'{found.milliseconds:.4g} ms against {found.baseline_milliseconds:.4g} ms; '
         f'half of {found.rounds} rounds within {found.ratio_low:.4g} to {found.ratio_high:.4g}'

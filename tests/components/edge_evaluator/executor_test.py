@@ -247,7 +247,7 @@ def test_the_fit_of_the_calibration_can_be_switched_off(
     outcome = evaluate(as_tflite_model(model), as_examples(digits_examples), accuracy_config(0.01), edge=edge)
     assert outcome.blessed
     assert 'switched off' in outcome.report['calibration_fit']['not_judged']
-    assert [gate['name'] for gate in outcome.report['gates']] == ['finite_predictions']
+    assert [gate['name'] for gate in outcome.report['gates']] == ['finite_predictions', 'outputs_change']
 
 
 def test_change_from_a_saved_model_baseline_is_a_threshold(
@@ -274,7 +274,8 @@ def test_change_from_a_saved_model_baseline_is_a_threshold(
     assert outcome.report['agreement'] == pytest.approx(
         np.mean(ours.argmax(1) == theirs.argmax(1)), abs=1e-12
     )
-    threshold, agreement, clipping = outcome.report['reasons']
+    threshold, stuck, agreement, clipping = outcome.report['reasons']
+    assert stuck.startswith('outputs_change')
     assert clipping.startswith('max_clipping: 0.39')
     assert threshold.startswith(f'sparse_categorical_accuracy: change from the baseline {change:.4g}'[:-1])
     assert agreement.startswith('min_agreement: 0.')
