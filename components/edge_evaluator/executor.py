@@ -84,6 +84,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 results,
                 limits,
                 rules,
+                devices=options.device_limits(edge),
                 metrics_path=drafts[keys.EVALUATION],
                 folder=drafts[keys.EDGE_EVALUATION],
                 max_flips=max_flips,

@@ -11,10 +11,13 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_model_analysis as tfma
 
+from tfx_edge.components.core.devices.costs import DeviceCosts
+from tfx_edge.components.core.devices.profile import profile
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.evaluation import (
     comparison_report,
     confusion,
+    device_gates,
     file_report,
     flip_pictures,
     flips,
@@ -62,6 +65,7 @@ def judge_run(
     limits: gates.Limits,
     rules: non_inferiority.Rules,
     *,
+    devices: Sequence[device_gates.DeviceLimits] = (),
     metrics_path: str,
     folder: str,
     max_flips: int,
@@ -74,6 +78,7 @@ def judge_run(
       results: what it measured.
       limits: of the device.
       rules: for tests against the baseline.
+      devices: that are not here, whose tools are asked.
       metrics_path: folder with TFMA's files.
       folder: with FLIPS_FILE, which is removed where no flips can be told.
       max_flips: how many are listed at most; 0 where none are wanted.
@@ -95,7 +100,12 @@ def judge_run(
     )
     measured = _measure(model, summary, evaluation, results, compared)
     tests = non_inferiority.judge_tests(evaluation.tested, results.slices, rules, evaluation.obstacle)
-    judged = (*gates.judge(limits, measured), *non_inferiority.gates_of(tests, rules))
+    costs = [_cost(model, wanted.device) for wanted in devices]
+    judged = (
+        *gates.judge(limits, measured),
+        *device_gates.judge_devices(devices, costs),
+        *non_inferiority.gates_of(tests, rules),
+    )
     for gate in judged:
         if gate.name in gates.CALIBRATION_GATES and not gate.holds:
             _LOG.warning('the calibration of the .tflite file does not fit the examples: %s', gate.reason)
@@ -130,6 +140,7 @@ def judge_run(
             ),
             'outputs': file_report.outputs_part(results.use),
             'file': file_report.file_part(measured, summary, _islands(model)),
+            'devices': device_gates.devices_part(costs),
             'runtime': file_report.runtime_part(RUNTIME),
             'layers': file_report.layers_part(compared),
             'weights': file_report.weights_part(compared),
@@ -156,6 +167,13 @@ def _measure(
         float_ops=tuple(f'{op.name} {op.output}' for op in summary.float_ops),
         fit=results.fit,
     )
+
+
+def _cost(model: bytes, device: str) -> DeviceCosts:
+    cost = profile(model, device)
+    if cost.absent or cost.obstacle:
+        _LOG.warning('%s: %s', device, cost.absent or cost.obstacle)
+    return cost
 
 
 def _islands(model: bytes) -> Sequence[Any]:

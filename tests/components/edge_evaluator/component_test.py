@@ -106,6 +106,22 @@ def test_json_and_runtime_parameters_are_taken(channels, accuracy_config):
             {'max_flips_listed': -1},
             'expected a number of examples, where 0 switches the list',
         ),
+        (
+            'devices',
+            {'devices': [{'name': 'ethos'}]},
+            "device 'ethos' is not known; expected one of: ethos-u55-32,",
+        ),
+        ('devices', {'devices': [{}]}, "device '' is not known"),
+        (
+            'devices',
+            {'devices': [{'name': 'tflite-micro', 'max_cycles': 9}]},
+            'tells no cycles; expected limits on',
+        ),
+        (
+            'devices',
+            {'devices': [{'name': 'tflite-micro'}] * 2},
+            "names 'tflite-micro' 2 times; name it once",
+        ),
         ('max_file_bytes', {'max_file_bytes': 0}, 'expected a number of bytes above 0'),
         ('max_zip_bytes', {'max_zip_bytes': -1}, 'expected a number of bytes above 0'),
         ('min_agreement', {'min_agreement': 1.01}, 'expected a share above 0, at most 1'),

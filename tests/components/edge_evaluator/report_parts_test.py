@@ -31,6 +31,12 @@ def outcome(
         as_examples(digits_examples),
         accuracy_config(0.9),
         baseline=as_saved_model(digits_saved_model),
+        edge=proto.EdgeEvaluation(
+            devices=[
+                {'name': 'ethos-u55-128', 'max_sram_bytes': 1, 'max_cpu_operators': 20},
+                {'name': 'tflite-micro', 'max_arena_bytes': 1 << 20},
+            ]
+        ),
     )
 
 
@@ -38,7 +44,12 @@ def test_report_tells_what_the_file_does_beside_its_baseline(
     outcome: Outcome, int8_tflite: bytes, digits_saved_model: pathlib.Path, digits
 ) -> None:
     report = outcome.report
-    assert outcome.blessed
+    assert len(report['reasons']) == 1  # a byte of memory is too little
+    assert report['reasons'][0].startswith('max_sram_bytes on ethos-u55-128: ')
+    npu, micro = report['devices']
+    assert npu['cycles'] > npu['sram_bytes'] > 0
+    assert {name.split()[0] for name in npu['cpu_operators']} <= {'QUANTIZE', 'DEQUANTIZE'}
+    assert micro['arena_bytes'] > 0
     ours = LiteRTModel(int8_tflite)({'image': digits['x_eval']})['output_0']
     served = tf.saved_model.load(str(digits_saved_model)).signatures['serving_default']
     theirs = next(iter(served(image=tf.constant(digits['x_eval'])).values())).numpy()
