@@ -19,6 +19,7 @@ from tfx_edge.components.core.evaluation.models import (
     find_baseline,
     find_model,
     load_model,
+    read_tflite,
 )
 from tfx_edge.components.core.evaluation.tested_metrics import (
     MetricDrop,
@@ -26,6 +27,7 @@ from tfx_edge.components.core.evaluation.tested_metrics import (
     check_outputs,
     find_tested_metrics,
 )
+from tfx_edge.components.core.evaluation.trial import require_runnable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,12 +105,15 @@ def prepare(
             f'{candidate_folder} holds a SavedModel and no .tflite file; '
             'give the output of TFLiteQuantizer as model (and a SavedModel as baseline_model).'
         )
+    require_runnable(read_tflite(source.path))
     candidate = Contender(spec.name, source, load_model(source))
     comparison = agreement.Comparison(candidate.name, None, {}, 'there is no baseline')
     baseline = None
     baseline_spec = configuration.baseline_spec(config)
     if baseline_folder is not None and baseline_spec is not None:
         source = find_baseline(baseline_folder, baseline_spec.signature_name, candidate.model)
+        if source.is_tflite:
+            require_runnable(read_tflite(source.path))
         baseline = Contender(baseline_spec.name, source, load_model(source))
         comparison = agreement.compare_outputs(
             candidate.name, candidate.model.outputs, baseline.name, baseline.model.outputs

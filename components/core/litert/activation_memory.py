@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from tfx_edge.components.core.litert import flatbuffer
+from tfx_edge.components.core.litert import damage, flatbuffer
 
 _BITS = {'INT4': 4, 'FLOAT16': 16, 'INT16': 16, 'UINT16': 16, 'INT32': 32, 'UINT32': 32, 'FLOAT32': 32}
 _BITS |= {'INT64': 64, 'UINT64': 64, 'FLOAT64': 64, 'COMPLEX64': 64, 'COMPLEX128': 128}
@@ -12,6 +12,7 @@ _BITS |= {'INT64': 64, 'UINT64': 64, 'FLOAT64': 64, 'COMPLEX64': 64, 'COMPLEX128
 _ALIGNMENT = 16
 
 
+@damage.told_as_edge_error()
 def peak_activation_bytes(model: bytes) -> int:
     """The most bytes that activations take while one example runs: what no arena can do without.
 
