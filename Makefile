@@ -87,13 +87,13 @@ proto: $(READY) ## Make proto/messages/*_pb2.py again.
 	@ls proto/messages/*_pb2.py
 
 # The toolkit has an environment of its own, so that no test finds it by chance.
-BENCHES := bench-compression bench-qat bench-step-cost bench-batch-norm bench-calibration
+BENCHES := bench-compression bench-qat bench-step-cost bench-batch-norm bench-calibration bench-evaluation
 .PHONY: $(BENCHES)
 bench: $(BENCHES) ## Beside TensorFlow Model Optimization and the stock converter (hours; DATA=DIR says where the data is).
 $(BENCHES): bench-%:
 	$(MAKE) .venv-bench/.ready UV_PROJECT_ENVIRONMENT=.venv-bench SYNC='--group bench'
 	.venv-bench/bin/python -W ignore tests/bench/$(subst -,_,$*)_bench.py \
-	  $(if $(and $(DATA),$(filter-out step-cost calibration,$*)),--data '$(DATA)') $(ARGS)
+	  $(if $(and $(DATA),$(filter-out step-cost calibration evaluation,$*)),--data '$(DATA)') $(ARGS)
 
 golden: $(READY) ## Make the golden files of the tests again.
 	$(BIN)/python tests/components/core/litert/golden/make_golden.py

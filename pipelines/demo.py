@@ -126,7 +126,7 @@ def _print_verdict(steps: Mapping[str, Step], progress: Progress) -> bool:
         progress.text(f'pushed: {_short(file)}')
     else:
         progress.text('pushed: nothing')
-    progress.text(f'report: {_short(report_file)}')
+    progress.text(f'report: {_short(report_file.with_name("report.html"))}')
     return bool(pushed.get('pushed'))
 
 

@@ -209,7 +209,7 @@ def record_content(record: bytes) -> bytes:
     """
     try:
         return tf.train.Example.FromString(record).SerializeToString(deterministic=True)
-    except DecodeError:
+    except (DecodeError, SystemError):  # protobuf 3.20 raises the second for some bytes
         return record
 
 

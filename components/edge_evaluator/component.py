@@ -15,7 +15,9 @@ import tfx_edge
 from tfx_edge import proto
 from tfx_edge.components import artifacts, exec_properties
 from tfx_edge.components.artifact_types import EdgeEvaluation
-from tfx_edge.components.edge_evaluator import executor, keys, options
+from tfx_edge.components.edge_evaluator import executor, keys, notebook_view, options
+
+notebook_view.register()
 
 
 class EdgeEvaluatorSpec(component_spec.ComponentSpec):
@@ -49,9 +51,9 @@ class EdgeEvaluator(base_beam_component.BaseBeamComponent):
 
     Metrics, slices and thresholds are TFMA's, as in TFX's Evaluator; `edge` adds the limits of a
     device. The model is blessed when every threshold and every limit holds; all are checked even after
-    one fails, and `report.json` says what was measured. A model that answers NaN or infinity is never
-    blessed, and neither is one for which `eval_config` sets no threshold. Nor, unless `edge` switches it
-    off, is a file with integer activations whose ranges do not fit the examples, as when it was calibrated
+    one fails, and `report.json` says what was measured. A model that answers NaN or infinity, or the same to every
+    example, is never blessed, and neither is one for which `eval_config` sets no threshold. Nor, unless `edge`
+    switches it off, is a file with integer activations whose ranges do not fit the examples, as when it was calibrated
     on noise: they cut off too much (`max_clipping`) or are many times too wide (`min_range_used`).
 
     `max_metric_drop` demands statistical evidence that a metric is not worse than the baseline's by a margin, on
@@ -59,6 +61,10 @@ class EdgeEvaluator(base_beam_component.BaseBeamComponent):
     (a score test for paired proportions) and losses (a paired bootstrap). Each test holds, fails or is
     undecided; an undecided one, as on a slice with fewer than `min_slice_examples`, lets the model pass only with
     `bless_undecided`. Where the baseline is still to come (a first run), all are undecided.
+
+    `devices` names hardware that is not here, whose maker's tool tells what the file costs: Arm's Ethos-U NPUs (Vela:
+    cycles, memory, operators left to the CPU; extra `ethos-u`) and TensorFlow Lite Micro (its arena; extra
+    `tflite-micro`). A tool that is not installed is reported as absent; a limit on what it would tell then fails.
 
     A signature named in a ModelSpec is the one called; where none is named, a SavedModel baseline is called by
     the signature of the candidate's name, or else by its first dense numeric one.
@@ -81,6 +87,7 @@ class EdgeEvaluator(base_beam_component.BaseBeamComponent):
                           absolute={'value': -0.015})))])]),
           edge=proto.EdgeEvaluation(
               max_zip_bytes=200_000,
+              devices=[{'name': 'ethos-u55-128', 'max_cycles': 2_000_000, 'max_cpu_operators': 0}],
               max_metric_drop=[{'metric': 'SparseCategoricalAccuracy', 'margin': 0.01}]))
       pusher = Pusher(model=quantizer.outputs['model'], model_blessing=evaluator.outputs['blessing'], ...)
       ```
@@ -88,9 +95,11 @@ class EdgeEvaluator(base_beam_component.BaseBeamComponent):
     Component `outputs` contains:
       - `evaluation`: ModelEvaluation; `tfma.load_eval_result` loads it.
       - `blessing`: ModelBlessing, which TFX's Pusher takes.
-      - `edge_evaluation`: `tfx_edge.EdgeEvaluation` with `report.json`: verdict, reasons, limits with what was
-        measured, metrics by slice, sizes, share of integer ops, how well the calibrated ranges fit the examples,
-        and against the baseline agreement, differences of outputs, flips and every test by slice. Beside it
+      - `edge_evaluation`: `tfx_edge.EdgeEvaluation` with `report.json` (its schema:
+        `core/evaluation/report.schema.json`): verdict, reasons, limits with what was measured, metrics by slice,
+        confusion, sizes, peak memory of activations, share of integer ops, float islands, how well the calibrated
+        ranges fit the examples, and against the baseline agreement, differences of outputs, flips, every test by
+        slice, the error of each tensor and histograms of weights (of the file made of a SavedModel). Beside it
         `flips.tfrecord`, where there are labels and a baseline: examples that the baseline answers right and the
         model wrong, at most `max_flips_listed`, each with both answers. `report.html` shows all of it on one page,
         flips as pictures where an input is an image; it needs no network.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Sequence
 from typing import Any
 
 import tensorflow_model_analysis as tfma
@@ -18,23 +17,12 @@ from tfx.types import artifact_utils
 from tfx_edge import proto
 from tfx_edge.components import artifacts
 from tfx_edge.components import exec_properties as properties
-from tfx_edge.components.core.evaluation import (
-    agreement,
-    comparison_report,
-    flip_pictures,
-    flips,
-    gates,
-    non_inferiority,
-    report_page,
-    run,
-    sizes,
-)
-from tfx_edge.components.core.evaluation import report as reporting
-from tfx_edge.components.core.evaluation.eval_config import check_eval_config, thresholds
-from tfx_edge.components.core.evaluation.models import read_tflite
+from tfx_edge.components.core.evaluation import preparation, run
+from tfx_edge.components.core.evaluation.eval_config import check_eval_config
+from tfx_edge.components.core.evaluation.judgement import judge_run
 from tfx_edge.components.core.evaluation.reading import require_examples
-from tfx_edge.components.core.examples import read_records
-from tfx_edge.components.core.litert.inspect import ModelSummary, inspect_model
+from tfx_edge.components.core.evaluation.report import to_json
+from tfx_edge.components.core.evaluation.verdict import Verdict
 from tfx_edge.components.edge_evaluator import keys, options
 
 _LOG = logging.getLogger(__name__)
@@ -69,7 +57,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         splits = options.decode_splits(exec_properties[keys.EXAMPLE_SPLITS])
         for split in splits:
             require_examples(artifacts.split_files(input_dict[artifacts.EXAMPLES], [split]), split)
-        evaluation = run.prepare(
+        evaluation = preparation.prepare(
             config,
             artifacts.serving_model_path(candidate),
             artifacts.serving_model_path(baseline) if baseline else None,
@@ -81,10 +69,6 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         with contextlib.ExitStack() as stack:
             # They take their names in the order evaluation, report, blessing: a blessing is never alone.
             drafts = {key: stack.enter_context(artifacts.written_whole(outputs[key].uri)) for key in _OUTPUTS}
-            fit_path, counts_path, slices_path, flips_path = (
-                os.path.join(drafts[keys.EDGE_EVALUATION], name)
-                for name in (_FIT_FILE, _COUNTS_FILE, _SLICES_FILE, keys.FLIPS_FILE)
-            )
             results = run.run(
                 evaluation,
                 self._make_beam_pipeline,
@@ -92,17 +76,23 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 schema=artifacts.read_schema(input_dict),
                 transform_graph=artifacts.transform_graph_folder(input_dict),
                 output_path=drafts[keys.EVALUATION],
-                counts_path=counts_path,
-                slices_path=slices_path,
-                flips_path=flips_path,
-                fit_path=fit_path if limits.judge_calibration else None,
+                folder=drafts[keys.EDGE_EVALUATION],
+                judge_calibration=limits.judge_calibration,
             )
-            lists_flips = bool(max_flips) and not _no_flips(evaluation, results)
-            unwanted = [counts_path, fit_path, slices_path, *([] if lists_flips else [flips_path])]
-            for path in filter(fileio.exists, unwanted):
-                fileio.remove(path)
-            notes = _notes(config, baseline)
-            verdict = _write_report(drafts, evaluation, limits, rules, results, notes)
+            judged = judge_run(
+                evaluation,
+                results,
+                limits,
+                rules,
+                devices=options.device_limits(edge),
+                metrics_path=drafts[keys.EVALUATION],
+                folder=drafts[keys.EDGE_EVALUATION],
+                max_flips=max_flips,
+                notes=_notes(config, baseline),
+            )
+            verdict = judged.verdict
+            _write(os.path.join(drafts[keys.EDGE_EVALUATION], keys.REPORT_FILE), to_json(judged.report))
+            _write(os.path.join(drafts[keys.EDGE_EVALUATION], keys.PAGE_FILE), judged.page)
             _write(os.path.join(drafts[keys.BLESSING], _BLESSING_FILES[verdict.blessed]), '')
         _mark(outputs[keys.BLESSING], verdict, candidate, baseline)
         for reason in verdict.reasons:
@@ -112,109 +102,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
 # The order of entering; they are finished in reverse.
 _OUTPUTS = (keys.BLESSING, keys.EDGE_EVALUATION, keys.EVALUATION)
-_COUNTS_FILE = 'counts.json'
-_FIT_FILE = 'calibration_fit.json'
-_SLICES_FILE = 'slices.json'
 _BLESSING_FILES = {True: constants.BLESSED_FILE_NAME, False: constants.NOT_BLESSED_FILE_NAME}
-
-
-def _write_report(
-    drafts: dict[str, str],
-    evaluation: run.Evaluation,
-    limits: gates.Limits,
-    rules: non_inferiority.Rules,
-    results: run.Results,
-    notes: Sequence[str],
-) -> reporting.Verdict:
-    model = read_tflite(evaluation.candidate.source.path)
-    summary = inspect_model(model)
-    measured = _measure(model, summary, evaluation.comparison, results)
-    tests = non_inferiority.judge_tests(evaluation.tested, results.slices, rules, evaluation.obstacle)
-    judged = (*gates.judge(limits, measured), *non_inferiority.gates_of(tests, rules))
-    for gate in judged:
-        if gate.name in gates.CALIBRATION_GATES and not gate.holds:
-            _LOG.warning('the calibration of the .tflite file does not fit the examples: %s', gate.reason)
-    path = drafts[keys.EVALUATION]
-    verdict = reporting.decide(
-        tfma.load_validation_result(path), judged, has_thresholds=bool(thresholds(evaluation.config))
-    )
-    names = {evaluation.candidate.name: 'candidate'}
-    if evaluation.baseline is not None:
-        names[evaluation.baseline.name] = 'baseline'
-    slices = reporting.metrics_by_slice(path, names)
-    reporting.require_slices(evaluation.config, slices)
-    report = reporting.make_report(
-        verdict=verdict,
-        gates=judged,
-        measured=measured,
-        summary=summary,
-        metrics=slices,
-        models={
-            names[c.name]: {'path': c.source.path, 'signature_name': c.model.signature_name}
-            for c in evaluation.contenders
-        },
-        notes=notes,
-        against_baseline={
-            'comparison': comparison_report.comparison_part(results.slices, evaluation.obstacle),
-            'non_inferiority': comparison_report.non_inferiority_part(tests, rules),
-            'flips': _flips_part(drafts[keys.EDGE_EVALUATION], evaluation, results),
-        },
-    )
-    _write(os.path.join(drafts[keys.EDGE_EVALUATION], keys.REPORT_FILE), reporting.to_json(report))
-    page = report_page.render_page(report, _pictures(drafts[keys.EDGE_EVALUATION], evaluation))
-    _write(os.path.join(drafts[keys.EDGE_EVALUATION], keys.PAGE_FILE), page)
-    return verdict
-
-
-def _pictures(folder: str, evaluation: run.Evaluation) -> dict[int, list[str]]:
-    path = os.path.join(folder, keys.FLIPS_FILE)
-    if not fileio.exists(path):
-        return {}
-    inputs = evaluation.candidate.model.inputs
-    shapes = {name: tuple(spec.shape) for name, spec in inputs.items()}
-    return flip_pictures.flip_pictures(list(read_records([path])), shapes)
-
-
-def _flips_part(folder: str, evaluation: run.Evaluation, results: run.Results) -> dict[str, Any]:
-    path = os.path.join(folder, keys.FLIPS_FILE)
-    is_listed = fileio.exists(path)
-    listed = (
-        list(flips.read_flips(path, list(evaluation.plan.outputs))) if evaluation.plan and is_listed else []
-    )
-    obstacle = _no_flips(evaluation, results)
-    return comparison_report.flips_part(
-        results.slices, obstacle, keys.FLIPS_FILE if is_listed else None, listed
-    )
-
-
-def _no_flips(evaluation: run.Evaluation, results: run.Results) -> str:
-    """Why right and wrong answers cannot be told apart, or ''."""
-    plan = evaluation.plan
-    if plan is None:
-        return evaluation.obstacle
-    if not plan.answers:
-        return evaluation.comparison.obstacle
-    if not plan.labelled:
-        return 'eval_config names no label'
-    everything, *_ = results.slices
-    return '' if everything.labelled else 'no label is a class'
-
-
-def _measure(
-    model: bytes, summary: ModelSummary, comparison: agreement.Comparison, results: run.Results
-) -> gates.Measurements:
-    counts = results.counts
-    compared = comparison.baseline is not None
-    return gates.Measurements(
-        examples=counts.examples,
-        not_finite=counts.not_finite,
-        agreement=counts.agreeing / counts.examples if compared else None,
-        no_agreement=comparison.obstacle,
-        file_bytes=sizes.file_bytes(model),
-        zip_bytes=sizes.zip_bytes(model),
-        float_ops=tuple(f'{op.name} {op.output}' for op in summary.float_ops),
-        fit=results.fit,
-    )
 
 
 def _notes(config: tfma.EvalConfig, baseline: types.Artifact | None) -> list[str]:
@@ -225,7 +113,7 @@ def _notes(config: tfma.EvalConfig, baseline: types.Artifact | None) -> list[str
 
 def _mark(
     blessing: types.Artifact,
-    verdict: reporting.Verdict,
+    verdict: Verdict,
     candidate: types.Artifact,
     baseline: types.Artifact | None,
 ) -> None:

@@ -12,5 +12,4 @@ BLESSING = 'blessing'
 EDGE_EVALUATION = 'edge_evaluation'
 
 REPORT_FILE = 'report.json'
-FLIPS_FILE = 'flips.tfrecord'
 PAGE_FILE = 'report.html'

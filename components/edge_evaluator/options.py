@@ -13,6 +13,7 @@ from tfx.orchestration import data_types
 from tfx_edge import proto
 from tfx_edge.components import exec_properties
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.evaluation.device_gates import DeviceLimits, check_device_limits
 from tfx_edge.components.core.evaluation.eval_config import check_eval_config, check_needs_no_baseline
 from tfx_edge.components.core.evaluation.gates import Limits
 from tfx_edge.components.core.evaluation.non_inferiority import Rules
@@ -26,14 +27,13 @@ def edge_limits(config: proto.EdgeEvaluation) -> Limits:
     """The limits that a message sets.
 
     Raises:
-      EdgeError: a value is out of range, or a field is not supported by this version.
+      EdgeError: a value is out of range.
     """
-    if config.HasField('max_latency_ratio'):  # 0 would be a limit too, so the value does not tell
-        raise EdgeError('EdgeEvaluation.max_latency_ratio is not supported by this version; leave it unset.')
     return Limits(
         min_agreement=_if_set(config, 'min_agreement', lambda v: 0 < v <= 1, 'a share above 0, at most 1'),
         max_file_bytes=_if_set(config, 'max_file_bytes', lambda v: v > 0, 'a number of bytes above 0'),
         max_zip_bytes=_if_set(config, 'max_zip_bytes', lambda v: v > 0, 'a number of bytes above 0'),
+        max_latency_ratio=_if_set(config, 'max_latency_ratio', lambda v: v > 0, 'a ratio above 0'),
         require_full_integer=config.require_full_integer,
         max_clipping=_unless_off(config, 'max_clipping', off=1.0),
         min_range_used=_unless_off(config, 'min_range_used', off=0.0),
@@ -75,6 +75,36 @@ def rules(config: proto.EdgeEvaluation) -> Rules:
     return found
 
 
+def device_limits(config: proto.EdgeEvaluation) -> tuple[DeviceLimits, ...]:
+    """The devices whose tools are asked, with their limits.
+
+    Raises:
+      EdgeError: a device is not known or named twice, or its profile does not tell what is limited.
+    """
+    found = tuple(
+        DeviceLimits(
+            device.name,
+            {
+                field.name.removeprefix('max_'): value
+                for field, value in device.ListFields()
+                if field.name != 'name'
+            },
+        )
+        for device in config.devices
+    )
+    names = [limits.device for limits in found]
+    for limits in found:
+        try:
+            check_device_limits(limits)
+        except EdgeError as error:
+            raise EdgeError(f'EdgeEvaluation.devices: {error}') from error
+        if names.count(limits.device) > 1:
+            raise EdgeError(
+                f'EdgeEvaluation.devices names {limits.device!r} {names.count(limits.device)} times; name it once.'
+            )
+    return found
+
+
 def max_flips(config: proto.EdgeEvaluation) -> int:
     """How many flips are listed at most; 0 where the list is switched off.
 
@@ -89,10 +119,12 @@ def check_edge(config: proto.EdgeEvaluation, *, has_baseline: bool) -> None:
     """Refuses values out of range, and what compares with a baseline where none is given."""
     limits = edge_limits(config)
     rules(config)
+    device_limits(config)
     listed = max_flips(config) and _differs(config, 'max_flips_listed')
     for field, is_set in (
         ('max_metric_drop', metric_drops(config)),
         ('min_agreement', limits.min_agreement is not None),
+        ('max_latency_ratio', limits.max_latency_ratio is not None),
         ('max_flips_listed', listed),
     ):
         if is_set and not has_baseline:

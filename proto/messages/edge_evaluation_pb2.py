@@ -14,12 +14,13 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$tfx_edge/proto/edge_evaluation.proto\x12\x08tfx_edge\"\xb6\x03\n\x0e\x45\x64geEvaluation\x12<\n\x0fmax_metric_drop\x18\x01 \x03(\x0b\x32#.tfx_edge.EdgeEvaluation.MetricDrop\x12\x18\n\nconfidence\x18\x02 \x01(\x01:\x04\x30.95\x12\x1f\n\x12min_slice_examples\x18\x03 \x01(\x03:\x03\x31\x30\x30\x12\x15\n\rmin_agreement\x18\x04 \x01(\x01\x12\x16\n\x0emax_file_bytes\x18\x05 \x01(\x03\x12\x15\n\rmax_zip_bytes\x18\x06 \x01(\x03\x12\x19\n\x11max_latency_ratio\x18\x07 \x01(\x01\x12#\n\x14require_full_integer\x18\x08 \x01(\x08:\x05\x66\x61lse\x12\x1d\n\x10max_flips_listed\x18\t \x01(\x03:\x03\x31\x30\x30\x12\x1a\n\x0cmax_clipping\x18\n \x01(\x01:\x04\x30.04\x12\x1c\n\x0emin_range_used\x18\x0b \x01(\x01:\x04\x30.15\x12\x1e\n\x0f\x62less_undecided\x18\x0c \x01(\x08:\x05\x66\x61lse\x1a,\n\nMetricDrop\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x0e\n\x06margin\x18\x02 \x01(\x01')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$tfx_edge/proto/edge_evaluation.proto\x12\x08tfx_edge\"\xfa\x04\n\x0e\x45\x64geEvaluation\x12<\n\x0fmax_metric_drop\x18\x01 \x03(\x0b\x32#.tfx_edge.EdgeEvaluation.MetricDrop\x12\x18\n\nconfidence\x18\x02 \x01(\x01:\x04\x30.95\x12\x1f\n\x12min_slice_examples\x18\x03 \x01(\x03:\x03\x31\x30\x30\x12\x15\n\rmin_agreement\x18\x04 \x01(\x01\x12\x16\n\x0emax_file_bytes\x18\x05 \x01(\x03\x12\x15\n\rmax_zip_bytes\x18\x06 \x01(\x03\x12\x19\n\x11max_latency_ratio\x18\x07 \x01(\x01\x12#\n\x14require_full_integer\x18\x08 \x01(\x08:\x05\x66\x61lse\x12\x1d\n\x10max_flips_listed\x18\t \x01(\x03:\x03\x31\x30\x30\x12\x1a\n\x0cmax_clipping\x18\n \x01(\x01:\x04\x30.04\x12\x1c\n\x0emin_range_used\x18\x0b \x01(\x01:\x04\x30.15\x12\x1e\n\x0f\x62less_undecided\x18\x0c \x01(\x08:\x05\x66\x61lse\x12\x30\n\x07\x64\x65vices\x18\r \x03(\x0b\x32\x1f.tfx_edge.EdgeEvaluation.Device\x1a,\n\nMetricDrop\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x0e\n\x06margin\x18\x02 \x01(\x01\x1a\x8f\x01\n\x06\x44\x65vice\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nmax_cycles\x18\x02 \x01(\x03\x12\x16\n\x0emax_sram_bytes\x18\x03 \x01(\x03\x12\x17\n\x0fmax_flash_bytes\x18\x04 \x01(\x03\x12\x17\n\x0fmax_arena_bytes\x18\x05 \x01(\x03\x12\x19\n\x11max_cpu_operators\x18\x06 \x01(\x03')
 
 
 
 _EDGEEVALUATION = DESCRIPTOR.message_types_by_name['EdgeEvaluation']
 _EDGEEVALUATION_METRICDROP = _EDGEEVALUATION.nested_types_by_name['MetricDrop']
+_EDGEEVALUATION_DEVICE = _EDGEEVALUATION.nested_types_by_name['Device']
 EdgeEvaluation = _reflection.GeneratedProtocolMessageType('EdgeEvaluation', (_message.Message,), {
 
   'MetricDrop' : _reflection.GeneratedProtocolMessageType('MetricDrop', (_message.Message,), {
@@ -28,18 +29,28 @@ EdgeEvaluation = _reflection.GeneratedProtocolMessageType('EdgeEvaluation', (_me
     # @@protoc_insertion_point(class_scope:tfx_edge.EdgeEvaluation.MetricDrop)
     })
   ,
+
+  'Device' : _reflection.GeneratedProtocolMessageType('Device', (_message.Message,), {
+    'DESCRIPTOR' : _EDGEEVALUATION_DEVICE,
+    '__module__' : 'tfx_edge.proto.edge_evaluation_pb2'
+    # @@protoc_insertion_point(class_scope:tfx_edge.EdgeEvaluation.Device)
+    })
+  ,
   'DESCRIPTOR' : _EDGEEVALUATION,
   '__module__' : 'tfx_edge.proto.edge_evaluation_pb2'
   # @@protoc_insertion_point(class_scope:tfx_edge.EdgeEvaluation)
   })
 _sym_db.RegisterMessage(EdgeEvaluation)
 _sym_db.RegisterMessage(EdgeEvaluation.MetricDrop)
+_sym_db.RegisterMessage(EdgeEvaluation.Device)
 
 if _descriptor._USE_C_DESCRIPTORS == False:
 
   DESCRIPTOR._options = None
   _EDGEEVALUATION._serialized_start=51
-  _EDGEEVALUATION._serialized_end=489
-  _EDGEEVALUATION_METRICDROP._serialized_start=445
-  _EDGEEVALUATION_METRICDROP._serialized_end=489
+  _EDGEEVALUATION._serialized_end=685
+  _EDGEEVALUATION_METRICDROP._serialized_start=495
+  _EDGEEVALUATION_METRICDROP._serialized_end=539
+  _EDGEEVALUATION_DEVICE._serialized_start=542
+  _EDGEEVALUATION_DEVICE._serialized_end=685
 # @@protoc_insertion_point(module_scope)

@@ -336,8 +336,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument('--datasets', nargs='+', default=['signs', 'spoken'])
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--tables', nargs='+', choices=list(TABLES), default=list(TABLES))
-    parser.add_argument('--steps', type=int, default=600, help='of each training')
-    parser.add_argument('--zeros', type=int, default=75, help='percent, of pruning in the table combined')
+    parser.add_argument('--steps', type=int, default=1000, help='of each training')
+    parser.add_argument('--zeros', type=int, default=50, help='percent, of pruning in the table combined')
     parser.add_argument('--clusters', type=int, default=16, help='in the table combined')
     parser.add_argument('--processes', type=int, default=2, help='seeds that run at the same time')
     parser.add_argument(

@@ -9,7 +9,6 @@ from typing import Any
 
 import apache_beam as beam
 import tensorflow as tf
-import tensorflow_model_analysis as tfma
 
 from tfx_edge.components.core.evaluation.models import Model, ModelSource, fitted, load_model, read_tflite
 from tfx_edge.components.core.evaluation.range_probe import IntegerTensor, RangeProbe, integer_tensors
@@ -20,7 +19,8 @@ from tfx_edge.components.core.evaluation.range_use import (
     clipping,
     range_used,
 )
-from tfx_edge.components.core.examples import ExampleParser, content_hash
+from tfx_edge.components.core.evaluation.record_sample import SampleRecords
+from tfx_edge.components.core.examples import ExampleParser
 
 # The figures hardly change with more: each example has thousands of values.
 MAX_EXAMPLES = 200
@@ -50,10 +50,8 @@ class MeasureCalibrationFit(beam.PTransform):
         """Takes the Arrow batches that TFMA's extractors take."""
         return (
             batches
-            | 'Records' >> beam.FlatMap(_records)
-            | 'Hash' >> beam.Map(_with_hash)
-            | 'SmallestHashes' >> beam.combiners.Top.Smallest(MAX_EXAMPLES)
-            | 'Chosen' >> beam.FlatMap(_without_hash)
+            | 'Sample' >> SampleRecords(MAX_EXAMPLES)
+            | 'Chosen' >> beam.FlatMap(list)
             | 'Spread' >> beam.Reshuffle()
             | 'Probe' >> beam.ParDo(_Probe(self._source, self._parser))
             | 'Sum' >> beam.CombineGlobally(_sum)
@@ -111,19 +109,6 @@ class _Probe(beam.DoFn):
 
     def process(self, record: bytes) -> Iterator[RangeUse]:
         yield self._probe(fitted(self._model, self._parser([record])))
-
-
-def _records(batch: Any) -> Iterator[bytes]:
-    for row in batch.column(batch.schema.get_field_index(tfma.constants.ARROW_INPUT_COLUMN)).to_pylist():
-        yield from row
-
-
-def _with_hash(record: bytes) -> tuple[bytes, bytes]:
-    return content_hash(record), record
-
-
-def _without_hash(chosen: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
-    return [record for _, record in chosen]
 
 
 def _sum(uses: Iterable[RangeUse | None]) -> RangeUse | None:

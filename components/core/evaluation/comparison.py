@@ -15,6 +15,7 @@ import tensorflow_model_analysis as tfma
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.evaluation import flips
+from tfx_edge.components.core.evaluation.label_and_prediction import label_and_prediction
 from tfx_edge.components.core.evaluation.paired_bootstrap import BootstrapSums, bootstrap_test
 from tfx_edge.components.core.evaluation.paired_proportions import PairedCounts, score_test
 from tfx_edge.components.core.evaluation.paired_test import PairedTest
@@ -204,7 +205,7 @@ class _Observe(beam.DoFn):
             ours: (np.ravel(candidate[ours]), np.ravel(baseline[theirs]))
             for ours, theirs in plan.outputs.items()
         }
-        pair = functools.cache(functools.partial(_pair, extracts, plan.config))
+        pair = functools.cache(functools.partial(label_and_prediction, extracts, plan.config))
         labels: dict[str, int | None] = {
             name: flips.class_of(pair(plan.candidate, name)[0], len(ours))
             if plan.answers and name in plan.labelled
@@ -251,24 +252,6 @@ def _value(tested: TestedMetric, label: np.ndarray, prediction: np.ndarray) -> f
             f'{label.tolist()[:10]} and {prediction.size} predictions ({error}); expected labels that the metric is '
             'for. Correct the metric, or the labels.'.replace('\n', ' ')
         ) from error
-
-
-def _pair(
-    extracts: dict[str, Any], config: tfma.EvalConfig, model: str, output: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """The label and prediction that TFMA hands to its metrics; no values where there is none."""
-    try:
-        inputs = tfma.metrics.to_standard_metric_inputs(extracts)
-        ((label, prediction, _),) = tfma.metrics.to_label_prediction_example_weight(
-            inputs, config, model, output, flatten=False, allow_none=True
-        )
-    except (ValueError, KeyError) as error:
-        raise EdgeError(
-            f'TFMA finds no label or prediction for output {output!r} of the {model} '
-            f'({" ".join(str(error).split())[:150]}); '
-            'correct label_key, label_keys or output_names of eval_config.'
-        ) from error
-    return label, prediction
 
 
 def _by_output(predictions: Any) -> Mapping[str, Any]:

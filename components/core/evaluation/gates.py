@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from tfx_edge.components.core.evaluation.latency import Latency
 from tfx_edge.components.core.evaluation.range_use import CalibrationFit, TensorFit
 
 # Those that tell whether the file was calibrated on data like the evaluation's.
@@ -18,6 +19,7 @@ class Limits:
       min_agreement: share of examples, in (0, 1], with the baseline's top-1 answer.
       max_file_bytes: size of the file.
       max_zip_bytes: size of a DEFLATE zip of the file.
+      max_latency_ratio: time of the file to that of the baseline's `.tflite` file.
       require_full_integer: no op of the file may compute in floating point.
       max_clipping: how much of what makes a tensor's values differ its range may cut off, in [0, 1).
       min_range_used: share of int8's steps that a tensor's values must reach over, in (0, 1].
@@ -26,6 +28,7 @@ class Limits:
     min_agreement: float | None = None
     max_file_bytes: int | None = None
     max_zip_bytes: int | None = None
+    max_latency_ratio: float | None = None
     require_full_integer: bool = False
     max_clipping: float | None = None
     min_range_used: float | None = None
@@ -47,6 +50,10 @@ class Measurements:
       no_agreement: why it cannot be told, or ''.
       file_bytes: size of the file.
       zip_bytes: size of a DEFLATE zip of the file.
+      activation_bytes: what activations take at once, at least.
+      never_change: the outputs that answer the same to every example.
+      latency: None where it was not asked for, or there is nothing to compare with.
+      no_latency: why there is nothing to compare with, or ''.
       float_ops: the ops that compute in floating point.
       fit: how well the ranges of the integer activations fit the examples, or why that is not told.
     """
@@ -57,6 +64,10 @@ class Measurements:
     no_agreement: str
     file_bytes: int
     zip_bytes: int
+    activation_bytes: int
+    never_change: tuple[str, ...]
+    latency: Latency | None
+    no_latency: str
     float_ops: tuple[str, ...]
     fit: CalibrationFit
 
@@ -81,8 +92,8 @@ class Gate:
 def judge(limits: Limits, measured: Measurements) -> tuple[Gate, ...]:
     """Holds every limit that is set against what was measured; a failed gate hides none of the others.
 
-    One gate is always there: a model that answers NaN or infinity is never blessed. Those of the calibration are
-    left out where it cannot be judged, such as in a file without integer activations.
+    Two gates are always there: a model that answers NaN or infinity, or the same to every example, is never blessed.
+    Those of the calibration are left out where it cannot be judged, such as in a file without integer activations.
 
     Args:
       limits: what is demanded.
@@ -103,7 +114,8 @@ def judge(limits: Limits, measured: Measurements) -> tuple[Gate, ...]:
             0,
             bad == 0,
             f'{bad} of {measured.examples} examples get NaN or infinity as an answer' if bad else '',
-        )
+        ),
+        _change_gate(measured),
     ]
     if limits.min_agreement is not None:
         share = measured.agreement
@@ -115,11 +127,31 @@ def judge(limits: Limits, measured: Measurements) -> tuple[Gate, ...]:
     if limits.max_zip_bytes is not None:
         size = measured.zip_bytes
         gates.append(Gate('max_zip_bytes', size, limits.max_zip_bytes, size <= limits.max_zip_bytes))
+    if limits.max_latency_ratio is not None:
+        gates.append(_latency_gate(limits.max_latency_ratio, measured))
     if limits.require_full_integer:
         ops = measured.float_ops
         detail = f'float ops: {", ".join(ops)}' if ops else ''
         gates.append(Gate('require_full_integer', len(ops), 0, not ops, detail))
     return (*gates, *_calibration_gates(limits, measured.fit))
+
+
+def _change_gate(measured: Measurements) -> Gate:
+    stuck = measured.never_change
+    told = ', '.join(map(repr, filter(None, stuck))) or 'the output'
+    detail = f'{told} never changes over {measured.examples} examples that differ' if stuck else ''
+    return Gate('outputs_change', len(stuck), 0, not stuck, detail)
+
+
+def _latency_gate(limit: float, measured: Measurements) -> Gate:
+    found = measured.latency
+    if found is None:
+        return Gate('max_latency_ratio', None, limit, False, measured.no_latency)
+    detail = (
+        f'{found.milliseconds:.4g} ms against {found.baseline_milliseconds:.4g} ms; '
+        f'half of {found.rounds} rounds within {found.ratio_low:.4g} to {found.ratio_high:.4g}'
+    )
+    return Gate('max_latency_ratio', found.ratio, limit, found.ratio <= limit, detail)
 
 
 def _calibration_gates(limits: Limits, fit: CalibrationFit) -> list[Gate]:

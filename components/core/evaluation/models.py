@@ -7,11 +7,14 @@ import dataclasses
 import math
 import os
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.litert import damage
+from tfx_edge.components.core.litert.affine import dequantize
 from tfx_edge.components.core.litert.interpreter import LiteRTModel, TensorDetail
 from tfx_edge.components.core.signature import TensorSpec, choose_signature, read_signatures
 
@@ -21,6 +24,8 @@ TFLITE_FILE = 'tflite'
 # Every call takes this many rows, the last one filled up: TensorFlow's kernels may add in another
 # order for another batch size, and results must not depend on how a runner bundles the examples.
 _SAVED_MODEL_BATCH = 32
+
+_Value = TypeVar('_Value')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,11 +50,13 @@ class Model(abc.ABC):
       signature_name: the signature called.
       inputs: specs of the real numbers (or integers) it takes, by input name.
       outputs: shapes by output name, None for what is open; dimension 0 is the batch.
+      rails: the lowest and the highest number that each integer output can hold; None for other outputs.
     """
 
     signature_name: str
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, tuple[int | None, ...]]
+    rails: Mapping[str, tuple[float, float] | None]
 
     @abc.abstractmethod
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -57,6 +64,7 @@ class Model(abc.ABC):
 
 
 class _TFLiteModel(Model):
+    @damage.told_as_edge_error()
     def __init__(self, source: ModelSource) -> None:
         self._model = LiteRTModel(read_tflite(source.path))
         self.signature_name = self._model.signature_name
@@ -67,6 +75,7 @@ class _TFLiteModel(Model):
             )
         self.inputs = {name: _tflite_spec(name, detail) for name, detail in self._model.inputs.items()}
         self.outputs = {name: (None, *detail.shape[1:]) for name, detail in self._model.outputs.items()}
+        self.rails = {name: _rails(detail) for name, detail in self._model.outputs.items()}
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return self._model(inputs)
@@ -78,6 +87,7 @@ class _SavedModel(Model):
         self.signature_name = signature.name
         self.inputs = signature.inputs
         self.outputs = {name: spec.shape for name, spec in signature.outputs.items()}
+        self.rails = dict.fromkeys(self.outputs)
         self._loaded = tf.saved_model.load(source.path)
         self._function = self._loaded.signatures[signature.name]
         fixed = [spec.shape[0] for spec in signature.inputs.values() if spec.shape[0] is not None]
@@ -170,6 +180,19 @@ def fitted(model: Model, features: Mapping[str, np.ndarray]) -> dict[str, np.nda
       EdgeError: an integer does not fit the model's type.
     """
     return {name: _fitted(name, spec, features[name]) for name, spec in model.inputs.items()}
+
+
+def as_predicted(outputs: Mapping[str, _Value]) -> dict[str, _Value]:
+    """By the name that TFMA's predictions have: a model's only output has none."""
+    return dict(outputs) if len(outputs) > 1 else dict(zip([''], outputs.values(), strict=True))
+
+
+def _rails(detail: TensorDetail) -> tuple[float, float] | None:
+    if not detail.scale:
+        return None
+    limits = np.iinfo(detail.dtype)
+    low, high = dequantize(np.array([limits.min, limits.max]), detail.scale, detail.zero_point).tolist()
+    return low, high
 
 
 def _fitted(name: str, spec: TensorSpec, values: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.evaluation.range_use import CELLS, RangeUse, position_counts
-from tfx_edge.components.core.litert import flatbuffer
+from tfx_edge.components.core.litert import damage, flatbuffer
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
 
 # Operators that compute new values and round them to whatever range their output states. The others pass values on,
@@ -73,6 +73,7 @@ class IntegerTensor:
         return self.lowest + ((_WIDER - 1) * middle + self.zero_point - self.lowest) // _WIDER
 
 
+@damage.told_as_edge_error()
 def integer_tensors(model: bytes) -> tuple[IntegerTensor, ...]:
     """The integer activations of a file's main graph whose range a calibration has set.
 

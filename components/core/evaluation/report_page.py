@@ -43,7 +43,7 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
     )
     environment.filters['number'] = _number
-    environment.globals['place'] = _place
+    environment.globals.update(place=_place, height=_height, shade=_shade, percent=_percent)
     return environment.get_template(_TEMPLATE)
 
 
@@ -60,3 +60,18 @@ def _place(value: float, left: float, width: float) -> str:
     """Where a value lies in the drawing of an interval."""
     share = (value - left) / width
     return f'{_LEFT + _WIDTH * share:.2f}' if math.isfinite(share) else f'{_LEFT:.2f}'
+
+
+def _height(count: int, most: int) -> float:
+    """Of a bar, 0 to 1; few weights stay visible beside many."""
+    return math.sqrt(count / most) if most else 0.0
+
+
+def _shade(count: int, total: int) -> str:
+    """How dark a cell is, 0 to 1: the share of its row."""
+    return f'{count / total:.3f}' if total else '0'
+
+
+def _percent(share: Any) -> str:
+    """Width of the bar of an error, which ends at 1."""
+    return f'{100 * min(share, 1.0):.2f}' if isinstance(share, (int, float)) and math.isfinite(share) else '0'

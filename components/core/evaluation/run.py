@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from tensorflow_metadata.proto.v0 import schema_pb2
 
@@ -20,69 +23,42 @@ from tfx_edge.components.core.evaluation.calibration_fit import MeasureCalibrati
 from tfx_edge.components.core.evaluation.comparison import (
     ComparingEvaluator,
     ComparisonWriters,
-    Plan,
     SliceComparison,
     read_comparison,
 )
+from tfx_edge.components.core.evaluation.confusion import (
+    Answer,
+    ConfusionEvaluator,
+    ConfusionWriter,
+    read_confusion,
+)
 from tfx_edge.components.core.evaluation.models import (
-    Model,
-    ModelSource,
+    as_predicted,
     common_inputs,
-    find_baseline,
-    find_model,
-    load_model,
     read_tflite,
 )
+from tfx_edge.components.core.evaluation.output_use import (
+    OutputsUse,
+    OutputUseEvaluator,
+    OutputUseWriter,
+    read_output_use,
+)
 from tfx_edge.components.core.evaluation.predictions import EdgePredictionsExtractor
+from tfx_edge.components.core.evaluation.preparation import Contender, Evaluation
 from tfx_edge.components.core.evaluation.range_probe import integer_tensors
 from tfx_edge.components.core.evaluation.range_use import CalibrationFit
 from tfx_edge.components.core.evaluation.reading import ReadExamples
-from tfx_edge.components.core.evaluation.tested_metrics import (
-    MetricDrop,
-    TestedMetric,
-    check_outputs,
-    find_tested_metrics,
-)
-from tfx_edge.components.core.examples import ExampleParser
+from tfx_edge.components.core.evaluation.record_sample import KeepSample
+from tfx_edge.components.core.examples import ExampleParser, read_records
 
 _LOG = logging.getLogger(__name__)
 
-
-@dataclasses.dataclass(frozen=True)
-class Contender:
-    """A model in the run: the name of its ModelSpec ('' if it is alone), where it lies, and the model, loaded."""
-
-    name: str
-    source: ModelSource
-    model: Model
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """What is run.
-
-    Attributes:
-      config: TFMA's configuration, completed.
-      candidate: the `.tflite` file.
-      baseline: what it is compared with, or None.
-      comparison: which outputs tell whether they agree.
-      tested: metrics that must not be worse than the baseline's by their margins.
-      plan: what is compared with the baseline, or None.
-      obstacle: why nothing is compared, or ''.
-    """
-
-    config: tfma.EvalConfig
-    candidate: Contender
-    baseline: Contender | None
-    comparison: agreement.Comparison
-    tested: tuple[TestedMetric, ...]
-    plan: Plan | None
-    obstacle: str
-
-    @property
-    def contenders(self) -> tuple[Contender, ...]:
-        """The candidate, and the baseline where there is one."""
-        return (self.candidate,) if self.baseline is None else (self.candidate, self.baseline)
+# What a run leaves in its folder; the rest of it is read and removed.
+FLIPS_FILE = 'flips.tfrecord'
+_COUNTS_FILE, _USE_FILE, _SAMPLE_FILE = 'counts.json', 'output_use.json', 'sample.tfrecord'
+_FIT_FILE, _SLICES_FILE, _CONFUSION_FILE = 'calibration_fit.json', 'slices.json', 'confusion.json'
+# Examples on which two files are compared tensor by tensor.
+_SAMPLE = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,77 +68,18 @@ class Results:
     Attributes:
       counts: of all examples.
       fit: how well the calibration fits them.
+      use: what the candidate's outputs do.
       slices: candidate against baseline, all examples first; empty where nothing was compared.
+      answers: which classes are taken for which; empty where that is not told.
+      sample: features of a few examples, by input name; empty where there is no baseline.
     """
 
     counts: agreement.Counts
     fit: CalibrationFit
+    use: OutputsUse
     slices: tuple[SliceComparison, ...]
-
-
-def prepare(
-    config: tfma.EvalConfig,
-    candidate_folder: str,
-    baseline_folder: str | None,
-    *,
-    drops: Sequence[MetricDrop] = (),
-    confidence: float = 0.95,
-    max_flips: int = 0,
-) -> Evaluation:
-    """Loads the models, and checks that they fit the configuration and each other.
-
-    Args:
-      config: the user's.
-      candidate_folder: the serving folder that holds the `.tflite` file.
-      baseline_folder: the serving folder that holds a SavedModel or a `.tflite` file, or None.
-      drops: metrics that must not be worse than the baseline's by a margin.
-      confidence: of their tests.
-      max_flips: how many flips are listed at most.
-
-    Returns:
-      The evaluation, ready to run.
-
-    Raises:
-      EdgeError: the candidate is no `.tflite` file or a damaged one, the models do not fit, or a metric cannot be
-        tested.
-    """
-    config = configuration.complete_eval_config(config, has_baseline=baseline_folder is not None)
-    spec = configuration.candidate_spec(config)
-    source = find_model(candidate_folder, spec.signature_name)
-    if not source.is_tflite:
-        raise EdgeError(
-            f'{candidate_folder} holds a SavedModel and no .tflite file; '
-            'give the output of TFLiteQuantizer as model (and a SavedModel as baseline_model).'
-        )
-    candidate = Contender(spec.name, source, load_model(source))
-    comparison = agreement.Comparison(candidate.name, None, {}, 'there is no baseline')
-    baseline = None
-    baseline_spec = configuration.baseline_spec(config)
-    if baseline_folder is not None and baseline_spec is not None:
-        source = find_baseline(baseline_folder, baseline_spec.signature_name, candidate.model)
-        baseline = Contender(baseline_spec.name, source, load_model(source))
-        comparison = agreement.compare_outputs(
-            candidate.name, candidate.model.outputs, baseline.name, baseline.model.outputs
-        )
-    tested = find_tested_metrics(config, drops)
-    check_outputs(tested, candidate.model.outputs)
-    plan, obstacle = None, comparison.obstacle
-    if baseline is not None:
-        outputs, obstacle = agreement.pair_outputs(candidate.model.outputs, baseline.model.outputs)
-        if not obstacle:
-            plan = Plan(
-                config,
-                candidate.name,
-                baseline.name,
-                outputs,
-                answers=comparison.baseline is not None,
-                labelled=tuple(name for name in outputs if spec.label_key or name in spec.label_keys),
-                tested=tested,
-                is_share=tuple(t.metric.is_share(_values(candidate.model, t.output_name)) for t in tested),
-                confidence=confidence,
-                max_flips=max_flips,
-            )
-    return Evaluation(config, candidate, baseline, comparison, tested, plan, obstacle)
+    answers: tuple[Answer, ...]
+    sample: Mapping[str, np.ndarray]
 
 
 def run(
@@ -173,10 +90,8 @@ def run(
     schema: schema_pb2.Schema | None,
     transform_graph: str | None,
     output_path: str,
-    counts_path: str,
-    slices_path: str,
-    flips_path: str,
-    fit_path: str | None,
+    folder: str,
+    judge_calibration: bool,
 ) -> Results:
     """Runs the evaluation on Beam; TFMA writes its files to `output_path`.
 
@@ -187,10 +102,8 @@ def run(
       schema: of the examples, or None.
       transform_graph: folder of a TransformGraph to apply, or None.
       output_path: folder for TFMA's files.
-      counts_path: file for the counts.
-      slices_path: file for the comparison with the baseline; not written where there is nothing to compare.
-      flips_path: TFRecord file for the flips; as above.
-      fit_path: file for the fit of the calibration; None not to measure it.
+      folder: for FLIPS_FILE, a TFRecord file that is written where outputs are compared with a baseline's.
+      judge_calibration: whether to measure how the calibration fits.
 
     Returns:
       What was measured.
@@ -209,51 +122,73 @@ def run(
     examples = ReadExamples(files, schema)
     common = {'eval_config': evaluation.config, 'eval_shared_model': shared}
     _LOG.info('evaluating %s', ' and '.join(c.source.path for c in evaluation.contenders))
-    fit, fit_path = _fit_to_measure(evaluation, fit_path)
-    plan = evaluation.plan
+    fit, measures_fit = _fit_to_measure(evaluation, judge_calibration)
+    evaluators, writers = _own_parts(evaluation, folder)
     with told_in_one_line(), _metric_failures(), make_pipeline() as pipeline:
         batches = pipeline | 'ReadExamples' >> examples
         _ = batches | 'Evaluate' >> tfma.ExtractEvaluateAndWriteResults(
             extractors=_extractors(predict, examples.tensor_adapter_config(), common),
-            evaluators=[
-                *tfma.default_evaluators(schema=schema, **common),
-                agreement.CountingEvaluator(evaluation.comparison),
-                *([] if plan is None else [ComparingEvaluator(plan)]),
-            ],
-            writers=[
-                *tfma.default_writers(output_path, **common),
-                agreement.CountsWriter(counts_path),
-                *([] if plan is None else ComparisonWriters(slices_path, flips_path)),
-            ],
+            evaluators=[*tfma.default_evaluators(schema=schema, **common), *evaluators],
+            writers=[*tfma.default_writers(output_path, **common), *writers],
             **common,
         )
-        if fit_path is not None:
-            measure = MeasureCalibrationFit(evaluation.candidate.source, parser, fit_path)
+        if measures_fit:
+            path = os.path.join(folder, _FIT_FILE)
+            measure = MeasureCalibrationFit(evaluation.candidate.source, parser, path)
             _ = batches | 'MeasureCalibrationFit' >> measure
-    counts = agreement.read_counts(counts_path)
+        if evaluation.baseline is not None:
+            _ = batches | 'KeepSample' >> KeepSample(_SAMPLE, os.path.join(folder, _SAMPLE_FILE))
+    counts = _taken(folder, _COUNTS_FILE, agreement.read_counts)
     if not counts.examples:
         raise EdgeError(f'there is no example in {", ".join(files)}; give examples to evaluate on.')
     _LOG.info('evaluated %d examples', counts.examples)
     return Results(
         counts,
-        fit if fit_path is None else read_calibration_fit(fit_path),
-        () if plan is None else read_comparison(slices_path),
+        _taken(folder, _FIT_FILE, read_calibration_fit) if measures_fit else fit,
+        _taken(folder, _USE_FILE, read_output_use),
+        () if evaluation.plan is None else _taken(folder, _SLICES_FILE, read_comparison),
+        () if evaluation.confusion is None else _taken(folder, _CONFUSION_FILE, read_confusion),
+        {}
+        if evaluation.baseline is None
+        else _taken(folder, _SAMPLE_FILE, lambda path: parser(list(read_records([path])))),
     )
 
 
-def _values(model: Model, output_name: str) -> int | None:
-    """How many values an output has in each example; None if that is open."""
-    shape = model.outputs.get(output_name) or next(iter(model.outputs.values()))
-    return shape[1] if len(shape) > 1 else 1
+def _own_parts(evaluation: Evaluation, folder: str) -> tuple[list[Any], list[Any]]:
+    """What a run measures beside TFMA's metrics: evaluators, and writers for what they find."""
+    paths = {
+        name: os.path.join(folder, name)
+        for name in (_COUNTS_FILE, _USE_FILE, _SLICES_FILE, _CONFUSION_FILE, FLIPS_FILE)
+    }
+    evaluators = [
+        agreement.CountingEvaluator(evaluation.comparison),
+        OutputUseEvaluator(evaluation.candidate.name, as_predicted(evaluation.candidate.model.rails)),
+    ]
+    writers = [agreement.CountsWriter(paths[_COUNTS_FILE]), OutputUseWriter(paths[_USE_FILE])]
+    if evaluation.plan is not None:
+        evaluators.append(ComparingEvaluator(evaluation.plan))
+        writers += ComparisonWriters(paths[_SLICES_FILE], paths[FLIPS_FILE])
+    if evaluation.confusion is not None:
+        evaluators.append(ConfusionEvaluator(evaluation.confusion))
+        writers.append(ConfusionWriter(paths[_CONFUSION_FILE]))
+    return evaluators, writers
 
 
-def _fit_to_measure(evaluation: Evaluation, fit_path: str | None) -> tuple[CalibrationFit, str | None]:
-    """The fit as far as it is known before the run, and the file for it; None where nothing is to be measured."""
-    if fit_path is None:
-        return CalibrationFit(0, (), 'max_clipping and min_range_used are switched off'), None
+def _taken(folder: str, name: str, read: Callable[[str], Any]) -> Any:
+    """What a file of the run holds; the file itself is not kept."""
+    path = os.path.join(folder, name)
+    found = read(path)
+    tf.io.gfile.remove(path)
+    return found
+
+
+def _fit_to_measure(evaluation: Evaluation, judge_calibration: bool) -> tuple[CalibrationFit, bool]:
+    """The fit as far as it is known before the run, and whether it is to be measured."""
+    if not judge_calibration:
+        return CalibrationFit(0, (), 'max_clipping and min_range_used are switched off'), False
     if not integer_tensors(read_tflite(evaluation.candidate.source.path)):
-        return CalibrationFit(0, (), 'not applicable: the file has no calibrated integer activations'), None
-    return CalibrationFit(0, ()), fit_path
+        return CalibrationFit(0, (), 'not applicable: the file has no calibrated integer activations'), False
+    return CalibrationFit(0, ()), True
 
 
 # How TFMA reports that a metric could not take an example; Beam appends the stage.

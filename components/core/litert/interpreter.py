@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -32,6 +33,32 @@ class TensorDetail:
     dtype: np.dtype
     scale: float
     zero_point: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Runtime:
+    """What runs a file.
+
+    Attributes:
+      package: of the runtime, with its version.
+      kernels: that it chooses among.
+      threads: of the CPU.
+      largest_batch: rows in one invocation at most.
+    """
+
+    package: str
+    kernels: str
+    threads: int
+    largest_batch: int
+
+
+# What LiteRTModel runs files with unless it is told otherwise.
+RUNTIME = Runtime(
+    f'ai-edge-litert {importlib.metadata.version("ai-edge-litert")}',
+    'XNNPACK, built-in kernels for what it does not have',
+    1,
+    MAX_BATCH_SIZE,
+)
 
 
 class LiteRTModel:

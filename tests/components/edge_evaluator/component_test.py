@@ -100,12 +100,27 @@ def test_json_and_runtime_parameters_are_taken(channels, accuracy_config):
         ('min_slice_examples', {'min_slice_examples': 10}, 'says how max_metric_drop is tested'),
         ('min_slice_examples', {'min_slice_examples': 0}, 'a number of examples above 0'),
         ('bless_undecided', {'bless_undecided': True}, 'says how max_metric_drop is tested'),
-        ('max_latency_ratio', {'max_latency_ratio': 1.0}, 'max_latency_ratio is not supported'),
-        ('max_latency_ratio', {'max_latency_ratio': 0.0}, 'max_latency_ratio is not supported'),
+        ('max_latency_ratio', {'max_latency_ratio': 0.0}, 'expected a ratio above 0'),
         (
             'max_flips_listed',
             {'max_flips_listed': -1},
             'expected a number of examples, where 0 switches the list',
+        ),
+        (
+            'devices',
+            {'devices': [{'name': 'ethos'}]},
+            "device 'ethos' is not known; expected one of: ethos-u55-32,",
+        ),
+        ('devices', {'devices': [{}]}, "device '' is not known"),
+        (
+            'devices',
+            {'devices': [{'name': 'tflite-micro', 'max_cycles': 9}]},
+            'tells no cycles; expected limits on',
+        ),
+        (
+            'devices',
+            {'devices': [{'name': 'tflite-micro'}] * 2},
+            "names 'tflite-micro' 2 times; name it once",
         ),
         ('max_file_bytes', {'max_file_bytes': 0}, 'expected a number of bytes above 0'),
         ('max_zip_bytes', {'max_zip_bytes': -1}, 'expected a number of bytes above 0'),
@@ -136,7 +151,8 @@ def test_what_compares_with_a_baseline_needs_one(channels, accuracy_config):
         EdgeEvaluator(
             **channels, eval_config=accuracy_config(0.9), edge=proto.EdgeEvaluation(min_agreement=0.9)
         )
-    for edge in (proto.EdgeEvaluation(max_metric_drop=[DROP]), proto.EdgeEvaluation(max_flips_listed=5)):
+    for values in ({'max_metric_drop': [DROP]}, {'max_flips_listed': 5}, {'max_latency_ratio': 1.5}):
+        edge = proto.EdgeEvaluation(**values)
         with pytest.raises(
             EdgeError, match=r'EdgeEvaluation.max_\w+ compares with a baseline; give baseline_model'
         ):

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import pathlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import fastjsonschema
 import numpy as np
 import pytest
 
 RUNNER = ['--runner=FnApiRunner', '--sdk_container_image=none']
+
+
+@functools.cache
+def _schema() -> Callable[[dict[str, Any]], dict[str, Any]]:
+    from tfx_edge.components.core import evaluation
+
+    (folder,) = evaluation.__path__
+    schema = json.loads((pathlib.Path(folder) / 'report.schema.json').read_text())
+    return fastjsonschema.compile(schema)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +36,9 @@ class Outcome:
 
     @property
     def report(self) -> dict[str, Any]:
-        return json.loads((pathlib.Path(self.edge_evaluation.uri) / 'report.json').read_text())
+        """The report, which fits its schema."""
+        text = (pathlib.Path(self.edge_evaluation.uri) / 'report.json').read_text()
+        return _schema()(json.loads(text))
 
     @property
     def blessed(self) -> bool:

@@ -102,6 +102,36 @@ def test_float_file_meets_threshold_and_baseline_and_is_blessed(
     assert f'{outcome.report["file"]["file_bytes"]:,} bytes' in page
 
 
+@pytest.mark.parametrize(('limit', 'blessed'), [(1000.0, True), (1e-6, False)])
+def test_latency_is_held_against_the_float_file_of_the_baseline(
+    evaluate,
+    as_tflite_model,
+    as_saved_model,
+    as_examples,
+    accuracy_config,
+    float_tflite,
+    digits_saved_model,
+    digits_examples,
+    limit,
+    blessed,
+):
+    outcome = evaluate(
+        as_tflite_model(float_tflite),
+        as_examples(digits_examples),
+        accuracy_config(0.9),
+        baseline=as_saved_model(digits_saved_model),
+        edge=proto.EdgeEvaluation(max_latency_ratio=limit),
+    )
+    assert outcome.blessed == blessed
+    found = outcome.report['latency']
+    # It is compared with itself.
+    assert 0.5 < found['ratio'] < 2.0
+    if not blessed:
+        (reason,) = outcome.report['reasons']
+        assert reason.startswith('max_latency_ratio: ')
+        assert ' ms against ' in reason
+
+
 def test_every_limit_that_fails_is_a_reason(
     evaluate, as_tflite_model, as_examples, accuracy_config, float_tflite, digits_examples
 ):
@@ -217,7 +247,7 @@ def test_the_fit_of_the_calibration_can_be_switched_off(
     outcome = evaluate(as_tflite_model(model), as_examples(digits_examples), accuracy_config(0.01), edge=edge)
     assert outcome.blessed
     assert 'switched off' in outcome.report['calibration_fit']['not_judged']
-    assert [gate['name'] for gate in outcome.report['gates']] == ['finite_predictions']
+    assert [gate['name'] for gate in outcome.report['gates']] == ['finite_predictions', 'outputs_change']
 
 
 def test_change_from_a_saved_model_baseline_is_a_threshold(
@@ -244,7 +274,8 @@ def test_change_from_a_saved_model_baseline_is_a_threshold(
     assert outcome.report['agreement'] == pytest.approx(
         np.mean(ours.argmax(1) == theirs.argmax(1)), abs=1e-12
     )
-    threshold, agreement, clipping = outcome.report['reasons']
+    threshold, stuck, agreement, clipping = outcome.report['reasons']
+    assert stuck.startswith('outputs_change')
     assert clipping.startswith('max_clipping: 0.39')
     assert threshold.startswith(f'sparse_categorical_accuracy: change from the baseline {change:.4g}'[:-1])
     assert agreement.startswith('min_agreement: 0.')

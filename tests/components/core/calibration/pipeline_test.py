@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import pathlib
-import socket
-import subprocess
-import sys
-import time
 import tracemalloc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import apache_beam as beam
 import numpy as np
@@ -80,62 +75,6 @@ def reference(float_model: bytes, a_middle: str, records: list[bytes]) -> Measur
     for record in sorted(records, key=content_hash)[:150]:
         tally.add(read.views(_PARSER([record])))
     return tally.measurements()
-
-
-@pytest.fixture(scope='module')
-def portable_runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
-    """Arguments for a portable runner: a job server and an external pool of workers, each a process of its own."""
-    folder = tmp_path_factory.mktemp('portable_runner')
-    with socket.socket() as free:
-        free.bind(('localhost', 0))
-        pool_port = free.getsockname()[1]
-    port_file = folder / 'port'
-    commands = [
-        ['worker.worker_pool_main', f'--service_port={pool_port}'],
-        [
-            'portability.local_job_service_main',
-            '--port=0',
-            f'--port_file={port_file}',
-            f'--staging_dir={folder}',
-        ],
-    ]
-    # The pool starts a bare `python`.
-    binaries = f'{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
-    with (folder / 'log').open('wb') as log:
-        processes = [
-            subprocess.Popen(
-                [sys.executable, '-m', f'apache_beam.runners.{command[0]}', *command[1:]],
-                env={**os.environ, 'PATH': binaries},
-                stdout=log,
-                stderr=log,
-            )
-            for command in commands
-        ]
-        try:
-            deadline = time.monotonic() + 120
-            while not (port_file.exists() and port_file.read_text() and _listening(pool_port)):
-                assert time.monotonic() < deadline, (folder / 'log').read_text()
-                assert all(process.poll() is None for process in processes), (folder / 'log').read_text()
-                time.sleep(0.2)
-            yield (
-                '--runner=PortableRunner',
-                f'--job_endpoint=localhost:{port_file.read_text()}',
-                '--environment_type=EXTERNAL',
-                f'--environment_config=localhost:{pool_port}',
-            )
-        finally:
-            for process in processes:
-                process.terminate()
-            for process in processes:
-                try:
-                    process.wait(20)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-
-
-def _listening(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(('localhost', port)) == 0
 
 
 def _record(image: np.ndarray, name: str = 'image') -> bytes:

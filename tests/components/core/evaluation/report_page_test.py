@@ -97,11 +97,43 @@ def _report(text: str = 'name', number: float = 0.123456789) -> dict[str, Any]:
             'zip_bytes': 11718,
             'operators': 19,
             'float_operators': [text],
+            'float_islands': [[text]],
             'integer_share': number,
             'inputs': {text: text},
             'outputs': {text: text},
             'kernel_zeros': 0.6,
             'kernel_max_distinct': 16,
+        },
+        'confusion': {
+            'not_told': '',
+            'outputs': [
+                {'output': text, 'classes': 3, 'names': [text] * 3, 'models': [_confused([[5, 0, 2]] * 3)]},
+                {'output': '', 'classes': 40, 'names': [], 'models': [_confused(None)]},
+            ],
+        },
+        'outputs': [{'output': text, 'values': 330, 'at_lowest': 3, 'at_highest': 11, 'changes': True}],
+        'runtime': {'package': text, 'kernels': text, 'threads': 1, 'largest_batch': 8},
+        'layers': {
+            'not_compared': '',
+            'examples': 32,
+            'tensors': [
+                {'name': text, 'operator': text, 'dtype': text, 'rms': 2.5, 'error': number, 'share': number}
+            ],
+        },
+        'weights': {
+            'not_compared': '',
+            'kernels': [
+                {
+                    'name': text,
+                    'limit': number,
+                    'before': [1, 5, 0],
+                    'after': [0, 6, 0],
+                    'distinct_before': 255,
+                    'distinct_after': 16,
+                    'zeros_before': 0,
+                    'zeros_after': 63,
+                }
+            ],
         },
         'calibration_fit': {
             'not_judged': '',
@@ -112,6 +144,11 @@ def _report(text: str = 'name', number: float = 0.123456789) -> dict[str, Any]:
             ],
         },
     }
+
+
+def _confused(table: list[list[int]] | None) -> dict[str, Any]:
+    pairs = [{'label': 23, 'answer': 37, 'examples': 9}]
+    return {'model': 'candidate', 'table': table, 'without_answer': 4, 'most_confused': pairs}
 
 
 def _numbers(value: Any) -> set[float]:
@@ -155,12 +192,13 @@ def test_page_needs_nothing_from_elsewhere() -> None:
 
 def test_a_report_without_a_baseline_has_no_parts_about_it() -> None:
     report = _report()
-    for part in ('comparison', 'non_inferiority', 'flips'):
+    for part in ('comparison', 'non_inferiority', 'flips', 'layers', 'weights'):
         del report[part]
     text = ' '.join(_Page(render_page(report, {})).text)
     assert 'Gates' in text
     assert 'Flips' not in text
     assert 'Non-inferiority' not in text
+    assert 'before and after' not in text
 
 
 def _record(**features: tf.train.Feature) -> bytes:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert import flatbuffer, metadata_format
+from tfx_edge.components.core.litert import flatbuffer, label_file, metadata_format
 from tfx_edge.components.core.litert.inspect import inspect_model
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.metadata import ModelMetadata, add, read
@@ -286,11 +286,33 @@ def test_label_files_of_others_are_read(digits_float: bytes, text: bytes, method
 
 
 @pytest.mark.parametrize(
+    'label',
+    [
+        *('<script>alert(1)</script>', '{{ 7 * 7 }}', '\u202egnp.exe', 'a\x00b', '"\' x='),
+        *('x' * 10_000, '../../etc/passwd', '\u2028'),
+    ],
+)
+def test_a_label_is_whatever_stands_in_its_line(digits_float: bytes, label: str) -> None:
+    metadata = read(_with_label_file(add(digits_float, FULL), f'{label}\nb\n'.encode(), zipfile.ZIP_DEFLATED))
+    assert metadata is not None
+    assert metadata.labels == (label, 'b')
+
+
+@pytest.mark.parametrize('name', ['../../../etc/passwd', '/etc/passwd', 'a\x00b', '', '\u202e', 'x' * 10_000])
+def test_no_name_of_a_label_file_leads_out_of_the_archive(digits_float: bytes, name: str) -> None:
+    with pytest.raises(EdgeError, match='cannot be read') as caught:
+        label_file.unpack(add(digits_float, FULL), name)
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ('text', 'method', 'message'),
     [
         (bytes(2**24 + 1), zipfile.ZIP_DEFLATED, 'more than 16777216 bytes'),
         (b'a', zipfile.ZIP_LZMA, 'compression 14'),
         (b'\xff', zipfile.ZIP_STORED, "can't decode"),
+        (b'cat\n\xed\xa0\x80\n', zipfile.ZIP_DEFLATED, "can't decode"),
+        ('cat\ndog\n'.encode('utf-16'), zipfile.ZIP_STORED, "can't decode"),
     ],
 )
 def test_hostile_label_files_are_refused(digits_float: bytes, text: bytes, method: int, message: str) -> None:

@@ -1,0 +1,40 @@
+"""What a device profile answers."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceCosts:
+    """What one example costs on a device, as the tool of its maker tells; None where it does not tell.
+
+    Attributes:
+      device: name, as in `profile`.
+      tool: package and version that told, such as 'ethos-u-vela 5.2.0'; '' where none is installed.
+      settings: what else the figures depend on, such as the clock.
+      cycles: estimated, of what the accelerator runs; what falls back to the CPU comes on top.
+      milliseconds: the same at the clock of `settings`.
+      sram_bytes: of the accelerator, at the peak.
+      dram_bytes: of the accelerator.
+      flash_bytes: of the accelerator: its commands and encoded weights.
+      arena_bytes: what the runtime on the CPU needs for one example.
+      cpu_operators: those that the accelerator leaves to the CPU, each as its name and that of its output tensor.
+      missing_operators: names of those that the device lacks, so that the file does not run there at all.
+      absent: how to install the tool, in one line, where it is missing; '' where it is there.
+      obstacle: why the tool tells no figures for this file, in one line; '' where it tells them.
+    """
+
+    device: str
+    tool: str = ''
+    settings: str = ''
+    cycles: int | None = None
+    milliseconds: float | None = None
+    sram_bytes: int | None = None
+    dram_bytes: int | None = None
+    flash_bytes: int | None = None
+    arena_bytes: int | None = None
+    cpu_operators: tuple[str, ...] | None = None
+    missing_operators: tuple[str, ...] = ()
+    absent: str = ''
+    obstacle: str = ''

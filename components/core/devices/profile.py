@@ -1,0 +1,53 @@
+"""What a file costs on a device that is not here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from tfx_edge.components.core.devices import ethos_u, tflite_micro
+from tfx_edge.components.core.devices.costs import DeviceCosts
+from tfx_edge.components.core.errors import EdgeError
+
+_PROFILES: Mapping[str, Callable[[bytes, str], DeviceCosts]] = {
+    **dict.fromkeys(ethos_u.DEVICES, ethos_u.profile),
+    tflite_micro.DEVICE: tflite_micro.profile,
+}
+
+DEVICES: tuple[str, ...] = tuple(_PROFILES)
+
+# What each device can be limited in: fields of DeviceCosts, `cpu_operators` by their number.
+FIGURES: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(ethos_u.DEVICES, ('cycles', 'sram_bytes', 'flash_bytes', 'cpu_operators')),
+    tflite_micro.DEVICE: ('arena_bytes',),
+}
+
+
+def profile(model: bytes, device: str) -> DeviceCosts:
+    """Asks the tool of the device's maker, which is installed by an extra of tfx-edge.
+
+    Args:
+      model: bytes of a `.tflite` file.
+      device: one of DEVICES.
+
+    Returns:
+      The figures; or why there are none, where the tool is not installed or cannot take the file.
+
+    Raises:
+      EdgeError: no such device, or the bytes are no valid `.tflite` file.
+
+    Example:
+      >>> profile(pathlib.Path('digits_int8.tflite').read_bytes(), 'ethos-u55-128').cycles
+      12545
+    """
+    check_device(device)
+    return _PROFILES[device](model, device)
+
+
+def check_device(device: str) -> None:
+    """Refuses a name that no profile has.
+
+    Raises:
+      EdgeError: no such device.
+    """
+    if device not in _PROFILES:
+        raise EdgeError(f'device {device!r} is not known; expected one of: {", ".join(DEVICES)}.')

@@ -1,0 +1,82 @@
+"""The candidate's `.tflite` file beside the baseline's: time, tensors and weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+
+import numpy as np
+
+from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.evaluation.latency import Latency, measure_latency
+from tfx_edge.components.core.evaluation.layer_errors import LayerError, layer_errors
+from tfx_edge.components.core.evaluation.models import fitted, read_tflite
+from tfx_edge.components.core.evaluation.preparation import Contender
+from tfx_edge.components.core.evaluation.weight_histograms import WeightHistogram, weight_histograms
+from tfx_edge.components.core.litert.convert import convert_saved_model
+from tfx_edge.components.core.litert.isolation import run_isolated
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class FileComparison:
+    """What two files have in common and what not.
+
+    Attributes:
+      obstacle: why they were not compared, or ''.
+      latency: of both; None where it was not asked for.
+      layers: errors of the tensors that both have.
+      examples: on how many examples.
+      weights: of the kernels that both have.
+    """
+
+    obstacle: str = ''
+    latency: Latency | None = None
+    layers: tuple[LayerError, ...] = ()
+    examples: int = 0
+    weights: tuple[WeightHistogram, ...] = ()
+
+
+def compare_files(
+    candidate: Contender, baseline: Contender | None, sample: Mapping[str, np.ndarray], *, latency: bool
+) -> FileComparison:
+    """Compares the candidate's file with the baseline's; with the float one of a SavedModel.
+
+    Args:
+      candidate: a `.tflite` file.
+      baseline: a `.tflite` file or a SavedModel; None where there is none.
+      sample: features of a few examples, by input name.
+      latency: whether to measure it too.
+
+    Returns:
+      What was found; nothing, and why, where there is no baseline or it cannot be made a file.
+    """
+    if baseline is None:
+        return FileComparison('there is no baseline')
+    model = read_tflite(candidate.source.path)
+    try:
+        other = _as_file(baseline)
+    except EdgeError as error:
+        _LOG.warning('the baseline cannot be compared as a file: %s', error)
+        return FileComparison(f'the baseline cannot be made a .tflite file: {error}')
+    inputs, other_inputs = fitted(candidate.model, sample), fitted(baseline.model, sample)
+    layers, weights = run_isolated(compare_insides, model, other, inputs, other_inputs)
+    time = run_isolated(measure_latency, model, other) if latency else None
+    if time is not None:
+        _LOG.info('%.4g ms, %.3g times the baseline', time.milliseconds, time.ratio)
+    return FileComparison('', time, layers, len(next(iter(sample.values()))), weights)
+
+
+def compare_insides(
+    model: bytes, baseline: bytes, inputs: Mapping[str, np.ndarray], baseline_inputs: Mapping[str, np.ndarray]
+) -> tuple[tuple[LayerError, ...], tuple[WeightHistogram, ...]]:
+    """`layer_errors` and `weight_histograms` of two files, for a process of their own."""
+    return layer_errors(model, baseline, inputs, baseline_inputs), weight_histograms(model, baseline)
+
+
+def _as_file(baseline: Contender) -> bytes:
+    if baseline.source.is_tflite:
+        return read_tflite(baseline.source.path)
+    return convert_saved_model(baseline.source.path, baseline.model.signature_name)

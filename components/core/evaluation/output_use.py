@@ -1,0 +1,195 @@
+"""What a model's outputs do over all examples: whether they ever change, and how often they stand at a rail."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import tensorflow as tf
+import tensorflow_model_analysis as tfma
+
+from tfx_edge.components.core.evaluation.predictions import STAGE_NAME
+
+_USE = 'edge_output_use'
+# Fewer may be alike by chance.
+MIN_EXAMPLES = 10
+
+# The lowest and the highest number that each integer output can hold, None for others; a single output under ''.
+Rails = Mapping[str, tuple[float, float] | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sameness:
+    """Whether several things are all the same: the hash of all, or that they differ."""
+
+    content: str | None = None
+    differs: bool = False
+
+    @staticmethod
+    def of(things: Sequence[bytes]) -> Sameness:
+        """That of some things, at least one."""
+        if any(thing != things[0] for thing in things):
+            return Sameness(differs=True)
+        return Sameness(hashlib.sha256(things[0]).hexdigest())
+
+    def __add__(self, other: Sameness) -> Sameness:
+        known = {content for content in (self.content, other.content) if content is not None}
+        if self.differs or other.differs or len(known) > 1:
+            return Sameness(differs=True)
+        return Sameness(next(iter(known), None))
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputUse:
+    """What one output did; counts add up to the same in any order.
+
+    Attributes:
+      rows: whether its values were the same on every example.
+      values: how many there were.
+      at_lowest: how many were the lowest that its integers can hold.
+      at_highest: how many were the highest.
+    """
+
+    rows: Sameness = Sameness()
+    values: int = 0
+    at_lowest: int = 0
+    at_highest: int = 0
+
+    def __add__(self, other: OutputUse) -> OutputUse:
+        return OutputUse(
+            self.rows + other.rows,
+            self.values + other.values,
+            self.at_lowest + other.at_lowest,
+            self.at_highest + other.at_highest,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputsUse:
+    """What the outputs did.
+
+    Attributes:
+      examples: whether all examples were the same.
+      count: how many there were.
+      outputs: by name, a single one under ''.
+    """
+
+    examples: Sameness = Sameness()
+    count: int = 0
+    outputs: Mapping[str, OutputUse] = dataclasses.field(default_factory=dict)
+
+    def __add__(self, other: OutputsUse) -> OutputsUse:
+        names = sorted({*self.outputs, *other.outputs})
+        none = OutputUse()
+        return OutputsUse(
+            self.examples + other.examples,
+            self.count + other.count,
+            {name: self.outputs.get(name, none) + other.outputs.get(name, none) for name in names},
+        )
+
+    @property
+    def never_change(self) -> tuple[str, ...]:
+        """The outputs that answer the same to every example; none where the examples are too few, or all alike."""
+        if self.count < MIN_EXAMPLES or not self.examples.differs:
+            return ()
+        return tuple(name for name, use in self.outputs.items() if not use.rows.differs)
+
+
+def OutputUseEvaluator(candidate: str, rails: Rails) -> tfma.evaluators.Evaluator:
+    """A TFMA evaluator that watches the candidate's outputs.
+
+    Args:
+      candidate: name of its ModelSpec; '' where it is alone.
+      rails: of its outputs.
+    """
+    return tfma.evaluators.Evaluator(
+        stage_name='WatchOutputs', run_after=STAGE_NAME, ptransform=_Watch(candidate, dict(rails))
+    )
+
+
+def OutputUseWriter(path: str) -> tfma.writers.Writer:
+    """A TFMA writer for what OutputUseEvaluator saw; `read_output_use` reads it."""
+    return tfma.writers.Writer(
+        stage_name='WriteOutputUse', ptransform=tfma.writers.Write(key=_USE, ptransform=_WriteUse(path))
+    )
+
+
+def read_output_use(path: str) -> OutputsUse:
+    """What a run saw."""
+    with tf.io.gfile.GFile(path, 'r') as file:
+        content = json.loads(file.read())
+    outputs = {
+        name: OutputUse(**{**use, 'rows': Sameness(**use['rows'])})
+        for name, use in content['outputs'].items()
+    }
+    return OutputsUse(Sameness(**content['examples']), content['count'], outputs)
+
+
+def use_of_batch(records: Sequence[bytes], outputs: Mapping[str, np.ndarray], rails: Rails) -> OutputsUse:
+    """What the outputs do on one batch.
+
+    Args:
+      records: serialized tf.Examples, at least one.
+      outputs: by name, arrays of shape (batch, ...).
+      rails: of the outputs.
+
+    Returns:
+      What is seen; it adds up.
+
+    Example:
+      >>> use_of_batch([b'one', b'two'], {'': np.array([[0.0], [0.0]])}, {}).outputs[''].rows.differs
+      False
+    """
+    uses = {name: _use(np.asarray(values), rails.get(name)) for name, values in outputs.items()}
+    return OutputsUse(Sameness.of(records), len(records), uses)
+
+
+def _use(values: np.ndarray, rails: tuple[float, float] | None) -> OutputUse:
+    rows = Sameness.of([row.tobytes() for row in values])
+    if rails is None:
+        return OutputUse(rows, values.size)
+    at = [int(np.count_nonzero(values == values.dtype.type(rail))) for rail in rails]
+    return OutputUse(rows, values.size, *at)
+
+
+class _Watch(beam.PTransform):
+    def __init__(self, candidate: str, rails: Rails) -> None:
+        super().__init__()
+        self._candidate = candidate
+        self._rails = rails
+
+    def expand(self, extracts: Any) -> dict[str, Any]:
+        return {
+            _USE: extracts
+            | 'Watch' >> beam.Map(_watch, self._candidate, self._rails)
+            | 'Sum' >> beam.CombineGlobally(_total)
+        }
+
+
+def _watch(extracts: Mapping[str, Any], candidate: str, rails: Rails) -> OutputsUse:
+    predictions = extracts[tfma.PREDICTIONS_KEY]
+    own = predictions[candidate] if candidate else predictions
+    outputs = own if isinstance(own, Mapping) else {'': own}
+    return use_of_batch(list(extracts[tfma.INPUT_KEY]), outputs, rails)
+
+
+def _total(uses: Iterable[OutputsUse]) -> OutputsUse:
+    return sum(uses, OutputsUse())
+
+
+class _WriteUse(beam.PTransform):
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._path = path
+
+    def expand(self, use: Any) -> Any:
+        return (
+            use
+            | 'ToJson' >> beam.Map(lambda total: json.dumps(dataclasses.asdict(total)))
+            | 'ToFile' >> beam.io.WriteToText(self._path, shard_name_template='')
+        )

@@ -1,0 +1,32 @@
+"""How slices and metrics of TFMA are named in reports."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+
+def sub_key(key: Any) -> str:
+    """The class or rank a metric is for, and how classes were averaged: 'class_id=3', 'macro_average', ''."""
+    parts = [
+        f'{field}={getattr(key.sub_key, field).value}'
+        for field in ('class_id', 'k', 'top_k')
+        if key.sub_key.HasField(field)
+    ]
+    return ' '.join([*parts, *filter(None, [key.aggregation_type.WhichOneof('type')])])
+
+
+def number(value: float | int | str | None) -> float | int | str | None:
+    """JSON has no NaN and no infinity: their names stand for them."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def slice_features(slice_key: Any) -> list[list[Any]]:
+    """A slice's features and values; [] for all examples."""
+    return [[single.column, _slice_value(single)] for single in slice_key.single_slice_keys]
+
+
+def _slice_value(single: Any) -> Any:
+    kind = single.WhichOneof('kind')
+    value = getattr(single, kind) if kind else ''
+    return value.decode('utf-8', 'replace') if isinstance(value, bytes) else number(value)

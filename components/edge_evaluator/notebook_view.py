@@ -1,0 +1,47 @@
+"""Shows EdgeEvaluator's report in notebooks: `InteractiveContext.show(evaluator.outputs['edge_evaluation'])`."""
+
+from __future__ import annotations
+
+import html
+import os
+
+from tfx import types
+from tfx.dsl.io import fileio
+from tfx.orchestration.experimental.interactive import visualizations
+
+from tfx_edge.components.artifact_types import EdgeEvaluation
+from tfx_edge.components.edge_evaluator import keys
+
+_HEIGHT = '80vh'
+
+
+class EdgeEvaluationView(visualizations.ArtifactVisualization):
+    """TFX's InteractiveContext shows `report.html` with it; TFX knows it once EdgeEvaluator is imported.
+
+    Example:
+      ```python
+      context = InteractiveContext()
+      context.run(evaluator)
+      context.show(evaluator.outputs['edge_evaluation'])
+      ```
+    """
+
+    ARTIFACT_TYPE = EdgeEvaluation
+
+    def display(self, artifact: types.Artifact) -> None:
+        """Shows the page in a frame that runs no scripts and has its own styles.
+
+        Args:
+          artifact: of EdgeEvaluator.
+        """
+        import IPython.display  # only notebooks have it loaded
+
+        with fileio.open(os.path.join(artifact.uri, keys.PAGE_FILE)) as file:
+            page = html.escape(file.read())
+        frame = f'<iframe sandbox style="width:100%;height:{_HEIGHT};border:0" srcdoc="{page}"></iframe>'
+        IPython.display.display(IPython.display.HTML(frame))
+
+
+def register() -> None:
+    """Tells TFX's InteractiveContext of the view."""
+    visualizations.get_registry().register(EdgeEvaluationView)

@@ -1,0 +1,66 @@
+"""Small `.tflite` files, and the tools of the device makers."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from tfx_edge.components.core.litert.activation_reader import ActivationReader
+from tfx_edge.components.core.litert.convert import convert_saved_model
+from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
+from tfx_edge.components.core.litert.quantize import quantize_model
+
+
+@pytest.fixture(scope='session')
+def files(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, bytes]:
+    """One untrained net as `.tflite`: 'float', 'int8', 'int8 with float I/O', 'int16 activations', 'dynamic int8'."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1), name='image'),
+            layers.Conv2D(16, 3, padding='same', activation='relu', name='stem'),
+            layers.DepthwiseConv2D(3, padding='same', activation='relu', name='spatial'),
+            layers.GlobalAveragePooling2D(name='pool'),
+            layers.Dense(10, activation='softmax', name='probs'),
+        ]
+    )
+    folder = tmp_path_factory.mktemp('small_net') / 'saved_model'
+    model.export(folder, verbose=False)
+    float_file = convert_saved_model(str(folder), 'serving_default')
+    reader = ActivationReader(float_file)
+    images = np.random.default_rng(0).random((16, 1, 8, 8, 1), dtype=np.float32)
+    observed = [reader({'image': image}) for image in images]
+    ranges = {
+        name: (
+            min(float(values[name].min()) for values in observed),
+            max(float(values[name].max()) for values in observed),
+        )
+        for name in observed[0]
+    }
+    return {
+        'float': float_file,
+        'int8': quantize_model(float_file, QuantizationOptions('INT8', io='INT8'), ranges),
+        'int8 with float I/O': quantize_model(float_file, QuantizationOptions('INT8', io='FLOAT'), ranges),
+        'int16 activations': quantize_model(float_file, QuantizationOptions('INT16X8', io='FLOAT'), ranges),
+        'dynamic int8': quantize_model(float_file, QuantizationOptions('DYNAMIC_INT8'), None),
+    }
+
+
+@pytest.fixture(scope='session')
+def vela() -> None:
+    """Skips where Vela is not installed."""
+    if importlib.util.find_spec('ethosu') is None:
+        pytest.skip('ethos-u-vela is not installed (the dev group brings it on Linux x86-64)')
+
+
+@pytest.fixture(scope='session')
+def micro() -> None:
+    """Skips where TFLite Micro is not installed."""
+    if importlib.util.find_spec('tflite_micro') is None:
+        pytest.skip('tflite-micro is not installed (the dev group brings it on Linux x86-64)')
