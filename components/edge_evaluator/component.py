@@ -60,7 +60,8 @@ class EdgeEvaluator(base_beam_component.BaseBeamComponent):
     all examples and on each slice. It takes metrics of `eval_config` that are means over examples: accuracies
     (a score test for paired proportions) and losses (a paired bootstrap). Each test holds, fails or is
     undecided; an undecided one, as on a slice with fewer than `min_slice_examples`, lets the model pass only with
-    `bless_undecided`. Where the baseline is still to come (a first run), all are undecided.
+    `bless_undecided`. Where the baseline is still to come (a first run), all are undecided, and so
+    are `min_agreement` and `max_latency_ratio`.
 
     `devices` names hardware that is not here, whose maker's tool tells what the file costs: Arm's Ethos-U NPUs (Vela:
     cycles, memory, operators left to the CPU; extra `ethos-u`) and TensorFlow Lite Micro (its arena; extra

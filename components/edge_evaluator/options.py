@@ -20,7 +20,9 @@ from tfx_edge.components.core.evaluation.non_inferiority import Rules
 from tfx_edge.components.core.evaluation.tested_metrics import MetricDrop, check_drop, find_tested_metrics
 
 # They say how max_metric_drop is tested.
-_RULES = ('confidence', 'min_slice_examples', 'bless_undecided')
+_RULES = ('confidence', 'min_slice_examples')
+# What may stay undecided.
+_COMPARING = ('max_metric_drop', 'min_agreement', 'max_latency_ratio')
 
 
 def edge_limits(config: proto.EdgeEvaluation) -> Limits:
@@ -37,6 +39,7 @@ def edge_limits(config: proto.EdgeEvaluation) -> Limits:
         require_full_integer=config.require_full_integer,
         max_clipping=_unless_off(config, 'max_clipping', off=1.0),
         min_range_used=_unless_off(config, 'min_range_used', off=0.0),
+        bless_undecided=config.bless_undecided,
     )
 
 
@@ -72,6 +75,11 @@ def rules(config: proto.EdgeEvaluation) -> Rules:
                 f'EdgeEvaluation.{field} says how max_metric_drop is tested, which is not set; '
                 'set both, or neither.'
             )
+    if config.bless_undecided and not any(_differs(config, field) for field in _COMPARING):
+        raise EdgeError(
+            f'EdgeEvaluation.bless_undecided says what becomes of {", ".join(_COMPARING)}, of which none is set; '
+            'set one, or leave bless_undecided out.'
+        )
     return found
 
 

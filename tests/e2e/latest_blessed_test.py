@@ -53,15 +53,15 @@ class Run:
 def runs(
     digits_saved_model: pathlib.Path, digits_examples: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Run, Run]:
-    """Two runs, each with another way to make the file; the second has limits that need a baseline."""
+    """Two runs, each with another way to make the file."""
     root = tmp_path_factory.mktemp('latest_blessed')
     shutil.copytree(digits_saved_model, root / 'trained' / 'Format-Serving')
     sources = root / 'trained', digits_examples
     # Digits are too few to decide on each; without a baseline nothing is decided at all.
-    limits = {'max_metric_drop': [DROP], 'bless_undecided': True}
-    first = run_once(root, *sources, 'DYNAMIC_INT8', proto.EdgeEvaluation(**limits))
-    limits |= {'min_agreement': 0.95, 'max_latency_ratio': 100}
-    return first, run_once(root, *sources, 'FLOAT16', proto.EdgeEvaluation(**limits))
+    limits = proto.EdgeEvaluation(
+        max_metric_drop=[DROP], min_agreement=0.95, max_latency_ratio=100, bless_undecided=True
+    )
+    return tuple(run_once(root, *sources, mode, limits) for mode in ('DYNAMIC_INT8', 'FLOAT16'))
 
 
 def run_once(
@@ -153,6 +153,8 @@ def test_a_first_run_finds_no_blessed_model_and_ends_well(runs: tuple[Run, Run])
     assert first.report['notes'] == [
         'there was no baseline model: thresholds on a change from it were not checked'
     ]
+    undecided = {gate['name'] for gate in first.report['gates'] if gate['measured'] is None}
+    assert {'min_agreement', 'max_latency_ratio'} <= undecided
     (test,) = first.report['non_inferiority']['tests']
     assert (test['outcome'], test['why']) == ('undecided', 'there is no baseline')
 

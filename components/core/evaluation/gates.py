@@ -23,6 +23,7 @@ class Limits:
       require_full_integer: no op of the file may compute in floating point.
       max_clipping: how much of what makes a tensor's values differ its range may cut off, in [0, 1).
       min_range_used: share of int8's steps that a tensor's values must reach over, in (0, 1].
+      bless_undecided: whether what is held against a baseline holds where there is none.
     """
 
     min_agreement: float | None = None
@@ -32,6 +33,7 @@ class Limits:
     require_full_integer: bool = False
     max_clipping: float | None = None
     min_range_used: float | None = None
+    bless_undecided: bool = False
 
     @property
     def judge_calibration(self) -> bool:
@@ -45,6 +47,7 @@ class Measurements:
 
     Attributes:
       examples: number of examples evaluated.
+      has_baseline: whether there is something to compare with.
       not_finite: number of examples for which the candidate answers NaN or infinity.
       agreement: share of examples with the baseline's top-1 answer; None if it cannot be told.
       no_agreement: why it cannot be told, or ''.
@@ -59,6 +62,7 @@ class Measurements:
     """
 
     examples: int
+    has_baseline: bool
     not_finite: int
     agreement: float | None
     no_agreement: str
@@ -119,7 +123,7 @@ def judge(limits: Limits, measured: Measurements) -> tuple[Gate, ...]:
     ]
     if limits.min_agreement is not None:
         share = measured.agreement
-        holds = share is not None and share >= limits.min_agreement
+        holds = _undecided(limits, measured) if share is None else share >= limits.min_agreement
         gates.append(Gate('min_agreement', share, limits.min_agreement, holds, measured.no_agreement))
     if limits.max_file_bytes is not None:
         size = measured.file_bytes
@@ -128,7 +132,7 @@ def judge(limits: Limits, measured: Measurements) -> tuple[Gate, ...]:
         size = measured.zip_bytes
         gates.append(Gate('max_zip_bytes', size, limits.max_zip_bytes, size <= limits.max_zip_bytes))
     if limits.max_latency_ratio is not None:
-        gates.append(_latency_gate(limits.max_latency_ratio, measured))
+        gates.append(_latency_gate(limits.max_latency_ratio, limits, measured))
     if limits.require_full_integer:
         ops = measured.float_ops
         detail = f'float ops: {", ".join(ops)}' if ops else ''
@@ -143,10 +147,15 @@ def _change_gate(measured: Measurements) -> Gate:
     return Gate('outputs_change', len(stuck), 0, not stuck, detail)
 
 
-def _latency_gate(limit: float, measured: Measurements) -> Gate:
+def _undecided(limits: Limits, measured: Measurements) -> bool:
+    """Whether a limit holds for which nothing was measured: the first model of a pipeline has nothing before it."""
+    return limits.bless_undecided and not measured.has_baseline
+
+
+def _latency_gate(limit: float, limits: Limits, measured: Measurements) -> Gate:
     found = measured.latency
     if found is None:
-        return Gate('max_latency_ratio', None, limit, False, measured.no_latency)
+        return Gate('max_latency_ratio', None, limit, _undecided(limits, measured), measured.no_latency)
     detail = (
         f'{found.milliseconds:.4g} ms against {found.baseline_milliseconds:.4g} ms; '
         f'half of {found.rounds} rounds within {found.ratio_low:.4g} to {found.ratio_high:.4g}'

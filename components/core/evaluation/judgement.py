@@ -155,6 +155,7 @@ def _measure(
     counts, comparison = results.counts, evaluation.comparison
     return gates.Measurements(
         examples=counts.examples,
+        has_baseline=evaluation.baseline is not None,
         not_finite=counts.not_finite,
         agreement=counts.agreeing / counts.examples if comparison.baseline is not None else None,
         no_agreement=comparison.obstacle,

@@ -12,6 +12,8 @@ import jinja2
 _TEMPLATE = 'report_page.html.jinja'
 # In the units of the drawing, which is 120 wide.
 _LEFT, _WIDTH = 4.0, 112.0
+# Shown at once; the others when they are asked for.
+_FIRST_FLIPS = 12
 
 
 def render_page(report: Mapping[str, Any], pictures: Mapping[int, Sequence[str]]) -> str:
@@ -43,7 +45,9 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
     )
     environment.filters['number'] = _number
-    environment.globals.update(place=_place, height=_height, shade=_shade, percent=_percent)
+    environment.globals.update(
+        first_flips=_FIRST_FLIPS, place=_place, height=_height, shade=_shade, percent=_percent
+    )
     return environment.get_template(_TEMPLATE)
 
 

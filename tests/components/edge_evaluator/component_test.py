@@ -99,7 +99,7 @@ def test_json_and_runtime_parameters_are_taken(channels, accuracy_config):
         ('confidence', {'max_metric_drop': [DROP], 'confidence': 0.5}, 'a level above 0.5, below 1'),
         ('min_slice_examples', {'min_slice_examples': 10}, 'says how max_metric_drop is tested'),
         ('min_slice_examples', {'min_slice_examples': 0}, 'a number of examples above 0'),
-        ('bless_undecided', {'bless_undecided': True}, 'says how max_metric_drop is tested'),
+        ('bless_undecided', {'bless_undecided': True}, 'max_latency_ratio, of which none is set; set one'),
         ('max_latency_ratio', {'max_latency_ratio': 0.0}, 'expected a ratio above 0'),
         (
             'max_flips_listed',

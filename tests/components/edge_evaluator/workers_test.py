@@ -81,13 +81,13 @@ def sharded(digits_examples: pathlib.Path, tmp_path: pathlib.Path) -> Callable[[
 
 
 def test_results_do_not_depend_on_workers_runner_files_or_order(
-    evaluate, as_tflite_model, as_saved_model, as_examples, accuracy_config,
-    quantize, digits, digits_saved_model, sharded, portable_runner, monkeypatch,
+    evaluate, as_tflite_model, as_examples, accuracy_config,
+    quantize, float_tflite, digits, sharded, portable_runner, monkeypatch,
 ):  # fmt: skip
     monkeypatch.setenv('PATH', f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}')
     # Dark images cut the ranges off, so that some answers flip.
     candidate = as_tflite_model(quantize(digits['x_train'][:200] * np.float32(0.8), 'INT8'))
-    baseline = as_saved_model(digits_saved_model)
+    baseline = as_tflite_model(float_tflite, 'baseline')
     config = accuracy_config(0.5, slices=['label'])
     config.metrics_specs[0].metrics.add(class_name='ExampleCount')
 

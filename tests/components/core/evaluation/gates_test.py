@@ -15,6 +15,7 @@ from tfx_edge.components.core.evaluation.range_use import CalibrationFit, Tensor
 FIT = CalibrationFit(200, (TensorFit('input', 0.0, None, 0.0, 1.0), TensorFit('conv', 0.03, 0.8, -1.0, 2.0)))
 GOOD = Measurements(
     examples=100,
+    has_baseline=True,
     not_finite=0,
     agreement=0.98,
     no_agreement='',
@@ -54,6 +55,20 @@ def test_latency_without_a_baseline_is_no_pass():
     measured = dataclasses.replace(GOOD, latency=None, no_latency='there is no baseline')
     (gate,) = (gate for gate in judge(Limits(max_latency_ratio=2.0), measured) if not gate.holds)
     assert gate.reason == 'max_latency_ratio: not measured, limit 2 (there is no baseline)'
+
+
+def test_a_first_model_has_nothing_before_it_and_passes_only_if_the_user_says_so():
+    measured = dataclasses.replace(
+        GOOD, has_baseline=False, agreement=None, no_agreement='none yet', latency=None, no_latency='none yet'
+    )
+    limits = Limits(min_agreement=0.9, max_latency_ratio=2.0)
+    assert failed(limits, measured) == ['min_agreement', 'max_latency_ratio']
+    assert failed(dataclasses.replace(limits, bless_undecided=True), measured) == []
+    # An agreement that cannot be told beside a baseline is a mistake in the configuration.
+    lenient = dataclasses.replace(limits, bless_undecided=True)
+    assert failed(lenient, dataclasses.replace(measured, has_baseline=True)) == [
+        'min_agreement', 'max_latency_ratio',
+    ]  # fmt: skip
 
 
 def test_what_is_not_demanded_is_not_judged():

@@ -190,6 +190,17 @@ def test_page_needs_nothing_from_elsewhere() -> None:
     assert 'script' not in {tag for tag, _ in page.tags}
 
 
+def test_of_many_flips_a_few_are_shown_at_once_and_the_others_on_demand() -> None:
+    report = _report()
+    (flip,) = report['flips']['listed']
+    report['flips']['listed'] = [{**flip, 'place': place} for place in range(100)]
+    pictures = {place: [f'data:image/png;base64,{place:04}'] for place in range(100)}
+    page = render_page(report, pictures)
+    before, _, behind = page.partition('<details>')
+    assert [text.count('data:image/png') for text in (before, behind)] == [12, 88]
+    assert '<details>' not in render_page(_report(), {})
+
+
 def test_a_report_without_a_baseline_has_no_parts_about_it() -> None:
     report = _report()
     for part in ('comparison', 'non_inferiority', 'flips', 'layers', 'weights'):
