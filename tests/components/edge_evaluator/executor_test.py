@@ -71,7 +71,7 @@ def test_float_file_meets_threshold_and_baseline_and_is_blessed(
     report = outcome.report
     assert (report['verdict'], report['reasons'], report['format_version']) == ('BLESSED', [], 1)
     assert [gate['name'] for gate in report['gates']] == [
-        'finite_predictions', 'min_agreement', 'max_file_bytes', 'max_zip_bytes',
+        'finite_predictions', 'outputs_change', 'min_agreement', 'max_file_bytes', 'max_zip_bytes',
     ]  # fmt: skip
     assert report['agreement'] == 1.0
     assert report['examples'] == len(digits['y_eval'])
