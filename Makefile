@@ -37,7 +37,7 @@ demo: $(READY) ## Run the digits pipeline, and print what each step cost and gai
 	@$(BIN)/tfx-edge demo $(ARGS)
 
 test: lint ## Lint, then all tests, whole pipelines included.
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --max-worker-restart=0 $(ARGS)
 
 test-all: test test-tfx121 ## All tests on both lines: TFX 1.16 (Python 3.10), then TFX 1.21 (Python 3.12).
 

@@ -11,6 +11,7 @@ import collections
 import json
 import os
 import pathlib
+import resource
 import signal
 import struct
 import subprocess
@@ -198,8 +199,15 @@ def _try_in_turn(folder: pathlib.Path, name: str, seeds: Iterator[int], results:
         passed += outcome == 'passed'
         if outcome == 'passed' and passed % _EVALUATED == 0:
             os.write(results, f'{json.dumps([seed, "evaluation", "begun"])}\n'.encode())
+            _lift_memory_limit()
             outcome = _outcome(lambda: _evaluate(candidate))
             os.write(results, f'{json.dumps([seed, "evaluation", outcome])}\n'.encode())
+
+
+def _lift_memory_limit() -> None:
+    """The trial limits its process, which is not the one that evaluates."""
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
 
 
 def _fuzz(folder: pathlib.Path, name: str, mutations: int) -> None:
