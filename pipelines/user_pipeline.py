@@ -1,4 +1,4 @@
-"""`tfx-edge run`: a user's pipeline, built by the user's function and run on this machine."""
+"""A user's pipeline, built by the user's function; `tfx-edge run` runs it on this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import json
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from tfx_edge.components.core.errors import EdgeError
@@ -19,6 +19,8 @@ from tfx_edge.pipelines.quiet import Progress, quiet
 
 _FUNCTION = 'create_pipeline'
 _BEAM = 'beam_pipeline_args'
+# Parameters that have an option of their own on the command line of `run`.
+_RUN_OPTIONS = ('pipeline_name', 'pipeline_root', 'metadata_path')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,13 +69,33 @@ def run_user_pipeline(target: str, options: PipelineOptions, log: str) -> None:
 
 
 def build_pipeline(target: str, options: PipelineOptions) -> Any:
-    """Calls a user's function with the options that it has parameters for.
-
-    Options that a finished pipeline still takes (Beam arguments, caching, ML Metadata) are set on it where the
-    function has no parameter for them; any other option without a parameter is an error.
+    """Calls a user's function as `call_function` does, and names an ML Metadata where the pipeline has none.
 
     Returns:
-      A `tfx.v1.dsl.Pipeline`.
+      A `tfx.v1.dsl.Pipeline` for LocalDagRunner.
+
+    Raises:
+      EdgeError: there is no such function, its arguments are wrong, or it returns something else.
+    """
+    pipeline, left = call_function(target, options, _RUN_OPTIONS)
+    return _with_metadata(pipeline, left.get('metadata_path'))
+
+
+def call_function(
+    target: str, options: PipelineOptions, own_options: Collection[str]
+) -> tuple[Any, Mapping[str, Any]]:
+    """Calls a user's function with the options that it has parameters for.
+
+    Options that a finished pipeline still takes are set on it where the function has no parameter for them: Beam
+    arguments and caching here, ML Metadata by the caller. Any other option without a parameter is an error.
+
+    Args:
+      target: 'module[:function]' or 'file.py[:function]'.
+      options: what to call the function with.
+      own_options: parameters that have an option of their own on the command line; the others are given by --set.
+
+    Returns:
+      A `tfx.v1.dsl.Pipeline`, and the options that it has not taken.
 
     Raises:
       EdgeError: there is no such function, its arguments are wrong, or it returns something else.
@@ -92,13 +114,16 @@ def build_pipeline(target: str, options: PipelineOptions) -> Any:
         )
     lacking = [name for name in missing if name not in arguments]
     if lacking:
-        raise EdgeError(f'{target} needs a value for {lacking[0]!r}; give {_option(lacking[0])}.')
+        raise EdgeError(
+            f'{target} needs a value for {lacking[0]!r}; give {_option(lacking[0], own_options)}.'
+        )
     pipeline = function(**arguments)
     from tfx import v1 as tfx  # takes many seconds
 
     if not isinstance(pipeline, tfx.dsl.Pipeline):
         raise EdgeError(f'{target} returned {type(pipeline).__name__}; expected a tfx.v1.dsl.Pipeline.')
-    return _completed(pipeline, {name: given[name] for name in later & given.keys() - arguments.keys()})
+    left = {name: given[name] for name in later & given.keys() - arguments.keys()}
+    return _with_beam_and_cache(pipeline, left), left
 
 
 def _load(target: str) -> Callable[..., Any]:
@@ -168,14 +193,13 @@ def _signature(function: Callable[..., Any]) -> tuple[Callable[[str], bool], lis
     return (lambda name: takes_any or name in by_name), missing
 
 
-def _option(parameter: str) -> str:
-    if parameter in ('pipeline_name', 'pipeline_root', 'metadata_path'):
+def _option(parameter: str, own_options: Collection[str]) -> str:
+    if parameter in own_options:
         return f'--{parameter.replace("_", "-")} VALUE'
     return f'--set {parameter}=VALUE'
 
 
-def _completed(pipeline: Any, options: Mapping[str, Any]) -> Any:
-    from tfx import v1 as tfx
+def _with_beam_and_cache(pipeline: Any, options: Mapping[str, Any]) -> Any:
     from tfx.dsl.components.base import base_beam_component
 
     if options.get(_BEAM):
@@ -184,13 +208,18 @@ def _completed(pipeline: Any, options: Mapping[str, Any]) -> Any:
                 component.with_beam_pipeline_args(options[_BEAM])
     if 'enable_cache' in options:
         pipeline.enable_cache = options['enable_cache']
+    return pipeline
+
+
+def _with_metadata(pipeline: Any, path: str | None) -> Any:
+    from tfx import v1 as tfx
+
     if pipeline.metadata_connection_config is None:
-        root = pipeline.pipeline_info.pipeline_root
-        path = options.get('metadata_path') or os.path.join(root, 'metadata.sqlite')
+        path = path or os.path.join(pipeline.pipeline_info.pipeline_root, 'metadata.sqlite')
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
         sqlite = tfx.orchestration.metadata.sqlite_metadata_connection_config
         pipeline.metadata_connection_config = sqlite(path)
-    elif 'metadata_path' in options:
+    elif path is not None:
         raise EdgeError('the pipeline names its own ML Metadata; leave --metadata-path out.')
     return pipeline
 
