@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2  # TFMA 0.52 does not export every message
 from tfx import v1 as tfx
+from tfx.orchestration.data_types import RuntimeParameter
 
 import tfx_edge
 from tfx_edge import proto
@@ -16,6 +18,9 @@ from tfx_edge.pipelines.digits.data import LABEL
 
 PIPELINE_NAME = 'digits'
 
+PRUNING = proto.Pruning(target_sparsity=0.6)
+CLUSTERING = proto.Clustering(number_of_clusters=16)
+QUANTIZATION = proto.Quantization(mode=proto.Quantization.INT8)
 # A microcontroller's share of flash for the model, and of an update that is sent to it.
 LIMITS = proto.EdgeEvaluation(min_agreement=0.95, max_file_bytes=65_536, max_zip_bytes=32_768)
 
@@ -24,12 +29,16 @@ def create_pipeline(
     pipeline_root: str,
     data_root: str,
     serving_dir: str,
-    metadata_path: str,
+    metadata_path: str | None = None,
     *,
     pipeline_name: str = PIPELINE_NAME,
     train_steps: int = 1200,
     fine_tuning_steps: int = 1000,
-    limits: proto.EdgeEvaluation = LIMITS,
+    pruning: proto.Pruning | RuntimeParameter = PRUNING,
+    clustering: proto.Clustering | RuntimeParameter = CLUSTERING,
+    fine_tuning: proto.FineTuning | RuntimeParameter | None = None,
+    quantization: proto.Quantization | RuntimeParameter = QUANTIZATION,
+    limits: proto.EdgeEvaluation | RuntimeParameter = LIMITS,
     beam_pipeline_args: Sequence[str] = (),
     enable_cache: bool = True,
 ) -> tfx.dsl.Pipeline:
@@ -39,16 +48,20 @@ def create_pipeline(
       pipeline_root: folder for the artifacts.
       data_root: folder with `train/` and `eval/`, as `data.write_examples` makes it.
       serving_dir: folder to which Pusher copies a blessed model, below a number that grows.
-      metadata_path: the sqlite file of ML Metadata.
+      metadata_path: the sqlite file of ML Metadata; None on a cluster, which keeps its own.
       pipeline_name: name in ML Metadata.
       train_steps: of Trainer.
       fine_tuning_steps: of Pruner, Clusterer and QATTrainer, each.
+      pruning: of Pruner; a RuntimeParameter holds the message's JSON, as for the next four.
+      clustering: of Clusterer.
+      fine_tuning: of Pruner, Clusterer and QATTrainer, instead of `fine_tuning_steps`.
+      quantization: of TFLiteQuantizer.
       limits: what EdgeEvaluator demands beside the accuracy.
       beam_pipeline_args: for ExampleGen, TFLiteQuantizer and EdgeEvaluator.
       enable_cache: whether a step whose inputs have not changed is skipped.
 
     Returns:
-      A pipeline for LocalDagRunner.
+      A pipeline for LocalDagRunner, or for `tfx-edge compile`.
 
     Example:
       >>> create_pipeline('run/root', 'run/data', 'run/serving', 'run/metadata.sqlite').pipeline_name
@@ -67,24 +80,25 @@ def create_pipeline(
         # Not read: a run_fn named by its path is not part of the cache key, so the version stands for it.
         custom_config={'tfx_edge_version': tfx_edge.__version__},
     )
-    fine_tuning = proto.FineTuning(num_steps=fine_tuning_steps)
+    if fine_tuning is None:
+        fine_tuning = proto.FineTuning(num_steps=fine_tuning_steps)
     pruner = Pruner(
         model=trainer.outputs['model'],
         examples=examples,
-        pruning=proto.Pruning(target_sparsity=0.6),
+        pruning=pruning,
         fine_tuning=fine_tuning,
     )
     clusterer = Clusterer(
         model=pruner.outputs['model'],
         examples=examples,
-        clustering=proto.Clustering(number_of_clusters=16),
+        clustering=clustering,
         fine_tuning=fine_tuning,
     )
     qat_trainer = QATTrainer(model=clusterer.outputs['model'], examples=examples, fine_tuning=fine_tuning)
     quantizer = TFLiteQuantizer(
         model=qat_trainer.outputs['model'],
         calibration=qat_trainer.outputs['calibration'],
-        quantization=proto.Quantization(mode=proto.Quantization.INT8),
+        quantization=quantization,
     )
     evaluator = EdgeEvaluator(
         model=quantizer.outputs['model'],
@@ -100,17 +114,21 @@ def create_pipeline(
             filesystem=tfx.proto.PushDestination.Filesystem(base_directory=serving_dir)
         ),
     )
-    os.makedirs(os.path.dirname(os.path.abspath(metadata_path)), exist_ok=True)
     return tfx.dsl.Pipeline(
         pipeline_name=pipeline_name,
         pipeline_root=pipeline_root,
         components=[example_gen, trainer, pruner, clusterer, qat_trainer, quantizer, evaluator, pusher],
-        metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
-            metadata_path
-        ),
+        metadata_connection_config=_metadata(metadata_path),
         beam_pipeline_args=list(beam_pipeline_args),
         enable_cache=enable_cache,
     )
+
+
+def _metadata(path: str | None) -> Any:
+    if path is None:
+        return None
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    return tfx.orchestration.metadata.sqlite_metadata_connection_config(path)
 
 
 def _eval_config() -> tfma.EvalConfig:
