@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
     _add_demo(commands)
     _add_run(commands)
+    _add_compile(commands)
     _add_inspect(commands)
     return parser
 
@@ -67,11 +68,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         description='Run a TFX pipeline with LocalDagRunner. FUNCTION returns a tfx.v1.dsl.Pipeline; it is '
         'given those of the options below that it has parameters for.',
     )
-    run.add_argument(
-        'target',
-        metavar='MODULE_OR_FILE[:FUNCTION]',
-        help="such as my_package.pipeline or pipelines/digits.py:build; FUNCTION is 'create_pipeline' if not given",
-    )
+    _add_target(run)
     run.add_argument('--pipeline-name', metavar='NAME', help='parameter pipeline_name')
     run.add_argument(
         '--pipeline-root', metavar='DIR', help='parameter pipeline_root: folder for the artifacts'
@@ -82,8 +79,51 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help='parameter metadata_path: sqlite file of ML Metadata (metadata.sqlite in the pipeline root, if the '
         'pipeline names none)',
     )
-    run.add_argument('--no-cache', action='store_true', help='run every step, also where nothing changed')
-    run.add_argument(
+    _add_pipeline_options(run)
+    run.set_defaults(run=_run)
+
+
+def _add_compile(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    compiled = commands.add_parser(
+        'compile',
+        help='compile a TFX pipeline for Kubeflow',
+        description='Write what Kubeflow Pipelines 2 or Vertex AI runs. FUNCTION is that of `tfx-edge run`; where it '
+        'gives a component a RuntimeParameter, a run may give another value.',
+    )
+    _add_target(compiled)
+    compiled.add_argument(
+        '--image', required=True, help='container image of all steps, with tfx-edge and your code in it'
+    )
+    compiled.add_argument(
+        '--pipeline-root',
+        required=True,
+        metavar='URI',
+        help='parameter pipeline_root: folder for the artifacts, at minio://, s3:// or gs://',
+    )
+    compiled.add_argument('--pipeline-name', metavar='NAME', help='parameter pipeline_name')
+    compiled.add_argument(
+        '--format',
+        dest='form',
+        choices=('kfp', 'vertex'),
+        default='kfp',
+        help='kfp: YAML for open-source Kubeflow Pipelines 2; vertex: JSON for Vertex AI (%(default)s)',
+    )
+    compiled.add_argument('--output', metavar='FILE', help='(pipeline name with .yaml or .json)')
+    _add_pipeline_options(compiled)
+    compiled.set_defaults(run=_compile)
+
+
+def _add_target(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        'target',
+        metavar='MODULE_OR_FILE[:FUNCTION]',
+        help="such as my_package.pipeline or pipelines/digits.py:build; FUNCTION is 'create_pipeline' if not given",
+    )
+
+
+def _add_pipeline_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument('--no-cache', action='store_true', help='run every step, also where nothing changed')
+    command.add_argument(
         '--set',
         dest='parameters',
         action='append',
@@ -91,12 +131,11 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         metavar='NAME=VALUE',
         help='any other parameter of FUNCTION; VALUE is JSON, or else a string (repeatable)',
     )
-    _add_beam_arg(run)
-    run.add_argument(
+    _add_beam_arg(command)
+    command.add_argument(
         '--log', default='tfx-edge.log', metavar='FILE', help='what libraries print (%(default)s)'
     )
-    _add_verbose(run)
-    run.set_defaults(run=_run)
+    _add_verbose(command)
 
 
 def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -142,6 +181,27 @@ def _run(arguments: argparse.Namespace) -> int:
             beam_args=tuple(arguments.beam_args),
             parameters=tuple(arguments.parameters),
         ),
+        arguments.log,
+    )
+    return 0
+
+
+def _compile(arguments: argparse.Namespace) -> int:
+    from tfx_edge.pipelines.kubeflow.compilation import compile_user_pipeline
+    from tfx_edge.pipelines.user_pipeline import PipelineOptions
+
+    compile_user_pipeline(
+        arguments.target,
+        PipelineOptions(
+            pipeline_name=arguments.pipeline_name,
+            pipeline_root=arguments.pipeline_root,
+            enable_cache=False if arguments.no_cache else None,
+            beam_args=tuple(arguments.beam_args),
+            parameters=tuple(arguments.parameters),
+        ),
+        arguments.image,
+        arguments.form,
+        arguments.output,
         arguments.log,
     )
     return 0

@@ -1,0 +1,120 @@
+"""What the launcher tells a step and what the step answers, made fit for TFX and for the launcher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from google.protobuf import json_format, struct_pb2
+from google.protobuf import message as protobuf_message
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from tfx_edge.components.core.errors import EdgeError
+
+# Kubeflow's own artifacts, such as the 'executor-logs' that it adds to a step's outputs: TFX has no class for them.
+_OWN_TYPES = 'system.'
+
+
+def parse(text: str, message: protobuf_message.Message, what: str) -> None:
+    """Fills a message from JSON; fields of a newer Kubeflow are passed over.
+
+    Raises:
+      EdgeError: the text is something else.
+    """
+    try:
+        json_format.Parse(text, message, ignore_unknown_fields=True)
+    except json_format.ParseError as error:
+        raise EdgeError(
+            f'{what} is not the JSON of {message.DESCRIPTOR.name} ({error}); run this as a step of a compiled pipeline.'
+        ) from error
+
+
+def fit_for_tfx(
+    executor_input: pipeline_spec_pb2.ExecutorInput,
+    inputs_spec: pipeline_spec_pb2.ComponentInputsSpec,
+    path: Callable[[str], str],
+) -> None:
+    """Changes what the launcher gave so that TFX can read it.
+
+    Inputs come without their types, which stand in the spec. An output of Kubeflow's own is taken away.
+
+    Args:
+      executor_input: is changed.
+      inputs_spec: of the step's component.
+      path: from an artifact's URI to where its files lie.
+
+    Raises:
+      EdgeError: an input has no type, neither of its own nor in the spec.
+    """
+    for key, artifacts in executor_input.inputs.artifacts.items():
+        for artifact in artifacts.artifacts:
+            if not title(artifact.type):
+                if key not in inputs_spec.artifacts:
+                    raise EdgeError(
+                        f'input {key!r} has no artifact type; compile the pipeline with tfx-edge compile.'
+                    )
+                artifact.type.CopyFrom(inputs_spec.artifacts[key].artifact_type)
+    outputs = executor_input.outputs.artifacts
+    for key in list(outputs):
+        if any(title(artifact.type).startswith(_OWN_TYPES) for artifact in outputs[key].artifacts):
+            del outputs[key]
+    for artifact in _artifacts(executor_input.inputs.artifacts, outputs):
+        artifact.uri = path(artifact.uri)
+
+
+def fit_for_launcher(output: pipeline_spec_pb2.ExecutorOutput, uri: Callable[[str], str]) -> None:
+    """Changes what TFX answered so that the launcher can publish it.
+
+    Paths become URIs again, in the metadata too (a blessing names its model). A null cannot be published, and says no
+    more than a key that is not there.
+
+    Args:
+      output: is changed.
+      uri: from a path to the URI that it came from; other texts stay as they are.
+    """
+    for artifact in _artifacts(output.artifacts):
+        artifact.uri = uri(artifact.uri)
+        fields = artifact.metadata.fields
+        for key in list(fields):
+            kind = fields[key].WhichOneof('kind')
+            if kind in (None, 'null_value'):
+                del fields[key]
+            elif kind == 'string_value':
+                fields[key].string_value = uri(fields[key].string_value)
+
+
+def add_metadata(
+    executor_input: pipeline_spec_pb2.ExecutorInput, driver_output: pipeline_spec_pb2.ExecutorOutput
+) -> None:
+    """Puts what a driver found out about the outputs (span, version, fingerprint) into the executor's input."""
+    for key, artifacts in driver_output.artifacts.items():
+        for known, found in zip(
+            executor_input.outputs.artifacts[key].artifacts, artifacts.artifacts, strict=True
+        ):
+            known.metadata.MergeFrom(_without_nulls(found.metadata))
+
+
+def title(schema: pipeline_spec_pb2.ArtifactTypeSchema) -> str:
+    """The name of an artifact's type, such as 'tfx.Model'; '' if there is none."""
+    if schema.schema_title:
+        return schema.schema_title
+    for line in schema.instance_schema.splitlines():
+        name, _, value = line.partition(':')
+        if name == 'title':
+            return value.strip().strip('\'"')
+    return ''
+
+
+def _without_nulls(metadata: struct_pb2.Struct) -> struct_pb2.Struct:
+    kept = struct_pb2.Struct()
+    for key, value in metadata.fields.items():
+        if value.WhichOneof('kind') not in (None, 'null_value'):
+            kept.fields[key].CopyFrom(value)
+    return kept
+
+
+def _artifacts(
+    *by_key: dict[str, pipeline_spec_pb2.ArtifactList],
+) -> Iterator[pipeline_spec_pb2.RuntimeArtifact]:
+    for artifacts in by_key:
+        for key in artifacts:
+            yield from artifacts[key].artifacts

@@ -1,0 +1,162 @@
+"""What a container of a compiled pipeline runs: `python -m tfx_edge.pipelines.kubeflow.step`.
+
+Around TFX's own entry point for Kubeflow, which alone cannot work on open-source Kubeflow Pipelines 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.pipelines.failure import one_line
+from tfx_edge.pipelines.kubeflow.mounts import ROOT_VARIABLE, Mounts
+from tfx_edge.pipelines.kubeflow.specification import DRIVER_FLAG
+
+if TYPE_CHECKING:
+    from kfp.pipeline_spec import pipeline_spec_pb2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one step.
+
+    Args:
+      argv: the arguments; None for those of the process.
+
+    Returns:
+      The exit status: 0 only on success. The last line on stderr then tells what failed, after the trace.
+
+    Example:
+      >>> main(['--artifacts', 'mounts', '--executor_class_path', 'tfx.components.pusher.executor.Executor', ...])
+    """
+    arguments, beam_args = _parser().parse_known_args(argv)
+    from absl import logging as absl_logging
+
+    absl_logging.use_absl_handler()
+    try:
+        run_step(arguments, beam_args)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the log ends with one line
+        traceback.print_exc()
+        print(f'tfx-edge: {arguments.executor_class_path} failed: {one_line(error)}', file=sys.stderr)
+        return 1
+    return 0
+
+
+def run_step(arguments: argparse.Namespace, beam_args: Sequence[str]) -> None:
+    """Runs a component's executor on what Kubeflow's launcher gives, and writes the file that it reads.
+
+    Args:
+      arguments: the command line, parsed.
+      beam_args: for Apache Beam.
+
+    Raises:
+      EdgeError: the step was not called as a compiled pipeline calls it, or an artifact's type cannot be imported.
+      Exception: whatever the executor raised. Then nothing is uploaded.
+    """
+    from google.protobuf import json_format
+    from kfp.pipeline_spec import pipeline_spec_pb2
+    from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
+
+    from tfx_edge.pipelines.kubeflow import messages
+
+    executor_input = pipeline_spec_pb2.ExecutorInput()
+    inputs_spec = pipeline_spec_pb2.ComponentInputsSpec()
+    spec_text = arguments.json_serialized_inputs_spec_args
+    messages.parse(
+        arguments.json_serialized_invocation_args, executor_input, '--json_serialized_invocation_args'
+    )
+    messages.parse(spec_text, inputs_spec, '--json_serialized_inputs_spec_args')
+    mounts = Mounts(os.environ.get(ROOT_VARIABLE, '/'))
+    on_mounts = arguments.artifacts == 'mounts'
+    messages.fit_for_tfx(executor_input, inputs_spec, mounts.path if on_mounts else _unchanged)
+    if on_mounts:
+        _make_output_folders(executor_input)
+    if arguments.run_driver:
+        _run_driver(executor_input, spec_text)
+    stock = argparse.Namespace(
+        executor_class_path=arguments.executor_class_path,
+        json_serialized_invocation_args=json_format.MessageToJson(executor_input),
+        json_serialized_inputs_spec_args=spec_text,
+    )
+    kubeflow_v2_run_executor.main((stock, list(beam_args)))
+    _mend_answer(executor_input.outputs.output_file, mounts.uri)
+
+
+def _make_output_folders(executor_input: pipeline_spec_pb2.ExecutorInput) -> None:
+    """As LocalDagRunner does: Kubeflow makes only the folder around an output."""
+    from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils
+    from tfx.orchestration.portable import outputs_utils
+
+    try:
+        outputs = kubeflow_v2_entrypoint_utils.parse_raw_artifact_dict(executor_input.outputs.artifacts)
+    except (ImportError, AttributeError) as error:
+        raise EdgeError(
+            f"an output's artifact type cannot be imported ({error}); put its package into the image."
+        ) from error
+    outputs_utils.make_output_dirs(outputs)
+
+
+def _run_driver(executor_input: pipeline_spec_pb2.ExecutorInput, spec_text: str) -> None:
+    """Runs ExampleGen's driver; TFX's entry point reads the parameters that it leaves in the output file."""
+    from google.protobuf import json_format
+    from kfp.pipeline_spec import pipeline_spec_pb2
+    from tfx.dsl.io import fileio
+    from tfx.orchestration.kubeflow.v2.file_based_example_gen import driver
+
+    from tfx_edge.pipelines.kubeflow import messages
+
+    driver.main(
+        argparse.Namespace(
+            json_serialized_invocation_args=json_format.MessageToJson(executor_input),
+            json_serialized_inputs_spec_args=spec_text,
+        )
+    )
+    found = pipeline_spec_pb2.ExecutorOutput()
+    with fileio.open(executor_input.outputs.output_file, 'r') as file:
+        messages.parse(file.read(), found, "ExampleGen's driver's answer")
+    messages.add_metadata(executor_input, found)
+
+
+def _mend_answer(output_file: str, uri: Callable[[str], str]) -> None:
+    from google.protobuf import json_format
+    from kfp.pipeline_spec import pipeline_spec_pb2
+    from tfx.dsl.io import fileio
+
+    from tfx_edge.pipelines.kubeflow import messages
+
+    answer = pipeline_spec_pb2.ExecutorOutput()
+    with fileio.open(output_file, 'r') as file:
+        messages.parse(file.read(), answer, "the step's answer")
+    messages.fit_for_launcher(answer, uri)
+    with fileio.open(output_file, 'w') as file:
+        file.write(json_format.MessageToJson(answer, sort_keys=True))
+
+
+def _unchanged(uri: str) -> str:
+    return uri
+
+
+def _parser() -> argparse.ArgumentParser:
+    # What is not known here is Beam's, abbreviations included.
+    parser = argparse.ArgumentParser(prog='tfx_edge.pipelines.kubeflow.step', allow_abbrev=False)
+    parser.add_argument(
+        '--artifacts',
+        choices=('mounts', 'uris'),
+        required=True,
+        help="where artifacts are: in the launcher's folders (open-source Kubeflow), or at their URIs (Vertex AI)",
+    )
+    parser.add_argument('--executor_class_path', required=True, help='the executor, as module.Class')
+    parser.add_argument(
+        '--json_serialized_invocation_args', required=True, help="the launcher's ExecutorInput"
+    )
+    parser.add_argument('--json_serialized_inputs_spec_args', required=True, help='types of the inputs')
+    parser.add_argument(DRIVER_FLAG, action='store_true', help="run the driver of TFX's ExampleGen first")
+    return parser
+
+
+if __name__ == '__main__':
+    sys.exit(main())
