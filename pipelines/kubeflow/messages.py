@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from google.protobuf import json_format, struct_pb2
 from google.protobuf import message as protobuf_message
@@ -12,6 +12,8 @@ from tfx_edge.components.core.errors import EdgeError
 
 # Kubeflow's own artifacts, such as the 'executor-logs' that it adds to a step's outputs: TFX has no class for them.
 _OWN_TYPES = 'system.'
+# A blessing's properties that name a model by its id (TFX's `components.evaluator.constants`).
+_MODEL_IDS = ('current_model_id', 'baseline_model_id')
 
 
 def parse(text: str, message: protobuf_message.Message, what: str) -> None:
@@ -61,16 +63,21 @@ def fit_for_tfx(
         artifact.uri = path(artifact.uri)
 
 
-def fit_for_launcher(output: pipeline_spec_pb2.ExecutorOutput, uri: Callable[[str], str]) -> None:
+def fit_for_launcher(
+    output: pipeline_spec_pb2.ExecutorOutput, uri: Callable[[str], str], names: Mapping[int, str]
+) -> None:
     """Changes what TFX answered so that the launcher can publish it.
 
-    Paths become URIs again, in the metadata too (a blessing names its model). A null cannot be published, and says no
-    more than a key that is not there.
+    Paths become URIs again, in the metadata too (a blessing names its model). A model's id in a blessing becomes the
+    model's name: on Kubeflow TFX makes ids of names, and a double holds one no more than nearly. A null cannot be
+    published, and says no more than a key that is not there.
 
     Args:
       output: is changed.
       uri: from a path to the URI that it came from; other texts stay as they are.
+      names: of the inputs, by the ids that TFX made of them.
     """
+    rounded = {float(number): name for number, name in names.items()}
     for artifact in _artifacts(output.artifacts):
         artifact.uri = uri(artifact.uri)
         fields = artifact.metadata.fields
@@ -80,6 +87,8 @@ def fit_for_launcher(output: pipeline_spec_pb2.ExecutorOutput, uri: Callable[[st
                 del fields[key]
             elif kind == 'string_value':
                 fields[key].string_value = uri(fields[key].string_value)
+            elif key in _MODEL_IDS and fields[key].number_value in rounded:
+                fields[key].string_value = rounded[fields[key].number_value]
 
 
 def add_metadata(

@@ -83,7 +83,7 @@ def run_step(arguments: argparse.Namespace, beam_args: Sequence[str]) -> None:
         json_serialized_inputs_spec_args=spec_text,
     )
     kubeflow_v2_run_executor.main((stock, list(beam_args)))
-    _mend_answer(executor_input.outputs.output_file, mounts.uri)
+    _mend_answer(executor_input, mounts.uri)
 
 
 def _make_output_folders(executor_input: pipeline_spec_pb2.ExecutorInput) -> None:
@@ -121,17 +121,21 @@ def _run_driver(executor_input: pipeline_spec_pb2.ExecutorInput, spec_text: str)
     messages.add_metadata(executor_input, found)
 
 
-def _mend_answer(output_file: str, uri: Callable[[str], str]) -> None:
+def _mend_answer(executor_input: pipeline_spec_pb2.ExecutorInput, uri: Callable[[str], str]) -> None:
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
     from tfx.dsl.io import fileio
+    from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils
 
     from tfx_edge.pipelines.kubeflow import messages
 
+    output_file = executor_input.outputs.output_file
     answer = pipeline_spec_pb2.ExecutorOutput()
     with fileio.open(output_file, 'r') as file:
         messages.parse(file.read(), answer, "the step's answer")
-    messages.fit_for_launcher(answer, uri)
+    names: dict[int, str] = {}
+    kubeflow_v2_entrypoint_utils.parse_raw_artifact_dict(executor_input.inputs.artifacts, names)
+    messages.fit_for_launcher(answer, uri, names)
     with fileio.open(output_file, 'w') as file:
         file.write(json_format.MessageToJson(answer, sort_keys=True))
 

@@ -1,14 +1,21 @@
-"""Kubeflow's driver and launcher as far as a step sees them, after backend/src/v2/{driver,component} of KFP 2."""
+"""Kubeflow's driver and launcher as far as a step sees them, after backend/src/v2/{driver,component} of KFP 2.
+
+The object store is a folder: what a step is to find there was uploaded by the step before.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import pathlib
+import shutil
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tfx_edge.pipelines.kubeflow.mounts import Mounts
+from tfx_edge.pipelines.kubeflow.mounts import ROOT_VARIABLE, Mounts
 
 
 @dataclasses.dataclass
@@ -59,6 +66,29 @@ class Launcher:
             },
         }
 
+    def run(self, task: str) -> None:
+        """Runs a step in a process of its own, whose mounts hold its inputs and nothing else."""
+        self._empty_mounts()
+        for artifacts in self.executor_input(task)['inputs']['artifacts'].values():
+            for artifact in artifacts['artifacts']:
+                self._copy(self._stored(artifact['uri']), pathlib.Path(self.mounts.path(artifact['uri'])))
+        done = subprocess.run(
+            [sys.executable, '-m', 'tfx_edge.pipelines.kubeflow.step', *self.arguments(task)],
+            env={**os.environ, ROOT_VARIABLE: str(self.folder)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, f'{task}: {done.stderr[-5000:]}'
+        self.publish(task)
+        for (producer, _), artifact in self.artifacts.items():
+            if producer == task:
+                self._copy(pathlib.Path(self.mounts.path(artifact['uri'])), self._stored(artifact['uri']))
+        self._empty_mounts()
+
+    def stored(self, task: str, key: str) -> pathlib.Path:
+        """Where the files of an output lie when its step has run."""
+        return self._stored(self.artifacts[task, key]['uri'])
+
     def publish(self, task: str) -> None:
         """As `uploadOutputArtifacts` does: what the step says of an output goes over what was planned."""
         answer = json.loads(self.output_file(task).read_text())
@@ -71,6 +101,22 @@ class Launcher:
                 'uri': uri,
                 'metadata': as_published(said.get('metadata', {})),
             }
+
+    def _stored(self, uri: str) -> pathlib.Path:
+        return self.folder / 'store' / uri.replace('://', '/')
+
+    def _empty_mounts(self) -> None:
+        for mount in ('minio', 's3', 'gcs'):
+            shutil.rmtree(self.folder / mount, ignore_errors=True)
+
+    @staticmethod
+    def _copy(source: pathlib.Path, target: pathlib.Path) -> None:
+        """Files alone, as in an object store, which knows no empty folder."""
+        for path in source.rglob('*'):
+            if path.is_file():
+                inside = target / path.relative_to(source)
+                inside.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, inside)
 
     @property
     def _tasks(self) -> Mapping[str, Any]:

@@ -51,6 +51,8 @@ class RecorderExecutor(base_executor.BaseExecutor):
         recorded.set_int_custom_property('blessed', 1)
         recorded.set_string_custom_property('current_model', f'{recorded.uri}/inside')
         recorded.set_string_custom_property('elsewhere', '/data/x')
+        for (model,) in input_dict.values():
+            recorded.set_int_custom_property('current_model_id', model.id)
         recorded.mlmd_artifact.custom_properties['nothing'].Clear()
         if 'fail' in exec_properties:
             raise ValueError(f'two lines\n{exec_properties["fail"]}')
@@ -112,12 +114,29 @@ def test_artifacts_are_on_the_mounts_and_answered_by_uri(root: str, mount_root: 
     assert answer['metadata']['current_model'] == f'{uri}/inside'
     assert answer['metadata']['elsewhere'] == '/data/x'
     assert 'nothing' not in answer['metadata']
+    assert made.artifacts['Second', 'recorded']['metadata']['current_model_id'] == answer['name']
     given = given_to(made, 'Second')
     folder = {'minio': 'minio', 's3': 's3', 'gs': 'gcs'}[root.partition(':')[0]]
     assert given['inputs'] == {
         'model': [f'{mount_root}/{folder}/bucket/root/run/First/salt/recorded', 'Model']
     }
     assert given['outputs'] == ['recorded']
+
+
+def test_artifacts_stay_at_their_uris_where_tfx_reads_them_itself(tmp_path: pathlib.Path) -> None:
+    first = Recorder().with_id('First')
+    made = launcher(tmp_path, first, Recorder(model=first.outputs['recorded']).with_id('Second'))
+    made.artifacts['First', 'recorded'] = {'name': '1', 'uri': 'gs://bucket/model', 'metadata': {}}
+    place = tmp_path / 'place'
+    arguments = [part.replace(ROOT, str(place)) for part in made.arguments('Second')]
+    arguments[arguments.index('mounts')] = 'uris'
+    recorded = place / 'run' / 'Second' / 'salt' / 'recorded'
+    recorded.mkdir(parents=True)
+    assert step.main(arguments) == 0
+    (answer,) = json.loads(made.output_file('Second').read_text())['artifacts']['recorded']['artifacts']
+    assert answer['uri'] == str(recorded)
+    given = json.loads((recorded / 'given.json').read_text())
+    assert given['inputs'] == {'model': ['gs://bucket/model', 'Model']}
 
 
 def test_step_that_fails_ends_its_log_with_one_line(
