@@ -97,6 +97,7 @@ $(BENCHES): bench-%:
 
 golden: $(READY) ## Make the golden files of the tests again.
 	$(BIN)/python tests/components/core/litert/golden/make_golden.py
+	PYTHONPATH=. $(BIN)/python -W ignore tests/pipelines/kubeflow/golden/make_golden.py
 
 # pip alone tries versions for longer than an hour; with the locked ones it takes minutes.
 lock: ## Make uv.lock and deploy/constraints.txt (the same versions, for pip) from pyproject.toml again.
