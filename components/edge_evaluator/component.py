@@ -88,7 +88,7 @@ class EdgeEvaluator(base_beam_component.BaseBeamComponent):
                           absolute={'value': -0.015})))])]),
           edge=proto.EdgeEvaluation(
               max_zip_bytes=200_000,
-              devices=[{'name': 'ethos-u55-128', 'max_cycles': 2_000_000, 'max_cpu_operators': 0}],
+              devices=[{'name': 'ethos-u55-128', 'max_cycles': 2_000_000, 'max_cpu_operators': 2}],
               max_metric_drop=[{'metric': 'SparseCategoricalAccuracy', 'margin': 0.01}]))
       pusher = Pusher(model=quantizer.outputs['model'], model_blessing=evaluator.outputs['blessing'], ...)
       ```

@@ -1,9 +1,10 @@
-"""The snippet in the README is a pipeline."""
+"""The snippets in the README: a pipeline, and a stricter gate for it."""
 
 from __future__ import annotations
 
 import pathlib
 import re
+from typing import Any
 
 import tensorflow_model_analysis as tfma
 from tfx import v1 as tfx
@@ -14,7 +15,6 @@ README = pathlib.Path(__file__).parents[2] / 'README.md'
 
 
 def test_snippet_adds_the_five_components_to_a_pipeline() -> None:
-    (snippet,) = re.findall(r'```python\n(.*?)```', README.read_text(), re.DOTALL)
     example_gen = tfx.components.ImportExampleGen('data')
     trainer = tfx.components.Trainer(
         examples=example_gen.outputs['examples'],
@@ -26,8 +26,16 @@ def test_snippet_adds_the_five_components_to_a_pipeline() -> None:
         model_specs=[tfma.ModelSpec(label_key='label')],
         metrics_specs=[tfma.MetricsSpec(metrics=[tfma.MetricConfig(class_name='SparseCategoricalAccuracy')])],
     )
-    names = {'example_gen': example_gen, 'trainer': trainer, 'eval_config': eval_config}
-    exec(compile(snippet, str(README), 'exec'), names)
+    names: dict[str, Any] = {'example_gen': example_gen, 'trainer': trainer, 'eval_config': eval_config}
+    for snippet in re.findall(r'```python\n(.*?)```', README.read_text(), re.DOTALL):
+        exec(compile(snippet, str(README), 'exec'), names)
     made = [type(value) for value in names.values()]
     for component in (Pruner, Clusterer, QATTrainer, TFLiteQuantizer, EdgeEvaluator):
         assert component in made
+    EdgeEvaluator(
+        model=names['quantizer'].outputs['model'],
+        examples=example_gen.outputs['examples'],
+        baseline_model=trainer.outputs['model'],
+        eval_config=eval_config,
+        edge=names['edge'],
+    )

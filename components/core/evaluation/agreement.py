@@ -13,6 +13,7 @@ import tensorflow as tf
 import tensorflow_model_analysis as tfma
 
 from tfx_edge.components.core.evaluation.predictions import STAGE_NAME
+from tfx_edge.components.core.evaluation.text_file import WriteTextFile
 
 _COUNTS = 'edge_counts'
 
@@ -149,7 +150,7 @@ def CountsWriter(path: str) -> tfma.writers.Writer:
     """A TFMA writer for what CountingEvaluator counted; `read_counts` reads it."""
     return tfma.writers.Writer(
         stage_name='WriteCounts',
-        ptransform=tfma.writers.Write(key=_COUNTS, ptransform=_WriteCounts(path)),
+        ptransform=tfma.writers.Write(key=_COUNTS, ptransform=WriteTextFile(path, _as_text)),
     )
 
 
@@ -210,17 +211,8 @@ class _CountAll(beam.PTransform):
         }
 
 
-class _WriteCounts(beam.PTransform):
-    def __init__(self, path: str) -> None:
-        super().__init__()
-        self._path = path
-
-    def expand(self, counts: Any) -> Any:
-        return (
-            counts
-            | 'ToJson' >> beam.Map(lambda total: json.dumps(dataclasses.asdict(total)))
-            | 'ToFile' >> beam.io.WriteToText(self._path, shard_name_template='')
-        )
+def _as_text(counts: Counts) -> str:
+    return json.dumps(dataclasses.asdict(counts))
 
 
 def _total(counts: Iterable[Counts]) -> Counts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -20,6 +21,7 @@ from tfx_edge.components.core.evaluation.range_use import (
     range_used,
 )
 from tfx_edge.components.core.evaluation.record_sample import SampleRecords
+from tfx_edge.components.core.evaluation.text_file import WriteTextFile
 from tfx_edge.components.core.examples import ExampleParser
 
 # The figures hardly change with more: each example has thousands of values.
@@ -55,8 +57,7 @@ class MeasureCalibrationFit(beam.PTransform):
             | 'Spread' >> beam.Reshuffle()
             | 'Probe' >> beam.ParDo(_Probe(self._source, self._parser))
             | 'Sum' >> beam.CombineGlobally(_sum)
-            | 'ToJson' >> beam.Map(_to_json, self._source.path)
-            | 'ToFile' >> beam.io.WriteToText(self._path, shard_name_template='')
+            | 'Write' >> WriteTextFile(self._path, functools.partial(_to_json, path=self._source.path))
         )
 
 

@@ -21,6 +21,7 @@ from tfx_edge.components.core.evaluation.paired_proportions import PairedCounts,
 from tfx_edge.components.core.evaluation.paired_test import PairedTest
 from tfx_edge.components.core.evaluation.slice_statistics import Observation, SliceStatistics, TestKind
 from tfx_edge.components.core.evaluation.tested_metrics import TestedMetric
+from tfx_edge.components.core.evaluation.text_file import WriteTextFile
 from tfx_edge.components.core.examples import content_hash
 
 _SLICES, _FLIPS = 'edge_slices', 'edge_flips'
@@ -126,7 +127,7 @@ def ComparisonWriters(slices_path: str, flips_path: str) -> list[tfma.writers.Wr
     return [
         tfma.writers.Writer(
             stage_name='WriteComparison',
-            ptransform=tfma.writers.Write(key=_SLICES, ptransform=_WriteSlices(slices_path)),
+            ptransform=tfma.writers.Write(key=_SLICES, ptransform=WriteTextFile(slices_path, _sorted_json)),
         ),
         tfma.writers.Writer(
             stage_name='WriteFlips',
@@ -299,19 +300,6 @@ def _test(sums: PairedCounts | BootstrapSums, margin: float, confidence: float) 
     if isinstance(sums, PairedCounts):
         return score_test(sums, margin, confidence) if sums.examples else None
     return bootstrap_test(sums, margin, confidence) if sums.examples > sums.unmeasured else None
-
-
-class _WriteSlices(beam.PTransform):
-    def __init__(self, path: str) -> None:
-        super().__init__()
-        self._path = path
-
-    def expand(self, slices: Any) -> Any:
-        return (
-            slices
-            | 'ToJson' >> beam.Map(_sorted_json)
-            | 'ToFile' >> beam.io.WriteToText(self._path, shard_name_template='')
-        )
 
 
 def _sorted_json(slices: Sequence[Mapping[str, Any]]) -> str:

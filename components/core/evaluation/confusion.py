@@ -14,6 +14,7 @@ import tensorflow_model_analysis as tfma
 
 from tfx_edge.components.core.evaluation.flips import answer, class_of
 from tfx_edge.components.core.evaluation.label_and_prediction import label_and_prediction
+from tfx_edge.components.core.evaluation.text_file import WriteTextFile
 
 CANDIDATE, BASELINE = 'candidate', 'baseline'
 _CONFUSION = 'edge_confusion'
@@ -73,7 +74,7 @@ def ConfusionWriter(path: str) -> tfma.writers.Writer:
     """A TFMA writer for what ConfusionEvaluator counted; `read_confusion` reads it."""
     return tfma.writers.Writer(
         stage_name='WriteConfusion',
-        ptransform=tfma.writers.Write(key=_CONFUSION, ptransform=_WriteConfusion(path)),
+        ptransform=tfma.writers.Write(key=_CONFUSION, ptransform=WriteTextFile(path, _to_json)),
     )
 
 
@@ -177,19 +178,6 @@ def _answers(extracts: dict[str, Any], plan: ConfusionPlan) -> Iterator[str]:
 def _counted(model: str, output: str, right: int, predictions: Any, name: str) -> str:
     scores = predictions[name] if isinstance(predictions, Mapping) else predictions
     return json.dumps([model, output, right, answer(np.ravel(scores))])
-
-
-class _WriteConfusion(beam.PTransform):
-    def __init__(self, path: str) -> None:
-        super().__init__()
-        self._path = path
-
-    def expand(self, counts: Any) -> Any:
-        return (
-            counts
-            | 'ToJson' >> beam.Map(_to_json)
-            | 'ToFile' >> beam.io.WriteToText(self._path, shard_name_template='')
-        )
 
 
 def _to_json(counts: Sequence[tuple[str, int]]) -> str:

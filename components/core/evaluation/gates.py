@@ -54,7 +54,7 @@ class Measurements:
       file_bytes: size of the file.
       zip_bytes: size of a DEFLATE zip of the file.
       activation_bytes: what activations take at once, at least.
-      never_change: the outputs that answer the same to every example.
+      stuck_outputs: the outputs that answer the same to every example, and should not.
       latency: None where it was not asked for, or there is nothing to compare with.
       no_latency: why there is nothing to compare with, or ''.
       float_ops: the ops that compute in floating point.
@@ -69,7 +69,7 @@ class Measurements:
     file_bytes: int
     zip_bytes: int
     activation_bytes: int
-    never_change: tuple[str, ...]
+    stuck_outputs: tuple[str, ...]
     latency: Latency | None
     no_latency: str
     float_ops: tuple[str, ...]
@@ -96,7 +96,7 @@ class Gate:
 def judge(limits: Limits, measured: Measurements) -> tuple[Gate, ...]:
     """Holds every limit that is set against what was measured; a failed gate hides none of the others.
 
-    Two gates are always there: a model that answers NaN or infinity, or the same to every example, is never blessed.
+    Two gates are always there: a model that answers NaN or infinity, or has an output that is stuck, is never blessed.
     Those of the calibration are left out where it cannot be judged, such as in a file without integer activations.
 
     Args:
@@ -141,7 +141,7 @@ def judge(limits: Limits, measured: Measurements) -> tuple[Gate, ...]:
 
 
 def _change_gate(measured: Measurements) -> Gate:
-    stuck = measured.never_change
+    stuck = measured.stuck_outputs
     told = ', '.join(map(repr, filter(None, stuck))) or 'the output'
     detail = f'{told} never changes over {measured.examples} examples that differ' if stuck else ''
     return Gate('outputs_change', len(stuck), 0, not stuck, detail)

@@ -162,7 +162,7 @@ def _measure(
         file_bytes=sizes.file_bytes(model),
         zip_bytes=sizes.zip_bytes(model),
         activation_bytes=peak_activation_bytes(model),
-        never_change=results.use.never_change,
+        stuck_outputs=results.use.stuck,
         latency=compared.latency,
         no_latency=compared.obstacle,
         float_ops=tuple(f'{op.name} {op.output}' for op in summary.float_ops),

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import apache_beam as beam
 import numpy as np
@@ -14,6 +14,7 @@ import tensorflow as tf
 import tensorflow_model_analysis as tfma
 
 from tfx_edge.components.core.evaluation.predictions import STAGE_NAME
+from tfx_edge.components.core.evaluation.text_file import WriteTextFile
 
 _USE = 'edge_output_use'
 # Fewer may be alike by chance.
@@ -77,45 +78,62 @@ class OutputsUse:
       examples: whether all examples were the same.
       count: how many there were.
       outputs: by name, a single one under ''.
+      baseline: whether the baseline's answers were all the same, by the candidate's name of the output; empty where
+        its outputs are not paired with the baseline's.
     """
 
     examples: Sameness = Sameness()
     count: int = 0
     outputs: Mapping[str, OutputUse] = dataclasses.field(default_factory=dict)
+    baseline: Mapping[str, Sameness] = dataclasses.field(default_factory=dict)
 
     def __add__(self, other: OutputsUse) -> OutputsUse:
-        names = sorted({*self.outputs, *other.outputs})
-        none = OutputUse()
         return OutputsUse(
             self.examples + other.examples,
             self.count + other.count,
-            {name: self.outputs.get(name, none) + other.outputs.get(name, none) for name in names},
+            _added(self.outputs, other.outputs, OutputUse()),
+            _added(self.baseline, other.baseline, Sameness()),
         )
 
     @property
-    def never_change(self) -> tuple[str, ...]:
-        """The outputs that answer the same to every example; none where the examples are too few, or all alike."""
+    def stuck(self) -> tuple[str, ...]:
+        """The outputs that answer the same to every example, and should not.
+
+        A model may have an output that is constant, such as the anchors of a detector. So one is stuck where the
+        baseline's answers differ; with nothing to compare with, where no other output of the model changes either. Too
+        few examples, or examples that are all alike, tell nothing.
+        """
         if self.count < MIN_EXAMPLES or not self.examples.differs:
             return ()
-        return tuple(name for name, use in self.outputs.items() if not use.rows.differs)
+        same = tuple(name for name, use in self.outputs.items() if not use.rows.differs)
+        if self.baseline:
+            return tuple(name for name in same if self.baseline[name].differs)
+        return same if len(same) == len(self.outputs) else ()
 
 
-def OutputUseEvaluator(candidate: str, rails: Rails) -> tfma.evaluators.Evaluator:
-    """A TFMA evaluator that watches the candidate's outputs.
+def OutputUseEvaluator(
+    candidate: str, rails: Rails, baseline: str | None, paired: Mapping[str, str]
+) -> tfma.evaluators.Evaluator:
+    """A TFMA evaluator that watches the candidate's outputs, and whether those of a baseline change.
 
     Args:
       candidate: name of its ModelSpec; '' where it is alone.
       rails: of its outputs.
+      baseline: name of the baseline's ModelSpec, or None.
+      paired: the candidate's output names to the baseline's, a single output under ''; empty where they do not fit.
     """
     return tfma.evaluators.Evaluator(
-        stage_name='WatchOutputs', run_after=STAGE_NAME, ptransform=_Watch(candidate, dict(rails))
+        stage_name='WatchOutputs',
+        run_after=STAGE_NAME,
+        ptransform=_Watch(candidate, dict(rails), baseline, dict(paired)),
     )
 
 
 def OutputUseWriter(path: str) -> tfma.writers.Writer:
     """A TFMA writer for what OutputUseEvaluator saw; `read_output_use` reads it."""
     return tfma.writers.Writer(
-        stage_name='WriteOutputUse', ptransform=tfma.writers.Write(key=_USE, ptransform=_WriteUse(path))
+        stage_name='WriteOutputUse',
+        ptransform=tfma.writers.Write(key=_USE, ptransform=WriteTextFile(path, _as_text)),
     )
 
 
@@ -127,16 +145,23 @@ def read_output_use(path: str) -> OutputsUse:
         name: OutputUse(**{**use, 'rows': Sameness(**use['rows'])})
         for name, use in content['outputs'].items()
     }
-    return OutputsUse(Sameness(**content['examples']), content['count'], outputs)
+    baseline = {name: Sameness(**rows) for name, rows in content['baseline'].items()}
+    return OutputsUse(Sameness(**content['examples']), content['count'], outputs, baseline)
 
 
-def use_of_batch(records: Sequence[bytes], outputs: Mapping[str, np.ndarray], rails: Rails) -> OutputsUse:
+def use_of_batch(
+    records: Sequence[bytes],
+    outputs: Mapping[str, np.ndarray],
+    rails: Rails,
+    baseline: Mapping[str, np.ndarray] | None = None,
+) -> OutputsUse:
     """What the outputs do on one batch.
 
     Args:
       records: serialized tf.Examples, at least one.
       outputs: by name, arrays of shape (batch, ...).
       rails: of the outputs.
+      baseline: what a baseline answers, by the same names, or None.
 
     Returns:
       What is seen; it adds up.
@@ -146,50 +171,61 @@ def use_of_batch(records: Sequence[bytes], outputs: Mapping[str, np.ndarray], ra
       False
     """
     uses = {name: _use(np.asarray(values), rails.get(name)) for name, values in outputs.items()}
-    return OutputsUse(Sameness.of(records), len(records), uses)
+    theirs = {name: _rows(np.asarray(values)) for name, values in (baseline or {}).items()}
+    return OutputsUse(Sameness.of(records), len(records), uses, theirs)
 
 
 def _use(values: np.ndarray, rails: tuple[float, float] | None) -> OutputUse:
-    rows = Sameness.of([row.tobytes() for row in values])
+    rows = _rows(values)
     if rails is None:
         return OutputUse(rows, values.size)
     at = [int(np.count_nonzero(values == values.dtype.type(rail))) for rail in rails]
     return OutputUse(rows, values.size, *at)
 
 
+def _rows(values: np.ndarray) -> Sameness:
+    return Sameness.of([row.tobytes() for row in values])
+
+
+_Addable = TypeVar('_Addable', OutputUse, Sameness)
+
+
+def _added(
+    ours: Mapping[str, _Addable], theirs: Mapping[str, _Addable], none: _Addable
+) -> dict[str, _Addable]:
+    return {name: ours.get(name, none) + theirs.get(name, none) for name in sorted({*ours, *theirs})}
+
+
 class _Watch(beam.PTransform):
-    def __init__(self, candidate: str, rails: Rails) -> None:
+    def __init__(self, candidate: str, rails: Rails, baseline: str | None, paired: Mapping[str, str]) -> None:
         super().__init__()
-        self._candidate = candidate
-        self._rails = rails
+        self._arguments = candidate, rails, baseline, paired
 
     def expand(self, extracts: Any) -> dict[str, Any]:
         return {
             _USE: extracts
-            | 'Watch' >> beam.Map(_watch, self._candidate, self._rails)
+            | 'Watch' >> beam.Map(_watch, *self._arguments)
             | 'Sum' >> beam.CombineGlobally(_total)
         }
 
 
-def _watch(extracts: Mapping[str, Any], candidate: str, rails: Rails) -> OutputsUse:
+def _watch(
+    extracts: Mapping[str, Any], candidate: str, rails: Rails, baseline: str | None, paired: Mapping[str, str]
+) -> OutputsUse:
     predictions = extracts[tfma.PREDICTIONS_KEY]
-    own = predictions[candidate] if candidate else predictions
-    outputs = own if isinstance(own, Mapping) else {'': own}
-    return use_of_batch(list(extracts[tfma.INPUT_KEY]), outputs, rails)
+    outputs = _by_output(predictions[candidate] if candidate else predictions)
+    theirs = _by_output(predictions[baseline]) if baseline is not None and paired else {}
+    answers = {name: theirs[their_name] for name, their_name in paired.items()} if theirs else None
+    return use_of_batch(list(extracts[tfma.INPUT_KEY]), outputs, rails, answers)
+
+
+def _by_output(predictions: Any) -> Mapping[str, np.ndarray]:
+    return predictions if isinstance(predictions, Mapping) else {'': predictions}
+
+
+def _as_text(use: OutputsUse) -> str:
+    return json.dumps(dataclasses.asdict(use))
 
 
 def _total(uses: Iterable[OutputsUse]) -> OutputsUse:
     return sum(uses, OutputsUse())
-
-
-class _WriteUse(beam.PTransform):
-    def __init__(self, path: str) -> None:
-        super().__init__()
-        self._path = path
-
-    def expand(self, use: Any) -> Any:
-        return (
-            use
-            | 'ToJson' >> beam.Map(lambda total: json.dumps(dataclasses.asdict(total)))
-            | 'ToFile' >> beam.io.WriteToText(self._path, shard_name_template='')
-        )

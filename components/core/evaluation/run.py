@@ -129,7 +129,15 @@ def run(
         _ = batches | 'Evaluate' >> tfma.ExtractEvaluateAndWriteResults(
             extractors=_extractors(predict, examples.tensor_adapter_config(), common),
             evaluators=[*tfma.default_evaluators(schema=schema, **common), *evaluators],
-            writers=[*tfma.default_writers(output_path, **common), *writers],
+            writers=[
+                *tfma.default_writers(
+                    output_path,
+                    display_only_data_location=', '.join(sorted({os.path.dirname(file) for file in files})),
+                    display_only_data_file_format='tfrecord',
+                    **common,
+                ),
+                *writers,
+            ],
             **common,
         )
         if measures_fit:
@@ -162,7 +170,12 @@ def _own_parts(evaluation: Evaluation, folder: str) -> tuple[list[Any], list[Any
     }
     evaluators = [
         agreement.CountingEvaluator(evaluation.comparison),
-        OutputUseEvaluator(evaluation.candidate.name, as_predicted(evaluation.candidate.model.rails)),
+        OutputUseEvaluator(
+            evaluation.candidate.name,
+            as_predicted(evaluation.candidate.model.rails),
+            evaluation.plan.baseline if evaluation.plan else None,
+            evaluation.plan.outputs if evaluation.plan else {},
+        ),
     ]
     writers = [agreement.CountsWriter(paths[_COUNTS_FILE]), OutputUseWriter(paths[_USE_FILE])]
     if evaluation.plan is not None:

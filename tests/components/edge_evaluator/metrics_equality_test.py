@@ -12,7 +12,7 @@ import tensorflow_model_analysis as tfma
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from tests.components.edge_evaluator.conftest import write_examples
-from tests.components.edge_evaluator.executor_test import cross_entropy, plain_loop
+from tests.components.edge_evaluator.plain_loop import cross_entropy, plain_loop
 
 INTEGER = {
     'int8': ('INT8', 'FLOAT'),

@@ -13,7 +13,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from sklearn.metrics import accuracy_score
 
 from tests.components.edge_evaluator.conftest import RUNNER, write_examples
-from tests.components.edge_evaluator.executor_test import plain_loop
+from tests.components.edge_evaluator.plain_loop import plain_loop
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert.convert import convert_saved_model
 

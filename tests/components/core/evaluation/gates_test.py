@@ -22,7 +22,7 @@ GOOD = Measurements(
     file_bytes=1000,
     zip_bytes=600,
     activation_bytes=512,
-    never_change=(),
+    stuck_outputs=(),
     latency=Latency(0.4, 0.5, 0.8, 0.78, 0.83, rounds=51),
     no_latency='',
     float_ops=(),
@@ -87,7 +87,7 @@ def test_an_answer_that_is_no_number_always_fails():
 
 
 def test_an_output_that_never_changes_always_fails_and_is_named():
-    measured = dataclasses.replace(GOOD, never_change=('scores',))
+    measured = dataclasses.replace(GOOD, stuck_outputs=('scores',))
     (gate,) = (gate for gate in judge(Limits(), measured) if not gate.holds)
     assert gate.reason == "outputs_change: 1, limit 0 ('scores' never changes over 100 examples that differ)"
 

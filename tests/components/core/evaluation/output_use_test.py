@@ -43,15 +43,36 @@ def test_bundles_and_order_do_not_matter(data: st.DataObject, values: list[float
 
 
 def test_an_output_that_answers_the_same_to_different_examples_is_stuck() -> None:
-    assert _seen([0.5] * 10, _records(10), []).never_change == ('',)
-    assert _seen([0.5] * 9 + [0.25], _records(10), []).never_change == ()
+    assert _seen([0.5] * 10, _records(10), []).stuck == ('',)
+    assert _seen([0.5] * 9 + [0.25], _records(10), []).stuck == ()
 
 
 def test_few_examples_and_equal_ones_tell_nothing() -> None:
-    assert _seen([0.5] * 9, _records(9), []).never_change == ()
-    assert _seen([0.5] * 20, [b'the same'] * 20, []).never_change == ()
+    assert _seen([0.5] * 9, _records(9), []).stuck == ()
+    assert _seen([0.5] * 20, [b'the same'] * 20, []).stuck == ()
 
 
-def test_a_stuck_output_beside_one_that_changes_is_named() -> None:
-    outputs = {'moves': np.arange(12.0), 'stuck': np.full((12, 3), np.nan)}
-    assert use_of_batch(_records(12), outputs, {}).never_change == ('stuck',)
+def test_a_constant_output_beside_one_that_changes_is_no_fault_by_itself() -> None:
+    """The anchors of a detector, say."""
+    outputs = {'boxes': np.arange(12.0), 'anchors': np.full((12, 3), 0.5)}
+    assert use_of_batch(_records(12), outputs, {}).stuck == ()
+    assert use_of_batch(_records(12), {name: np.zeros(12) for name in outputs}, {}).stuck == (
+        'boxes',
+        'anchors',
+    )
+
+
+def test_an_output_is_stuck_where_the_baselines_changes() -> None:
+    outputs = {'boxes': np.arange(12.0), 'anchors': np.full((12, 3), 0.5), 'scores': np.zeros(12)}
+    baseline = {'boxes': np.zeros(12), 'anchors': np.full((12, 3), 0.25), 'scores': np.eye(12)}
+    assert use_of_batch(_records(12), outputs, {}, baseline).stuck == ('scores',)
+    halves = [
+        use_of_batch(
+            _records(12)[part],
+            {name: values[part] for name, values in outputs.items()},
+            {},
+            {name: values[part] for name, values in baseline.items()},
+        )
+        for part in (slice(6), slice(6, 12))
+    ]
+    assert (halves[1] + halves[0]).stuck == ('scores',)
