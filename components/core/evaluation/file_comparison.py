@@ -9,11 +9,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.evaluation.file_insides import compare_insides
 from tfx_edge.components.core.evaluation.latency import Latency, measure_latency
-from tfx_edge.components.core.evaluation.layer_errors import LayerError, layer_errors
+from tfx_edge.components.core.evaluation.layer_errors import LayerError
 from tfx_edge.components.core.evaluation.models import fitted, read_tflite
 from tfx_edge.components.core.evaluation.preparation import Contender
-from tfx_edge.components.core.evaluation.weight_histograms import WeightHistogram, weight_histograms
+from tfx_edge.components.core.evaluation.weight_histograms import WeightHistogram
 from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.isolation import run_isolated
 
@@ -67,13 +68,6 @@ def compare_files(
     if time is not None:
         _LOG.info('%.4g ms, %.3g times the baseline', time.milliseconds, time.ratio)
     return FileComparison('', time, layers, len(next(iter(sample.values()))), weights)
-
-
-def compare_insides(
-    model: bytes, baseline: bytes, inputs: Mapping[str, np.ndarray], baseline_inputs: Mapping[str, np.ndarray]
-) -> tuple[tuple[LayerError, ...], tuple[WeightHistogram, ...]]:
-    """`layer_errors` and `weight_histograms` of two files, for a process of their own."""
-    return layer_errors(model, baseline, inputs, baseline_inputs), weight_histograms(model, baseline)
 
 
 def _as_file(baseline: Contender) -> bytes:

@@ -1,0 +1,33 @@
+"""The tensors and weights of two `.tflite` files, for a process of their own.
+
+Such a process imports this module and what it imports: neither TensorFlow nor Beam, which would take seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tfx_edge.components.core.evaluation.layer_errors import LayerError, layer_errors
+from tfx_edge.components.core.evaluation.weight_histograms import WeightHistogram, weight_histograms
+
+
+def compare_insides(
+    model: bytes, baseline: bytes, inputs: Mapping[str, np.ndarray], baseline_inputs: Mapping[str, np.ndarray]
+) -> tuple[tuple[LayerError, ...], tuple[WeightHistogram, ...]]:
+    """`layer_errors` and `weight_histograms` of two files.
+
+    Args:
+      model: bytes of the candidate's `.tflite` file.
+      baseline: bytes of the baseline's.
+      inputs: features of a few examples, by input name of the candidate.
+      baseline_inputs: the same by input name of the baseline.
+
+    Returns:
+      The errors of the tensors that both have, and histograms of the kernels that both have.
+
+    Example:
+      >>> layers, weights = run_isolated(compare_insides, model, float_model, inputs, inputs)
+    """
+    return layer_errors(model, baseline, inputs, baseline_inputs), weight_histograms(model, baseline)
