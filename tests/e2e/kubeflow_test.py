@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.pipelines.kubeflow.cluster import Cluster, StepFailed
 from tests.pipelines.kubeflow.object_store import ObjectStore, new_bucket, object_store
 from tfx_edge.pipelines.digits import data
 from tfx_edge.pipelines.digits.kubeflow_pipeline import create_pipeline
 from tfx_edge.pipelines.kubeflow.compilation import as_text, compile_pipeline
+from tfx_edge.pipelines.kubeflow.pods import PodOptions
 from tfx_edge.pipelines.local import BEAM_ARGS, run_locally
 from tfx_edge.pipelines.quiet import quiet
 
@@ -30,14 +30,16 @@ def store() -> Iterator[ObjectStore]:
         yield made
 
 
-def built(folder: pathlib.Path, root: str, serving: str, **arguments: Any) -> Any:
+def built(
+    folder: pathlib.Path, root: str, serving: str, beam_args: Sequence[str] = BEAM_ARGS, **arguments: Any
+) -> Any:
     return create_pipeline(
         root,
         str(folder / 'data'),
         str(folder / serving),
         train_steps=600,
         fine_tuning_steps=200,
-        beam_pipeline_args=list(BEAM_ARGS),
+        beam_pipeline_args=list(beam_args),
         **arguments,
     )
 
@@ -47,27 +49,32 @@ def pushed_files(serving: pathlib.Path) -> list[bytes]:
 
 
 def test_compiled_pipeline_pushes_the_file_that_local_dag_runner_makes(
-    store: ObjectStore, tmp_path: pathlib.Path
+    store: ObjectStore, portable_runner: Sequence[str], tmp_path: pathlib.Path
 ) -> None:
+    """On the cluster Beam's workers are processes apart, which see nothing of a pod but the shared volume."""
     data.write_examples(tmp_path / 'data')
     root = f'minio://{new_bucket()}/v2/artifacts'
-    text = as_text(compile_pipeline(built(tmp_path, root, 'serving'), 'image', 'kfp'), 'kfp')
-    spec = yaml.safe_load(text)
-    cluster = Cluster(store, tmp_path / 'cluster')
+    # The image itself is at the workers already, so that nothing is to be installed there.
+    pipeline = built(tmp_path, root, 'serving', [*portable_runner, '--sdk_container_image=image'])
+    job = compile_pipeline(pipeline, 'image', 'kfp', PodOptions(shared_volume='shared'))
+    shared = tmp_path / 'shared'
+    shared.mkdir()
+    cluster = Cluster(store, tmp_path / 'cluster', claims={'shared': shared})
 
     with pytest.raises(StepFailed) as failure:
-        cluster.run(spec, {'limits': '{"min_agrement": 0.9}'})
+        cluster.run(as_text(job, 'kfp'), {'limits': '{"min_agrement": 0.9}'})
     assert failure.value.task == 'EdgeEvaluator'
     assert 'min_agrement' in failure.value.last_line
     before = failure.value.run.executed
     assert before[-1] == 'TFLiteQuantizer'
     assert not pushed_files(tmp_path / 'serving')
 
-    run = cluster.run(spec, LIMITS)
+    run = cluster.run(as_text(job, 'kfp'), LIMITS)
     assert run.cached == before
     assert run.executed == ['EdgeEvaluator', 'Pusher']
     assert run.artifacts['EdgeEvaluator', 'blessing']['metadata']['blessed'] == 1
     assert run.artifacts['Pusher', 'pushed_model']['metadata']['pushed'] == 1
+    assert not list(shared.iterdir())
     report = json.loads(store.read(f'{run.artifacts["EdgeEvaluator", "edge_evaluation"]["uri"]}/report.json'))
     assert report['verdict'] == 'BLESSED'
 

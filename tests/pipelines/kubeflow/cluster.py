@@ -8,11 +8,14 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from typing import Any
+
+import yaml
 
 from tests.pipelines.kubeflow.launcher import Launcher, tasks_in_order
 from tests.pipelines.kubeflow.object_store import ObjectStore
@@ -57,21 +60,32 @@ class Cluster:
       store: holds the artifacts.
       folder: for pods.
       environment: variables of the containers, beside those of this process.
+      claims: the folders of volume claims. A container has one mounted by having its path for the mount's, in the
+        arguments.
+      secrets: values by name and key.
     """
 
     store: ObjectStore
     folder: pathlib.Path
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    claims: Mapping[str, pathlib.Path] = dataclasses.field(default_factory=dict)
+    secrets: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
     _cache: dict[str, dict[tuple[str, str], dict[str, Any]]] = dataclasses.field(default_factory=dict)
     _runs: int = 0
 
-    def run(self, spec: Mapping[str, Any], parameters: Mapping[str, Any] | None = None) -> Run:
+    def run(self, text: str, parameters: Mapping[str, Any] | None = None) -> Run:
         """Runs a pipeline.
+
+        Args:
+          text: what `tfx-edge compile` wrote.
+          parameters: of the run.
 
         Raises:
           StepFailed: a step ended with another status than 0; no later step was started.
         """
         self._runs += 1
+        spec, *platform = yaml.safe_load_all(text)
+        pods = platform[0]['platforms']['kubernetes']['deploymentSpec']['executors'] if platform else {}
         launcher = Launcher(
             spec, self.folder / 'pod', parameters or {}, f'run-{self._runs}', seen_as=_SEEN_AS
         )
@@ -81,14 +95,15 @@ class Cluster:
             if 'importer' in executor:
                 launcher.artifacts.update(self._import(launcher, task, executor['importer']))
                 continue
-            fingerprint = _fingerprint(launcher, task)
+            pod = pods.get(spec['components'][task]['executorLabel'], {})
+            fingerprint = _fingerprint(launcher, task, pod)
             options = spec['root']['dag']['tasks'][task].get('cachingOptions', {})
             if options.get('enableCache') and fingerprint in self._cache:
                 # The artifacts of the earlier run, under their names: a later step that gets them is cached too.
                 launcher.artifacts.update(self._cache[fingerprint])
                 run.cached.append(task)
                 continue
-            self._execute(launcher, task, run)
+            self._execute(launcher, task, run, pod)
             run.executed.append(task)
             self._cache[fingerprint] = {
                 name: artifact for name, artifact in launcher.artifacts.items() if name[0] == task
@@ -105,7 +120,7 @@ class Cluster:
             self._cache[known] = {(task, key): launcher.artifacts[task, key]}
         return self._cache[known]
 
-    def _execute(self, launcher: Launcher, task: str, run: Run) -> None:
+    def _execute(self, launcher: Launcher, task: str, run: Run, config: Mapping[str, Any]) -> None:
         """As `LauncherV2.Execute`: nothing is uploaded of a step that fails."""
         pod = launcher.folder
         shutil.rmtree(pod, ignore_errors=True)
@@ -116,12 +131,16 @@ class Cluster:
                 self.store.download(artifact['uri'], self._local(launcher, artifact['uri']))
         for output in launcher.outputs(task).values():
             self._local(launcher, output['uri']).parent.mkdir(parents=True, exist_ok=True)
+        arguments = launcher.arguments(task)
+        for mount in config.get('pvcMount', []):
+            claim = str(self.claims[mount['constant']])
+            arguments = [re.sub(f'^{mount["mountPath"]}(?=/|$)', claim, argument) for argument in arguments]
         log = self._local(launcher, launcher.outputs(task)[LOGS]['uri'])
         with log.open('wb') as file:
             status = subprocess.run(
-                [sys.executable, '-m', 'tfx_edge.pipelines.kubeflow.step', *launcher.arguments(task)],
+                [sys.executable, '-m', 'tfx_edge.pipelines.kubeflow.step', *arguments],
                 cwd=pod,
-                env=self._environment(launcher, task),
+                env=self._environment(launcher, task, config),
                 stdout=file,
                 stderr=subprocess.STDOUT,
             ).returncode
@@ -133,12 +152,15 @@ class Cluster:
                 self.store.upload(self._local(launcher, artifact['uri']), artifact['uri'])
         shutil.rmtree(pod)
 
-    def _environment(self, launcher: Launcher, task: str) -> dict[str, str]:
+    def _environment(self, launcher: Launcher, task: str, config: Mapping[str, Any]) -> dict[str, str]:
         # The tests' own components are found from the checkout, as in an image.
         path = os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get('PYTHONPATH')])])
         environment = {**os.environ, 'PYTHONPATH': path, ROOT_VARIABLE: _SEEN_AS, **self.environment}
         for variable in launcher.executor(task)['container'].get('env', []):
             environment[variable['name']] = variable['value']
+        for secret in config.get('secretAsEnv', []):
+            for pair in secret['keyToEnv']:
+                environment[pair['envVar']] = self.secrets[secret['secretName']][pair['secretKey']]
         return environment
 
     @staticmethod
@@ -146,8 +168,8 @@ class Cluster:
         return pathlib.Path(launcher.mounts.path(uri))
 
 
-def _fingerprint(launcher: Launcher, task: str) -> str:
-    """As `GenerateCacheKey`: names of the inputs, parameters, outputs without their URIs, command and image."""
+def _fingerprint(launcher: Launcher, task: str, config: Mapping[str, Any]) -> str:
+    """As `GenerateCacheKey`: names of the inputs, parameters, outputs without URIs, command, image and claims."""
     given = launcher.executor_input(task)
     key = {
         'inputs': {
@@ -156,6 +178,7 @@ def _fingerprint(launcher: Launcher, task: str) -> str:
         },
         'parameters': given['inputs']['parameterValues'],
         'outputs': {name: output['type'] for name, output in launcher.outputs(task).items()},
+        'claims': sorted({mount['constant'] for mount in config.get('pvcMount', [])}),
         'container': launcher.executor(task)['container'],
     }
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()

@@ -7,7 +7,6 @@ import pathlib
 from collections.abc import Iterator
 
 import pytest
-import yaml
 from tfx import v1 as tfx
 
 from tests.pipelines.kubeflow.cluster import Cluster, StepFailed
@@ -33,11 +32,11 @@ def test_failed_run_stops_and_the_next_goes_on_at_that_step(
     second = Recorder(model=first.outputs['recorded'], needs=str(tmp_path / 'needed')).with_id('Second')
     components = [imported, first, second]
     pipeline = tfx.dsl.Pipeline('small', root, components=components, enable_cache=True)
-    spec = yaml.safe_load(as_text(compile_pipeline(pipeline, 'image', 'kfp'), 'kfp'))
+    text = as_text(compile_pipeline(pipeline, 'image', 'kfp'), 'kfp')
     cluster = Cluster(store, tmp_path / 'cluster')
 
     with pytest.raises(StepFailed) as failure:
-        cluster.run(spec)
+        cluster.run(text)
     assert failure.value.task == 'Second'
     assert failure.value.last_line.startswith('tfx-edge: ')
     assert 'FileNotFoundError' in failure.value.last_line
@@ -46,7 +45,7 @@ def test_failed_run_stops_and_the_next_goes_on_at_that_step(
     assert not store.keys(f'{root}/run-1/Second')
 
     (tmp_path / 'needed').touch()
-    run = cluster.run(spec)
+    run = cluster.run(text)
     assert run.cached == ['First']
     assert run.executed == ['Second']
     given = json.loads(store.read(f'{run.artifacts["Second", "recorded"]["uri"]}/given.json'))
@@ -57,5 +56,5 @@ def test_failed_run_stops_and_the_next_goes_on_at_that_step(
     assert given['files'] == {'model': ['given.json']}
     assert b'Recorder' in store.read(run.artifacts['Second', 'executor-logs']['uri'])
 
-    again = cluster.run(spec)
+    again = cluster.run(text)
     assert (again.executed, again.cached) == ([], ['First', 'Second'])

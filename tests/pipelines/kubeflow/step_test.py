@@ -87,6 +87,31 @@ def test_artifacts_stay_at_their_uris_where_tfx_reads_them_itself(tmp_path: path
     assert given['inputs'] == {'model': ['gs://bucket/model', 'Model']}
 
 
+def test_artifacts_are_in_the_shared_folder_while_the_step_runs(
+    mount_root: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shared = mount_root / 'shared'
+    first = Recorder().with_id('First')
+    second = Recorder(model=first.outputs['recorded']).with_id('Second')
+    failing = Recorder(model=first.outputs['recorded'], fail='the reason').with_id('Failing')
+    made = launcher(mount_root, first, second, failing)
+    flags = ['--shared_folder', str(shared)]
+    assert step.main([*made.arguments('First'), *flags]) == 1
+    assert f'the shared folder {shared} cannot be written' in capsys.readouterr().err.splitlines()[-1]
+    shared.mkdir()
+    for task in ('First', 'Second'):
+        assert step.main([*made.arguments(task), *flags]) == 0
+        made.publish(task)
+    assert step.main([*made.arguments('Failing'), *flags]) == 1
+    assert not list(shared.iterdir())
+    assert made.artifacts['Second', 'recorded']['uri'] == f'{ROOT}/run/Second/salt/recorded'
+    assert made.artifacts['Second', 'recorded']['metadata']['current_model'].startswith(ROOT)
+    given = given_to(made, 'Second')
+    assert pathlib.Path(given['inputs']['model'][0]).is_relative_to(shared)
+    assert given['files'] == {'model': ['given.json']}
+    assert not made.output_file('Failing').exists()
+
+
 def test_step_that_fails_ends_its_log_with_one_line(
     mount_root: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
