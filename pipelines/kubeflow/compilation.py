@@ -86,8 +86,12 @@ def compile_pipeline(pipeline: Any, image: str, form: str, pods: PodOptions = NO
     """
     from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner  # takes many seconds
 
+    from tfx_edge.pipelines.kubeflow import s3_files
+
     _check_pipeline(pipeline, form)
     _check_pods(pods, form)
+    # TFX packs a module file into a wheel below the pipeline root now.
+    s3_files.register()
     config = kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
         default_image=image,
         default_commands=['python', '-m', _STEP_MODULE, '--artifacts', _ARTIFACTS[form]],
@@ -148,7 +152,7 @@ def _check_pipeline(pipeline: Any, form: str) -> None:
         if isinstance(component, components.InfraValidator):
             raise EdgeError(f'{component.id} is an InfraValidator, which TFX cannot compile; leave it out.')
         if form == 'kfp':
-            _check_component(component, root)
+            _check_component(component)
             if isinstance(component, resolver.Resolver):
                 raise EdgeError(
                     f'{component.id} is a Resolver, which open-source Kubeflow Pipelines cannot run; leave it out, or '
@@ -178,16 +182,17 @@ def _beam_steps(pipeline: Any) -> set[str]:
     }
 
 
-def _check_component(component: Any, root: str) -> None:
+def _check_component(component: Any) -> None:
     if not _TASK_NAME.fullmatch(component.id):
         raise EdgeError(
             f'a component has the id {component.id!r}; Kubeflow expects letters, digits and -, at most 121: '
             'give another with with_id.'
         )
-    if component.exec_properties.get('module_file') and not root.startswith('gs://'):
+    module = component.exec_properties.get('module_file')
+    if isinstance(module, str) and module.startswith('minio://'):
         raise EdgeError(
-            f'{component.id}.module_file would be packed into a wheel below {root}, which steps cannot read; put the '
-            'module into the image and name it by module_path (Trainer: run_fn).'
+            f'{component.id}.module_file is {module}, which TFX cannot pack; write s3:// for minio://: it is the same '
+            'file.'
         )
 
 

@@ -62,7 +62,7 @@ def run_step(arguments: argparse.Namespace, beam_args: Sequence[str]) -> None:
     """
     from kfp.pipeline_spec import pipeline_spec_pb2
 
-    from tfx_edge.pipelines.kubeflow import messages
+    from tfx_edge.pipelines.kubeflow import messages, user_files
 
     executor_input = pipeline_spec_pb2.ExecutorInput()
     inputs_spec = pipeline_spec_pb2.ComponentInputsSpec()
@@ -74,7 +74,8 @@ def run_step(arguments: argparse.Namespace, beam_args: Sequence[str]) -> None:
     )
     mounts = Mounts(os.environ.get(ROOT_VARIABLE, '/'))
     if not arguments.shared_folder:
-        _execute(arguments, beam_args, executor_input, inputs_spec, mounts)
+        with user_files.fetched(executor_input.inputs.parameter_values, None):
+            _execute(arguments, beam_args, executor_input, inputs_spec, mounts)
         return
     with shared_folder.own_folder(arguments.shared_folder) as folder:
         answer_file = executor_input.outputs.output_file
@@ -86,7 +87,8 @@ def run_step(arguments: argparse.Namespace, beam_args: Sequence[str]) -> None:
         shared_folder.copy(inputs, mounts, shared)
         # TFX's folder for temporary files lies beside it.
         executor_input.outputs.output_file = os.path.join(folder, os.path.basename(answer_file))
-        _execute(arguments, beam_args, executor_input, inputs_spec, shared)
+        with user_files.fetched(executor_input.inputs.parameter_values, folder):
+            _execute(arguments, beam_args, executor_input, inputs_spec, shared)
         shared_folder.copy(outputs, shared, mounts)
         os.makedirs(os.path.dirname(answer_file), exist_ok=True)
         shutil.copyfile(executor_input.outputs.output_file, answer_file)
