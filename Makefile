@@ -103,7 +103,7 @@ golden: $(READY) ## Make the golden files of the tests again.
 lock: ## Make uv.lock and deploy/constraints.txt (the same versions, for pip) from pyproject.toml again.
 	@uv=$$(command -v uv || echo .uv/$(UV_VERSION)/bin/uv); \
 	$$uv lock && \
-	$$uv export --quiet --frozen --no-hashes --no-emit-project --no-default-groups --no-annotate --no-header \
+	$$uv export --quiet --frozen --no-hashes --no-emit-project --no-default-groups --extra s3 --no-annotate --no-header \
 	  --output-file $(CONSTRAINTS).unfinished && \
 	mv $(CONSTRAINTS).unfinished $(CONSTRAINTS)
 

@@ -109,8 +109,49 @@ def _add_compile(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help='kfp: YAML for open-source Kubeflow Pipelines 2; vertex: JSON for Vertex AI (%(default)s)',
     )
     compiled.add_argument('--output', metavar='FILE', help='(pipeline name with .yaml or .json)')
+    _add_pod_options(compiled)
     _add_pipeline_options(compiled)
     compiled.set_defaults(run=_compile)
+
+
+def _add_pod_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        '--resources',
+        action='append',
+        default=[],
+        metavar='STEP=cpu:N,memory:N,gpu:N',
+        help='request and limit of a step, such as --resources Trainer=cpu:2,memory:8G,gpu:1 (repeatable)',
+    )
+    command.add_argument(
+        '--shared-volume',
+        metavar='CLAIM',
+        help="a ReadWriteMany volume claim that Beam's workers in other pods have mounted at /tfx-edge-shared; steps "
+        'that run Beam keep their artifacts there while they run',
+    )
+    command.add_argument(
+        '--volume',
+        dest='volumes',
+        action='append',
+        default=[],
+        metavar='CLAIM:/PATH',
+        help='a volume claim that every step has mounted, for data to read or models to push (repeatable)',
+    )
+    command.add_argument(
+        '--env',
+        dest='variables',
+        action='append',
+        default=[],
+        metavar='NAME=VALUE',
+        help='an environment variable of every step; it stands in the compiled file, so no secrets (repeatable)',
+    )
+    command.add_argument(
+        '--secret-env',
+        dest='secret_variables',
+        action='append',
+        default=[],
+        metavar='NAME=SECRET:KEY',
+        help="an environment variable of every step, from a key of one of the cluster's secrets (repeatable)",
+    )
 
 
 def _add_target(command: argparse.ArgumentParser) -> None:
@@ -188,6 +229,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _compile(arguments: argparse.Namespace) -> int:
     from tfx_edge.pipelines.kubeflow.compilation import compile_user_pipeline
+    from tfx_edge.pipelines.kubeflow.pods import PodOptions
     from tfx_edge.pipelines.user_pipeline import PipelineOptions
 
     compile_user_pipeline(
@@ -203,6 +245,13 @@ def _compile(arguments: argparse.Namespace) -> int:
         arguments.form,
         arguments.output,
         arguments.log,
+        PodOptions(
+            resources=tuple(arguments.resources),
+            shared_volume=arguments.shared_volume,
+            volumes=tuple(arguments.volumes),
+            variables=tuple(arguments.variables),
+            secret_variables=tuple(arguments.secret_variables),
+        ),
     )
     return 0
 

@@ -1,4 +1,4 @@
-"""Small real data and models that many tests share: handwritten digits, and nets trained on them."""
+"""What many tests share: handwritten digits, nets trained on them, and a portable runner for Beam."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+
+from tests import portable_runner as beam
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -83,3 +85,10 @@ def digits_saved_model(
     folder = tmp_path_factory.mktemp('digits_model') / 'saved_model'
     model.export(folder, verbose=False)
     return folder
+
+
+@pytest.fixture(scope='session')
+def portable_runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
+    """Arguments for a portable runner: a job server and an external pool of workers, each a process of its own."""
+    with beam.portable_runner(tmp_path_factory.mktemp('portable_runner')) as arguments:
+        yield arguments

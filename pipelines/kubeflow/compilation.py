@@ -11,6 +11,7 @@ from typing import Any
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.pipelines.kubeflow import specification
+from tfx_edge.pipelines.kubeflow.pods import PodOptions, platform_spec, with_containers
 from tfx_edge.pipelines.quiet import quiet
 from tfx_edge.pipelines.user_pipeline import PipelineOptions, call_function
 
@@ -19,6 +20,7 @@ _SUFFIX = {'kfp': '.yaml', 'vertex': '.json'}
 _ROOTS = {'kfp': ('minio://', 's3://', 'gs://'), 'vertex': ('gs://',)}
 _ARTIFACTS = {'kfp': 'mounts', 'vertex': 'uris'}
 FORMATS = tuple(_SUFFIX)
+NO_PODS = PodOptions()
 
 _STEP_MODULE = 'tfx_edge.pipelines.kubeflow.step'
 _PIPELINE_NAME = re.compile(r'[a-z0-9][a-z0-9-]{0,127}')
@@ -28,7 +30,13 @@ _OWN_OPTIONS = ('pipeline_name', 'pipeline_root')
 
 
 def compile_user_pipeline(
-    target: str, options: PipelineOptions, image: str, form: str, output: str | None, log: str
+    target: str,
+    options: PipelineOptions,
+    image: str,
+    form: str,
+    output: str | None,
+    log: str,
+    pods: PodOptions = NO_PODS,
 ) -> None:
     """Builds a pipeline, writes what a cluster runs, and prints its name and parameters.
 
@@ -39,6 +47,7 @@ def compile_user_pipeline(
       form: 'kfp' for the YAML of open-source Kubeflow Pipelines 2, 'vertex' for the JSON of a Vertex PipelineJob.
       output: the file; None for the pipeline's name with the suffix of the format.
       log: file for what libraries print.
+      pods: what the steps' pods get.
 
     Raises:
       CommandError: the function cannot be found or called, or the pipeline does not fit the format.
@@ -51,7 +60,7 @@ def compile_user_pipeline(
         progress.line(f'loading {target}; what libraries print goes to {log}')
         _check_root(options.pipeline_root or '', form)
         pipeline, _ = call_function(target, options, _OWN_OPTIONS)
-        job = compile_pipeline(pipeline, image, form)
+        job = compile_pipeline(pipeline, image, form, pods)
         path = pathlib.Path(output or pipeline.pipeline_name + _SUFFIX[form])
         _write(path, as_text(job, form))
         progress.line(f'{path}: pipeline {pipeline.pipeline_name!r}, {len(pipeline.components)} steps')
@@ -59,24 +68,30 @@ def compile_user_pipeline(
             progress.text(line)
 
 
-def compile_pipeline(pipeline: Any, image: str, form: str) -> dict[str, Any]:
+def compile_pipeline(pipeline: Any, image: str, form: str, pods: PodOptions = NO_PODS) -> dict[str, Any]:
     """What a cluster runs.
 
     Args:
       pipeline: a `tfx.v1.dsl.Pipeline`.
       image: the container image of all steps.
       form: 'kfp' or 'vertex'.
+      pods: what the steps' pods get.
 
     Returns:
       The JSON of a PipelineJob whose `pipelineSpec` has schema 2.1.0. With 'kfp' that spec holds only what open-source
-      Kubeflow Pipelines 2 runs.
+      Kubeflow Pipelines 2 runs, and `platformSpec` what the pods get beside their containers.
 
     Raises:
       EdgeError: the pipeline does not fit the format.
     """
     from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner  # takes many seconds
 
+    from tfx_edge.pipelines.kubeflow import s3_files
+
     _check_pipeline(pipeline, form)
+    _check_pods(pods, form)
+    # TFX packs a module file into a wheel below the pipeline root now.
+    s3_files.register()
     config = kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
         default_image=image,
         default_commands=['python', '-m', _STEP_MODULE, '--artifacts', _ARTIFACTS[form]],
@@ -86,9 +101,12 @@ def compile_pipeline(pipeline: Any, image: str, form: str) -> dict[str, Any]:
     parameters = specification.runtime_parameters(pipeline)
     job = runner.run(pipeline, write_out=False)
     spec = specification.with_parameters(job['pipelineSpec'], parameters)
-    if form == 'kfp':
-        spec = specification.for_open_source(spec, pipeline.pipeline_info.pipeline_root)
-    return {**job, 'pipelineSpec': spec}
+    beam_steps = _beam_steps(pipeline)
+    spec = with_containers(spec, pods, beam_steps)
+    if form != 'kfp':
+        return {**job, 'pipelineSpec': spec}
+    spec = specification.for_open_source(spec, pipeline.pipeline_info.pipeline_root)
+    return {**job, 'pipelineSpec': spec, 'platformSpec': platform_spec(spec, pods, beam_steps)}
 
 
 def as_text(job: Mapping[str, Any], form: str) -> str:
@@ -100,7 +118,10 @@ def as_text(job: Mapping[str, Any], form: str) -> str:
     spec = job['pipelineSpec']
     # kfp's own compiler starts its files so, and its SDK reads the comment.
     head = f'# PIPELINE DEFINITION\n# Name: {spec["pipelineInfo"]["name"]}\n'
-    return head + yaml.safe_dump(spec, sort_keys=True, width=110)
+    text = head + yaml.safe_dump(spec, sort_keys=True, width=110)
+    if platform := job.get('platformSpec'):
+        text += '---\n' + yaml.safe_dump(platform, sort_keys=True, width=110)
+    return text
 
 
 def _write(path: pathlib.Path, text: str) -> None:
@@ -131,7 +152,7 @@ def _check_pipeline(pipeline: Any, form: str) -> None:
         if isinstance(component, components.InfraValidator):
             raise EdgeError(f'{component.id} is an InfraValidator, which TFX cannot compile; leave it out.')
         if form == 'kfp':
-            _check_component(component, root)
+            _check_component(component)
             if isinstance(component, resolver.Resolver):
                 raise EdgeError(
                     f'{component.id} is a Resolver, which open-source Kubeflow Pipelines cannot run; leave it out, or '
@@ -139,16 +160,39 @@ def _check_pipeline(pipeline: Any, form: str) -> None:
                 )
 
 
-def _check_component(component: Any, root: str) -> None:
+def _check_pods(pods: PodOptions, form: str) -> None:
+    for option, value in (
+        ('--shared-volume', pods.shared_volume),
+        ('--volume', pods.volumes),
+        ('--secret-env', pods.secret_variables),
+    ):
+        if value and form != 'kfp':
+            raise EdgeError(
+                f'{option} is for open-source Kubeflow Pipelines; leave it out with --format {form}.'
+            )
+
+
+def _beam_steps(pipeline: Any) -> set[str]:
+    from tfx.dsl.components.base import executor_spec
+
+    return {
+        component.id
+        for component in pipeline.components
+        if isinstance(component.executor_spec, executor_spec.BeamExecutorSpec)
+    }
+
+
+def _check_component(component: Any) -> None:
     if not _TASK_NAME.fullmatch(component.id):
         raise EdgeError(
             f'a component has the id {component.id!r}; Kubeflow expects letters, digits and -, at most 121: '
             'give another with with_id.'
         )
-    if component.exec_properties.get('module_file') and not root.startswith('gs://'):
+    module = component.exec_properties.get('module_file')
+    if isinstance(module, str) and module.startswith('minio://'):
         raise EdgeError(
-            f'{component.id}.module_file would be packed into a wheel below {root}, which steps cannot read; put the '
-            'module into the image and name it by module_path (Trainer: run_fn).'
+            f'{component.id}.module_file is {module}, which TFX cannot pack; write s3:// for minio://: it is the same '
+            'file.'
         )
 
 

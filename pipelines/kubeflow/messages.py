@@ -59,7 +59,7 @@ def fit_for_tfx(
     for key in list(outputs):
         if any(title(artifact.type).startswith(_OWN_TYPES) for artifact in outputs[key].artifacts):
             del outputs[key]
-    for artifact in _artifacts(executor_input.inputs.artifacts, outputs):
+    for artifact in each_artifact(executor_input.inputs.artifacts, outputs):
         artifact.uri = path(artifact.uri)
 
 
@@ -78,7 +78,7 @@ def fit_for_launcher(
       names: of the inputs, by the ids that TFX made of them.
     """
     rounded = {float(number): name for number, name in names.items()}
-    for artifact in _artifacts(output.artifacts):
+    for artifact in each_artifact(output.artifacts):
         artifact.uri = uri(artifact.uri)
         fields = artifact.metadata.fields
         for key in list(fields):
@@ -121,7 +121,7 @@ def _without_nulls(metadata: struct_pb2.Struct) -> struct_pb2.Struct:
     return kept
 
 
-def _artifacts(
+def each_artifact(
     *by_key: dict[str, pipeline_spec_pb2.ArtifactList],
 ) -> Iterator[pipeline_spec_pb2.RuntimeArtifact]:
     for artifacts in by_key:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.pipelines.failure import one_line
+from tfx_edge.pipelines.kubeflow import shared_folder
 from tfx_edge.pipelines.kubeflow.mounts import ROOT_VARIABLE, Mounts
+from tfx_edge.pipelines.kubeflow.pods import SHARED_FLAG
 from tfx_edge.pipelines.kubeflow.specification import DRIVER_FLAG
 
 if TYPE_CHECKING:
@@ -57,30 +60,63 @@ def run_step(arguments: argparse.Namespace, beam_args: Sequence[str]) -> None:
       EdgeError: the step was not called as a compiled pipeline calls it, or an artifact's type cannot be imported.
       Exception: whatever the executor raised. Then nothing is uploaded.
     """
-    from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
+
+    from tfx_edge.pipelines.kubeflow import messages, user_files
+
+    executor_input = pipeline_spec_pb2.ExecutorInput()
+    inputs_spec = pipeline_spec_pb2.ComponentInputsSpec()
+    messages.parse(
+        arguments.json_serialized_invocation_args, executor_input, '--json_serialized_invocation_args'
+    )
+    messages.parse(
+        arguments.json_serialized_inputs_spec_args, inputs_spec, '--json_serialized_inputs_spec_args'
+    )
+    mounts = Mounts(os.environ.get(ROOT_VARIABLE, '/'))
+    if not arguments.shared_folder:
+        with user_files.fetched(executor_input.inputs.parameter_values, None):
+            _execute(arguments, beam_args, executor_input, inputs_spec, mounts)
+        return
+    with shared_folder.own_folder(arguments.shared_folder) as folder:
+        answer_file = executor_input.outputs.output_file
+        shared = Mounts(folder)
+        inputs, outputs = (
+            [artifact.uri for artifact in messages.each_artifact(side.artifacts)]
+            for side in (executor_input.inputs, executor_input.outputs)
+        )
+        shared_folder.copy(inputs, mounts, shared)
+        # TFX's folder for temporary files lies beside it.
+        executor_input.outputs.output_file = os.path.join(folder, os.path.basename(answer_file))
+        with user_files.fetched(executor_input.inputs.parameter_values, folder):
+            _execute(arguments, beam_args, executor_input, inputs_spec, shared)
+        shared_folder.copy(outputs, shared, mounts)
+        os.makedirs(os.path.dirname(answer_file), exist_ok=True)
+        shutil.copyfile(executor_input.outputs.output_file, answer_file)
+
+
+def _execute(
+    arguments: argparse.Namespace,
+    beam_args: Sequence[str],
+    executor_input: pipeline_spec_pb2.ExecutorInput,
+    inputs_spec: pipeline_spec_pb2.ComponentInputsSpec,
+    mounts: Mounts,
+) -> None:
+    """Calls TFX's entry point with artifacts on mounts, or at their URIs."""
+    from google.protobuf import json_format
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
     from tfx_edge.pipelines.kubeflow import messages
 
-    executor_input = pipeline_spec_pb2.ExecutorInput()
-    inputs_spec = pipeline_spec_pb2.ComponentInputsSpec()
-    spec_text = arguments.json_serialized_inputs_spec_args
-    messages.parse(
-        arguments.json_serialized_invocation_args, executor_input, '--json_serialized_invocation_args'
-    )
-    messages.parse(spec_text, inputs_spec, '--json_serialized_inputs_spec_args')
-    mounts = Mounts(os.environ.get(ROOT_VARIABLE, '/'))
     on_mounts = arguments.artifacts == 'mounts'
     messages.fit_for_tfx(executor_input, inputs_spec, mounts.path if on_mounts else _unchanged)
     if on_mounts:
         _make_output_folders(executor_input)
     if arguments.run_driver:
-        _run_driver(executor_input, spec_text)
+        _run_driver(executor_input, arguments.json_serialized_inputs_spec_args)
     stock = argparse.Namespace(
         executor_class_path=arguments.executor_class_path,
         json_serialized_invocation_args=json_format.MessageToJson(executor_input),
-        json_serialized_inputs_spec_args=spec_text,
+        json_serialized_inputs_spec_args=arguments.json_serialized_inputs_spec_args,
     )
     kubeflow_v2_run_executor.main((stock, list(beam_args)))
     _mend_answer(executor_input, mounts.uri)
@@ -158,6 +194,11 @@ def _parser() -> argparse.ArgumentParser:
         '--json_serialized_invocation_args', required=True, help="the launcher's ExecutorInput"
     )
     parser.add_argument('--json_serialized_inputs_spec_args', required=True, help='types of the inputs')
+    parser.add_argument(
+        SHARED_FLAG,
+        metavar='DIR',
+        help="folder that Beam's workers see too; the artifacts are there while the step runs",
+    )
     parser.add_argument(DRIVER_FLAG, action='store_true', help="run the driver of TFX's ExampleGen first")
     return parser
 

@@ -147,19 +147,6 @@ def test_pipeline_that_cannot_run_there_is_refused(build: Callable[[], Any], for
         compile_pipeline(build(), 'image', form)
 
 
-def test_module_file_that_no_step_could_read_is_refused(tmp_path: pathlib.Path) -> None:
-    module = tmp_path / 'tune.py'
-    module.write_text('def optimizer_fn(num_steps): ...')
-    source = model()
-    made = Pruner(
-        source.outputs['result'], fine_tuning=proto.FineTuning(num_steps=0), module_file=str(module)
-    )
-    with pytest.raises(
-        EdgeError, match=r'Pruner.module_file would be packed .* put the module into the image'
-    ):
-        compile_pipeline(pipeline(source, made), 'image', 'kfp')
-
-
 PIPELINE = """
 from tfx import v1 as tfx
 

@@ -1,36 +1,33 @@
-"""Kubeflow's driver and launcher as far as a step sees them, after backend/src/v2/{driver,component} of KFP 2.
-
-The object store is a folder: what a step is to find there was uploaded by the step before.
-"""
+"""Kubeflow's driver and launcher as far as a step sees them, after backend/src/v2/{driver,component} of KFP 2."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import pathlib
-import shutil
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tfx_edge.pipelines.kubeflow.mounts import ROOT_VARIABLE, Mounts
+from tfx_edge.pipelines.kubeflow.mounts import Mounts
 
 
 @dataclasses.dataclass
 class Launcher:
-    """Gives steps their arguments, and takes their answers.
+    """Gives the steps of one run their arguments, and takes their answers.
 
     Args:
       spec: a compiled PipelineSpec.
-      folder: for the launcher's mounts and output files.
+      folder: the root of a pod: for the mounts and the output files.
       parameters: of the run; those not given have their defaults.
+      run: the run's id.
+      seen_as: what a step calls `folder`; None for its path.
     """
 
     spec: Mapping[str, Any]
     folder: pathlib.Path
     parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    run: str = 'run'
+    seen_as: str | None = None
     artifacts: dict[tuple[str, str], dict[str, Any]] = dataclasses.field(default_factory=dict)
 
     @property
@@ -42,7 +39,7 @@ class Launcher:
 
     def arguments(self, task: str) -> list[str]:
         """The command line of a step, without `python -m MODULE`."""
-        container = self._executor(task)['container']
+        container = self.executor(task)['container']
         assert container['command'][:3] == ['python', '-m', 'tfx_edge.pipelines.kubeflow.step']
         text = json.dumps(self.executor_input(task))
         return [part.replace('{{$}}', text) for part in [*container['command'][3:], *container['args']]]
@@ -50,6 +47,7 @@ class Launcher:
     def executor_input(self, task: str) -> dict[str, Any]:
         """As `resolveInputs` and `provisionOutputs` make it: inputs without a type, numbers as doubles."""
         inputs = self._tasks[task].get('inputs', {})
+        seen_as = self.seen_as or str(self.folder)
         return {
             'inputs': {
                 'parameterValues': {
@@ -61,62 +59,38 @@ class Launcher:
                 },
             },
             'outputs': {
-                'artifacts': {name: {'artifacts': [output]} for name, output in self._outputs(task).items()},
-                'outputFile': str(self.output_file(task)),
+                'artifacts': {name: {'artifacts': [output]} for name, output in self.outputs(task).items()},
+                'outputFile': f'{seen_as}/{self.output_file(task).relative_to(self.folder)}',
             },
         }
-
-    def run(self, task: str) -> None:
-        """Runs a step in a process of its own, whose mounts hold its inputs and nothing else."""
-        self._empty_mounts()
-        for artifacts in self.executor_input(task)['inputs']['artifacts'].values():
-            for artifact in artifacts['artifacts']:
-                self._copy(self._stored(artifact['uri']), pathlib.Path(self.mounts.path(artifact['uri'])))
-        done = subprocess.run(
-            [sys.executable, '-m', 'tfx_edge.pipelines.kubeflow.step', *self.arguments(task)],
-            env={**os.environ, ROOT_VARIABLE: str(self.folder)},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, f'{task}: {done.stderr[-5000:]}'
-        self.publish(task)
-        for (producer, _), artifact in self.artifacts.items():
-            if producer == task:
-                self._copy(pathlib.Path(self.mounts.path(artifact['uri'])), self._stored(artifact['uri']))
-        self._empty_mounts()
-
-    def stored(self, task: str, key: str) -> pathlib.Path:
-        """Where the files of an output lie when its step has run."""
-        return self._stored(self.artifacts[task, key]['uri'])
 
     def publish(self, task: str) -> None:
         """As `uploadOutputArtifacts` does: what the step says of an output goes over what was planned."""
         answer = json.loads(self.output_file(task).read_text())
-        for key, planned in self._outputs(task).items():
+        for key, planned in self.outputs(task).items():
             said = answer.get('artifacts', {}).get(key, {}).get('artifacts', [{}])[0]
             uri = said.get('uri', planned['uri'])
             assert uri.startswith(('minio://', 's3://', 'gs://')), f'{uri} would not be uploaded'
-            self.artifacts[task, key] = {
-                'name': str(len(self.artifacts) + 1),
-                'uri': uri,
-                'metadata': as_published(said.get('metadata', {})),
-            }
+            self.record(task, key, uri, said.get('metadata', {}))
 
-    def _stored(self, uri: str) -> pathlib.Path:
-        return self.folder / 'store' / uri.replace('://', '/')
+    def record(self, task: str, key: str, uri: str, metadata: Mapping[str, Any]) -> None:
+        """Gives an output the name that later steps know it by: it is new, as an id of ML Metadata is."""
+        name = f'{self.run}-{len(self.artifacts) + 1}'
+        self.artifacts[task, key] = {'name': name, 'uri': uri, 'metadata': as_published(metadata)}
 
-    def _empty_mounts(self) -> None:
-        for mount in ('minio', 's3', 'gcs'):
-            shutil.rmtree(self.folder / mount, ignore_errors=True)
+    def executor(self, task: str) -> Mapping[str, Any]:
+        """What the spec says of a task's container or importer."""
+        return self.spec['deploymentSpec']['executors'][self._component(task)['executorLabel']]
 
-    @staticmethod
-    def _copy(source: pathlib.Path, target: pathlib.Path) -> None:
-        """Files alone, as in an object store, which knows no empty folder."""
-        for path in source.rglob('*'):
-            if path.is_file():
-                inside = target / path.relative_to(source)
-                inside.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(path, inside)
+    def outputs(self, task: str) -> dict[str, dict[str, Any]]:
+        """The outputs as planned: their URIs and types."""
+        declared = self._component(task).get('outputDefinitions', {}).get('artifacts', {})
+        logs = {'executor-logs': {'artifactType': {'schemaTitle': 'system.Artifact'}}}
+        root = self.spec['defaultPipelineRoot']
+        return {
+            key: {'uri': f'{root}/{self.run}/{task}/salt/{key}', 'type': output['artifactType']}
+            for key, output in {**declared, **logs}.items()
+        }
 
     @property
     def _tasks(self) -> Mapping[str, Any]:
@@ -124,9 +98,6 @@ class Launcher:
 
     def _component(self, task: str) -> Mapping[str, Any]:
         return self.spec['components'][self._tasks[task]['componentRef']['name']]
-
-    def _executor(self, task: str) -> Mapping[str, Any]:
-        return self.spec['deploymentSpec']['executors'][self._component(task)['executorLabel']]
 
     def _value(self, source: Mapping[str, Any]) -> Any:
         if 'runtimeValue' in source:
@@ -139,15 +110,6 @@ class Launcher:
 
     def _input(self, source: Mapping[str, Any]) -> Mapping[str, Any]:
         return self.artifacts[source['producerTask'], source['outputArtifactKey']]
-
-    def _outputs(self, task: str) -> dict[str, dict[str, Any]]:
-        declared = self._component(task).get('outputDefinitions', {}).get('artifacts', {})
-        logs = {'executor-logs': {'artifactType': {'schemaTitle': 'system.Artifact'}}}
-        root = self.spec['defaultPipelineRoot']
-        return {
-            key: {'uri': f'{root}/run/{task}/salt/{key}', 'type': output['artifactType']}
-            for key, output in {**declared, **logs}.items()
-        }
 
 
 def as_published(metadata: Mapping[str, Any]) -> dict[str, Any]:

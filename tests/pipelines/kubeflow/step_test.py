@@ -17,69 +17,17 @@ from google.protobuf import json_format
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tfx import v1 as tfx
-from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.orchestration import data_types
-from tfx.types import component_spec, standard_artifacts
 
 from tests.pipelines.kubeflow.launcher import Launcher
+from tests.pipelines.kubeflow.recorder import MESSAGES, Recorder
 from tfx_edge import proto
 from tfx_edge.components import exec_properties
 from tfx_edge.pipelines.kubeflow import step
 from tfx_edge.pipelines.kubeflow.compilation import as_text, compile_pipeline
 from tfx_edge.pipelines.kubeflow.mounts import ROOT_VARIABLE, Mounts
 
-MESSAGES = [
-    proto.Pruning,
-    proto.Clustering,
-    proto.QuantizationAwareTraining,
-    proto.FineTuning,
-    proto.Quantization,
-    proto.EdgeEvaluation,
-]
 ROOT = 'minio://bucket/root'
-
-
-class RecorderExecutor(base_executor.BaseExecutor):
-    """Writes down what it was given."""
-
-    def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
-        (recorded,) = output_dict['recorded']
-        folder = pathlib.Path(recorded.uri)
-        inputs = {key: [artifact.uri, artifact.type_name] for key, (artifact,) in input_dict.items()}
-        text = json.dumps({'inputs': inputs, 'outputs': sorted(output_dict), 'properties': exec_properties})
-        (folder / 'given.json').write_text(text)
-        recorded.set_int_custom_property('blessed', 1)
-        recorded.set_string_custom_property('current_model', f'{recorded.uri}/inside')
-        recorded.set_string_custom_property('elsewhere', '/data/x')
-        for (model,) in input_dict.values():
-            recorded.set_int_custom_property('current_model_id', model.id)
-        recorded.mlmd_artifact.custom_properties['nothing'].Clear()
-        if 'fail' in exec_properties:
-            raise ValueError(f'two lines\n{exec_properties["fail"]}')
-
-
-class RecorderSpec(component_spec.ComponentSpec):
-    PARAMETERS = {
-        **{
-            f'{way}_{message.__name__}': component_spec.ExecutionParameter(type=str, optional=True)
-            for way in ('constant', 'runtime')
-            for message in MESSAGES
-        },
-        'count': component_spec.ExecutionParameter(type=int, optional=True),
-        'share': component_spec.ExecutionParameter(type=float, optional=True),
-        'text': component_spec.ExecutionParameter(type=str, optional=True),
-        'fail': component_spec.ExecutionParameter(type=str, optional=True),
-    }
-    INPUTS = {'model': component_spec.ChannelParameter(type=standard_artifacts.Model, optional=True)}
-    OUTPUTS = {'recorded': component_spec.ChannelParameter(type=standard_artifacts.Model)}
-
-
-class Recorder(base_component.BaseComponent):
-    SPEC_CLASS = RecorderSpec
-    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(RecorderExecutor)
-
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(RecorderSpec(recorded=tfx.dsl.Channel(type=standard_artifacts.Model), **arguments))
 
 
 def launcher(folder: pathlib.Path, *components: Any, root: str = ROOT, **parameters: Any) -> Launcher:
@@ -137,6 +85,31 @@ def test_artifacts_stay_at_their_uris_where_tfx_reads_them_itself(tmp_path: path
     assert answer['uri'] == str(recorded)
     given = json.loads((recorded / 'given.json').read_text())
     assert given['inputs'] == {'model': ['gs://bucket/model', 'Model']}
+
+
+def test_artifacts_are_in_the_shared_folder_while_the_step_runs(
+    mount_root: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shared = mount_root / 'shared'
+    first = Recorder().with_id('First')
+    second = Recorder(model=first.outputs['recorded']).with_id('Second')
+    failing = Recorder(model=first.outputs['recorded'], fail='the reason').with_id('Failing')
+    made = launcher(mount_root, first, second, failing)
+    flags = ['--shared_folder', str(shared)]
+    assert step.main([*made.arguments('First'), *flags]) == 1
+    assert f'the shared folder {shared} cannot be written' in capsys.readouterr().err.splitlines()[-1]
+    shared.mkdir()
+    for task in ('First', 'Second'):
+        assert step.main([*made.arguments(task), *flags]) == 0
+        made.publish(task)
+    assert step.main([*made.arguments('Failing'), *flags]) == 1
+    assert not list(shared.iterdir())
+    assert made.artifacts['Second', 'recorded']['uri'] == f'{ROOT}/run/Second/salt/recorded'
+    assert made.artifacts['Second', 'recorded']['metadata']['current_model'].startswith(ROOT)
+    given = given_to(made, 'Second')
+    assert pathlib.Path(given['inputs']['model'][0]).is_relative_to(shared)
+    assert given['files'] == {'model': ['given.json']}
+    assert not made.output_file('Failing').exists()
 
 
 def test_step_that_fails_ends_its_log_with_one_line(

@@ -1,0 +1,188 @@
+"""What the pods of a compiled pipeline's steps get beside their image: resources, volumes and variables."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from tfx_edge.components.core.errors import EdgeError
+
+SHARED_FLAG = '--shared_folder'
+# Where a step with Beam arguments finds the volume that it shares with Beam's workers. They have it at the same path.
+SHARED_FOLDER = '/tfx-edge-shared'
+
+_CLAIM = re.compile(r'[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?')
+_VARIABLE = re.compile(r'[A-Za-z_][A-Za-z0-9_]*')
+_CPU = re.compile(r'\d+(\.\d+)?|(?P<milli>\d+)m')
+_MEMORY = re.compile(r'(?P<number>\d+(\.\d+)?)(?P<unit>[MGT]i?)')
+_GIGABYTES = {
+    'M': 1e-3,
+    'G': 1.0,
+    'T': 1e3,
+    'Mi': 2**20 / 1e9,
+    'Gi': 2**30 / 1e9,
+    'Ti': 2**40 / 1e9,
+}
+_GPU = 'nvidia.com/gpu'
+
+
+@dataclasses.dataclass(frozen=True)
+class PodOptions:
+    """What the command line says about the pods.
+
+    Attributes:
+      resources: 'STEP=cpu:2,memory:8G,gpu:1', each of the three optional.
+      shared_volume: a ReadWriteMany volume claim that Beam's workers have mounted at `SHARED_FOLDER`.
+      volumes: 'CLAIM:/path', mounted in every step.
+      variables: 'NAME=VALUE', for every step.
+      secret_variables: 'NAME=SECRET:KEY', for every step.
+    """
+
+    resources: tuple[str, ...] = ()
+    shared_volume: str | None = None
+    volumes: tuple[str, ...] = ()
+    variables: tuple[str, ...] = ()
+    secret_variables: tuple[str, ...] = ()
+
+
+def with_containers(spec: dict[str, Any], options: PodOptions, beam_steps: Collection[str]) -> dict[str, Any]:
+    """A spec whose containers have the resources and variables, and know of the shared folder.
+
+    Args:
+      spec: a PipelineSpec as JSON.
+      options: what to add.
+      beam_steps: names of the steps that run Beam pipelines.
+
+    Returns:
+      A changed copy.
+
+    Raises:
+      EdgeError: an option is not of its form, or names no step.
+    """
+    spec = copy.deepcopy(spec)
+    containers = {name: body['container'] for name, body in _steps(spec).items() if 'container' in body}
+    variables = [_variable(text) for text in options.variables]
+    for name, container in containers.items():
+        if variables:
+            container['env'] = [*container.get('env', []), *variables]
+        if options.shared_volume and name in beam_steps:
+            container['args'][:0] = [SHARED_FLAG, SHARED_FOLDER]
+    for text in options.resources:
+        name, resources = _resources(text)
+        if name not in containers:
+            raise EdgeError(
+                f'--resources {text}: the pipeline has no step {name!r}; its steps are {", ".join(sorted(containers))}.'
+            )
+        containers[name].setdefault('resources', {}).update(resources)
+    return spec
+
+
+def platform_spec(
+    spec: Mapping[str, Any], options: PodOptions, beam_steps: Collection[str]
+) -> dict[str, Any]:
+    """The second document of a compiled pipeline, which open-source Kubeflow Pipelines reads as Kubernetes' part.
+
+    Args:
+      spec: the PipelineSpec.
+      options: what to mount, and which secrets to give.
+      beam_steps: names of the steps that run Beam pipelines.
+
+    Returns:
+      The JSON of a PlatformSpec (kfp-kubernetes' `KubernetesExecutorConfig` by executor); empty if nothing is asked.
+
+    Raises:
+      EdgeError: an option is not of its form, or two volumes have the same place.
+    """
+    volumes = [_volume(text) for text in options.volumes]
+    shared = [_mount(options.shared_volume, SHARED_FOLDER)] if options.shared_volume else []
+    secrets = [_secret(text) for text in options.secret_variables]
+    _check_distinct(mount['mountPath'] for mount in [*volumes, *shared])
+    executors = {}
+    for name, body in _steps(spec).items():
+        mounts = [*volumes, *(shared if name in beam_steps else [])]
+        config = {
+            **({'pvcMount': mounts} if mounts else {}),
+            **({'secretAsEnv': secrets} if secrets else {}),
+        }
+        if config and 'container' in body:
+            executors[spec['components'][_component(spec, name)]['executorLabel']] = config
+    return {'platforms': {'kubernetes': {'deploymentSpec': {'executors': executors}}}} if executors else {}
+
+
+def _steps(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The executors by the names of their steps."""
+    executors = spec['deploymentSpec']['executors']
+    return {
+        name: executors[spec['components'][_component(spec, name)]['executorLabel']]
+        for name in spec['root']['dag']['tasks']
+    }
+
+
+def _component(spec: Mapping[str, Any], task: str) -> str:
+    return spec['root']['dag']['tasks'][task]['componentRef']['name']
+
+
+def _resources(text: str) -> tuple[str, dict[str, Any]]:
+    """The same for request and limit: a step that takes more than it asked for makes its neighbours fail."""
+    step, equals, rest = text.partition('=')
+    resources: dict[str, Any] = {}
+    for part in rest.split(','):
+        kind, _, amount = part.partition(':')
+        if kind == 'cpu' and (match := _CPU.fullmatch(amount)):
+            cpus = int(match['milli']) / 1000 if match['milli'] else float(amount)
+            resources.update(cpuRequest=cpus, cpuLimit=cpus)
+        elif kind == 'memory' and (match := _MEMORY.fullmatch(amount)):
+            gigabytes = float(match['number']) * _GIGABYTES[match['unit']]
+            resources.update(memoryRequest=gigabytes, memoryLimit=gigabytes)
+        elif kind == 'gpu' and amount.isdecimal():
+            # A count of 64 bits is a string in JSON.
+            resources['accelerator'] = {'type': _GPU, 'count': amount}
+        else:
+            equals = ''
+    if not step or not equals:
+        raise EdgeError(f'--resources {text} is not of the form STEP=cpu:2,memory:8G,gpu:1.')
+    return step, resources
+
+
+def _variable(text: str) -> dict[str, str]:
+    name, equals, value = text.partition('=')
+    if not equals or not _VARIABLE.fullmatch(name):
+        raise EdgeError(f'--env {text} is not of the form NAME=VALUE.')
+    return {'name': name, 'value': value}
+
+
+def _secret(text: str) -> dict[str, Any]:
+    name, _, place = text.partition('=')
+    secret, _, key = place.partition(':')
+    if not _VARIABLE.fullmatch(name) or not secret or not key:
+        # Not the text itself: it may be the secret.
+        raise EdgeError(
+            'a --secret-env is not of the form NAME=SECRET:KEY, of a secret of the cluster and its key.'
+        )
+    return {'secretName': secret, 'keyToEnv': [{'secretKey': key, 'envVar': name}]}
+
+
+def _volume(text: str) -> dict[str, str]:
+    claim, _, path = text.partition(':')
+    if not path.startswith('/'):
+        raise EdgeError(f'--volume {text} is not of the form CLAIM:/path.')
+    return _mount(claim, path)
+
+
+def _mount(claim: str, path: str) -> dict[str, str]:
+    if not _CLAIM.fullmatch(claim):
+        raise EdgeError(
+            f'{claim!r} is no name of a volume claim; Kubernetes expects lower case letters, digits and -, at most 63.'
+        )
+    return {'constant': claim, 'mountPath': path}
+
+
+def _check_distinct(paths: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for path in paths:
+        if path in seen:
+            raise EdgeError(f'two volumes are mounted at {path}; give each a path of its own.')
+        seen.add(path)

@@ -1,0 +1,51 @@
+"""Files that a step's parameters name at an object store, brought to where the step can read them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, MutableMapping
+
+from google.protobuf import struct_pb2
+
+from tfx_edge.pipelines.kubeflow import s3_files
+
+# Of Trainer, Transform and our components; and the folder of ExampleGen's data, which Beam reads.
+_FILES = ('module_file', 'input_base')
+# TFX's name for a module in a wheel: 'module@URI of the wheel', which pip is to install.
+_PACKAGED = 'module_path'
+_REMOTE = ('gs://', *s3_files.S3Filesystem.SUPPORTED_SCHEMES)
+
+
+@contextlib.contextmanager
+def fetched(parameters: MutableMapping[str, struct_pb2.Value], shared: str | None) -> Iterator[None]:
+    """Has the files of a step's parameters on disk while the step runs, and changes the parameters to their paths.
+
+    Args:
+      parameters: of an ExecutorInput; are changed.
+      shared: a folder that Beam's workers see too; None if there are none.
+
+    Raises:
+      EdgeError: a file is not there, or the store does not answer.
+    """
+    s3_files.register()
+    with contextlib.ExitStack() as stack:
+        for number, name in enumerate(sorted(parameters)):
+            before, uri = _remote(name, parameters[name].string_value)
+            if uri:
+                parent = shared or stack.enter_context(tempfile.TemporaryDirectory(prefix='tfx_edge_'))
+                # Two parameters may name files of one name.
+                folder = os.path.join(parent, 'files', str(number))
+                parameters[name].string_value = before + s3_files.download(uri, folder)
+        yield
+
+
+def _remote(name: str, value: str) -> tuple[str, str]:
+    """What comes before a URI in a parameter, and the URI; '' if there is none to fetch."""
+    if name == _PACKAGED and '@' in value:
+        module, _, wheel = value.partition('@')
+        return f'{module}@', wheel if wheel.startswith(_REMOTE) else ''
+    if name in _FILES and s3_files.is_at_store(value):
+        return '', value
+    return '', ''

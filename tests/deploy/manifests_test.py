@@ -1,0 +1,140 @@
+"""The manifests: valid for Kubernetes, and fitting the steps, the image and each other."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import pathlib
+import re
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+from tfx_edge.pipelines.kubeflow.pods import SHARED_FOLDER
+
+FOLDER = pathlib.Path(__file__).parents[2] / 'deploy'
+MANIFESTS = FOLDER / 'kubernetes'
+# From the oldest that Kubeflow Pipelines still runs on to the newest whose schemas are at hand.
+VERSIONS = ('1.29', str(kubernetes_validate.latest_version()))
+
+
+def documents() -> list[dict[str, Any]]:
+    names = yaml.safe_load((MANIFESTS / 'kustomization.yaml').read_text())['resources']
+    assert {*names, 'kustomization.yaml'} == {path.name for path in MANIFESTS.iterdir()}
+    return [made for name in names for made in yaml.safe_load_all((MANIFESTS / name).read_text())]
+
+
+def label(document: dict[str, Any]) -> str:
+    return f'{document["kind"]}-{document["metadata"]["name"]}'
+
+
+def deployments() -> dict[str, dict[str, Any]]:
+    made = documents()
+    return {
+        document['metadata']['name']: document['spec']['template']
+        for document in made
+        if document['kind'] == 'Deployment'
+    }
+
+
+@pytest.mark.parametrize('version', VERSIONS)
+@pytest.mark.parametrize('document', documents(), ids=label)
+def test_manifest_is_valid(document: dict[str, Any], version: str) -> None:
+    kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_a_wrong_manifest_would_be_found() -> None:
+    document = documents()[0]
+    document['spec']['accessMode'] = 'ReadWriteMany'
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(document, VERSIONS[0], strict=True)
+
+
+@pytest.mark.parametrize('name', deployments())
+def test_pod_runs_without_rights_and_asks_for_its_resources(name: str) -> None:
+    spec = deployments()[name]['spec']
+    assert spec['securityContext']['runAsNonRoot'] is True
+    assert spec['automountServiceAccountToken'] is False
+    for container in spec['containers']:
+        user = container['securityContext'].get('runAsUser', spec['securityContext'].get('runAsUser'))
+        assert user in (1000, 9999)
+        assert container['securityContext']['allowPrivilegeEscalation'] is False
+        assert container['securityContext']['capabilities'] == {'drop': ['ALL']}
+        assert {'cpu', 'memory'} <= container['resources']['requests'].keys()
+        assert container['resources']['limits']['memory'] == container['resources']['requests']['memory']
+
+
+def test_workers_have_the_volume_where_the_steps_have_it_and_their_image() -> None:
+    pods = deployments()
+    containers = {c['name']: c for pod in pods.values() for c in pod['spec']['containers']}
+    workers = containers['beam-workers']
+    (mount,) = workers['volumeMounts']
+    assert mount['mountPath'] == SHARED_FOLDER
+    claims = {
+        volume['persistentVolumeClaim']['claimName']
+        for pod in pods.values()
+        for volume in pod['spec'].get('volumes', [])
+    }
+    assert claims == {'tfx-edge-shared'}
+    (claim,) = [made for made in documents() if made['kind'] == 'PersistentVolumeClaim']
+    assert claim['metadata']['name'] in claims
+    assert claim['spec']['accessModes'] == ['ReadWriteMany']
+    # What writes there has the user of the image.
+    dockerfile = (FOLDER / 'Dockerfile').read_text()
+    assert f'USER {workers["securityContext"]["runAsUser"]}\n' in dockerfile
+    (image,) = yaml.safe_load((MANIFESTS / 'kustomization.yaml').read_text())['images']
+    assert image['name'] == workers['image']
+
+
+def test_services_find_their_pods_and_ports() -> None:
+    pods = deployments().values()
+    for service in (made for made in documents() if made['kind'] == 'Service'):
+        (pod,) = [p for p in pods if service['spec']['selector'].items() <= p['metadata']['labels'].items()]
+        ports = {port['containerPort'] for c in pod['spec']['containers'] for port in c.get('ports', [])}
+        assert {port['port'] for port in service['spec']['ports']} == ports
+
+
+def test_job_server_is_of_the_steps_beam_and_the_clusters_flink() -> None:
+    images = {c['name']: c['image'] for pod in deployments().values() for c in pod['spec']['containers']}
+    flink, beam = re.fullmatch(
+        r'apache/beam_flink([\d.]+)_job_server:([\d.]+)', images['job-server']
+    ).groups()
+    assert images['jobmanager'] == images['taskmanager']
+    assert images['jobmanager'].startswith(f'flink:{flink}-')
+    pins = map(Requirement, (FOLDER / 'constraints.txt').read_text().splitlines())
+    (pinned,) = [
+        pin
+        for pin in pins
+        if pin.name == 'apache-beam'
+        and (pin.marker is None or pin.marker.evaluate({'python_full_version': '3.12.11'}))
+    ]
+    assert str(pinned.specifier) == f'=={beam}'
+    from apache_beam.options.pipeline_options import FlinkRunnerOptions
+
+    assert flink in FlinkRunnerOptions.PUBLISHED_FLINK_VERSIONS
+
+
+def test_readme_names_what_is_there() -> None:
+    readme = (FOLDER / 'README.md').read_text()
+    made = documents()
+    services = {document['metadata']['name'] for document in made if document['kind'] == 'Service'}
+    (job_server,) = services - {'flink-jobmanager'}
+    ports = {
+        port['name']: port['port']
+        for document in made
+        if document['metadata']['name'] == job_server and document['kind'] == 'Service'
+        for port in document['spec']['ports']
+    }
+    pool = next(
+        port['containerPort']
+        for pod in deployments().values()
+        for container in pod['spec']['containers']
+        for port in container.get('ports', [])
+        if port['name'] == 'pool'
+    )
+    assert f'--job_endpoint={job_server}:{ports["job"]}' in readme
+    assert f'--environment_config=localhost:{pool}' in readme
+    assert '--shared-volume tfx-edge-shared' in readme
+    assert f'/tfx_edge-{importlib.metadata.version("tfx-edge")}' in readme.replace(' ', '/')

@@ -1,0 +1,144 @@
+"""What the pods of a compiled pipeline get: resources, volumes, variables; and no secret's value in the file."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import pytest
+import yaml
+from google.protobuf import json_format
+from hypothesis import given
+from hypothesis import strategies as st
+from kfp import components as kfp_components
+from kfp.pipeline_spec import pipeline_spec_pb2
+from tfx import v1 as tfx
+
+from tfx_edge import proto
+from tfx_edge.components import Pruner, TFLiteQuantizer
+from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.pipelines.kubeflow.compilation import as_text, compile_pipeline
+from tfx_edge.pipelines.kubeflow.pods import PodOptions, with_containers
+
+
+def compiled(form: str = 'kfp', **options: Any) -> dict[str, Any]:
+    root = {'kfp': 'minio://bucket/root', 'vertex': 'gs://bucket/root'}[form]
+    model = tfx.dsl.Importer(f'{root}/model', tfx.types.standard_artifacts.Model).with_id('Model')
+    pruner = Pruner(model.outputs['result'], fine_tuning=proto.FineTuning(num_steps=0))
+    quantizer = TFLiteQuantizer(
+        pruner.outputs['model'], quantization=proto.Quantization(mode=proto.Quantization.FLOAT16)
+    )
+    pipeline = tfx.dsl.Pipeline('small', root, components=[model, pruner, quantizer])
+    return compile_pipeline(pipeline, 'image', form, PodOptions(**options))
+
+
+def container(job: dict[str, Any], step: str) -> dict[str, Any]:
+    return job['pipelineSpec']['deploymentSpec']['executors'][f'{step}_executor']['container']
+
+
+def pods(job: dict[str, Any]) -> dict[str, Any]:
+    return job['platformSpec']['platforms']['kubernetes']['deploymentSpec']['executors']
+
+
+def test_step_asks_for_its_resources_and_gets_no_more() -> None:
+    job = compiled(resources=('Pruner=cpu:500m,memory:8Gi,gpu:1', 'TFLiteQuantizer=memory:500M'))
+    message = pipeline_spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec()
+    json_format.ParseDict(container(job, 'Pruner'), message)
+    resources = message.resources
+    assert (resources.cpu_request, resources.cpu_limit) == (0.5, 0.5)
+    # Kubeflow writes the number before a G: 8 GiB are 8.589934592 G.
+    assert resources.memory_request == resources.memory_limit == 8 * 2**30 / 1e9
+    assert (resources.accelerator.type, resources.accelerator.count) == ('nvidia.com/gpu', 1)
+    assert container(job, 'TFLiteQuantizer')['resources'] == {'memoryRequest': 0.5, 'memoryLimit': 0.5}
+
+
+@given(cpus=st.integers(1, 10**5), megabytes=st.integers(1, 10**7))
+def test_thousandths_and_megabytes_are_kept(cpus: int, megabytes: int) -> None:
+    spec = {
+        'root': {'dag': {'tasks': {'Step': {'componentRef': {'name': 'Step'}}}}},
+        'components': {'Step': {'executorLabel': 'Step_executor'}},
+        'deploymentSpec': {'executors': {'Step_executor': {'container': {'args': []}}}},
+    }
+    options = PodOptions(resources=(f'Step=cpu:{cpus}m,memory:{megabytes}M',))
+    changed = with_containers(spec, options, [])
+    resources = changed['deploymentSpec']['executors']['Step_executor']['container']['resources']
+    assert round(resources['cpuLimit'] * 1000) == cpus
+    assert round(resources['memoryLimit'] * 1000) == megabytes
+    assert spec['deploymentSpec']['executors']['Step_executor']['container'] == {'args': []}
+
+
+def test_steps_that_run_beam_have_the_shared_volume() -> None:
+    job = compiled(shared_volume='shared', volumes=('data:/data',))
+    assert container(job, 'TFLiteQuantizer')['args'][:2] == ['--shared_folder', '/tfx-edge-shared']
+    assert '--shared_folder' not in container(job, 'Pruner')['args']
+    assert pods(job) == {
+        'Pruner_executor': {'pvcMount': [{'constant': 'data', 'mountPath': '/data'}]},
+        'TFLiteQuantizer_executor': {
+            'pvcMount': [
+                {'constant': 'data', 'mountPath': '/data'},
+                {'constant': 'shared', 'mountPath': '/tfx-edge-shared'},
+            ]
+        },
+    }
+
+
+def test_variables_are_in_the_file_and_secrets_by_name_only() -> None:
+    options = {'variables': ('URL=http://x?a=b',), 'secret_variables': ('KEY=minio:secretkey',)}
+    job = compiled(**options)
+    assert container(job, 'Pruner')['env'] == [{'name': 'URL', 'value': 'http://x?a=b'}]
+    secret = {'secretName': 'minio', 'keyToEnv': [{'secretKey': 'secretkey', 'envVar': 'KEY'}]}
+    assert pods(job)['Pruner_executor'] == {'secretAsEnv': [secret]}
+    assert 'Model_executor' not in pods(job)
+
+
+def test_kfp_loads_both_documents(tmp_path: pathlib.Path) -> None:
+    text = as_text(compiled(shared_volume='shared'), 'kfp')
+    assert len(list(yaml.safe_load_all(text))) == 2
+    (tmp_path / 'small.yaml').write_text(text)
+    loaded = kfp_components.load_component_from_file(str(tmp_path / 'small.yaml'))
+    executors = loaded.platform_spec.platforms['kubernetes'].deployment_spec.executors
+    (mount,) = json_format.MessageToDict(executors['TFLiteQuantizer_executor'])['pvcMount']
+    assert mount['constant'] == 'shared'
+
+
+def test_nothing_asked_is_one_document() -> None:
+    assert '---' not in as_text(compiled(), 'kfp')
+
+
+def test_vertex_takes_resources_and_variables() -> None:
+    job = compiled('vertex', resources=('Pruner=cpu:2',), variables=('A=b',))
+    assert container(job, 'Pruner')['resources'] == {'cpuRequest': 2.0, 'cpuLimit': 2.0}
+    assert 'platformSpec' not in job
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'resources': ('Pruner',)}, '--resources Pruner is not of the form'),
+        ({'resources': ('Pruner=cpu:two',)}, 'cpu:two is not of the form'),
+        ({'resources': ('Pruner=memory:8',)}, 'memory:8 is not of the form'),
+        ({'resources': ('Tuner=cpu:2',)}, "no step 'Tuner'; its steps are Pruner, TFLiteQuantizer"),
+        ({'volumes': ('data',)}, '--volume data is not of the form CLAIM:/path'),
+        ({'volumes': ('Data:/data',)}, "'Data' is no name of a volume claim"),
+        ({'volumes': ('a:/data', 'b:/data')}, 'two volumes are mounted at /data'),
+        ({'variables': ('1=2',)}, '--env 1=2 is not of the form'),
+        ({'secret_variables': ('KEY=s3cr3t',)}, 'a --secret-env is not of the form NAME=SECRET:KEY'),
+    ],
+)
+def test_wrong_option_is_told(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(EdgeError, match=message) as error:
+        compiled(**options)
+    assert 's3cr3t' not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'shared_volume': 'shared'},
+        {'volumes': ('data:/data',)},
+        {'secret_variables': ('KEY=minio:secretkey',)},
+    ],
+)
+def test_vertex_is_not_given_what_it_cannot_read(options: dict[str, Any]) -> None:
+    with pytest.raises(EdgeError, match='leave it out with --format vertex'):
+        compiled('vertex', **options)
