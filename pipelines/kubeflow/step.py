@@ -105,9 +105,10 @@ def _execute(
     from google.protobuf import json_format
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
-    from tfx_edge.pipelines.kubeflow import messages
+    from tfx_edge.pipelines.kubeflow import messages, pages
 
     on_mounts = arguments.artifacts == 'mounts'
+    page_uris = pages.page_uris(executor_input)
     messages.fit_for_tfx(executor_input, inputs_spec, mounts.path if on_mounts else _unchanged)
     if on_mounts:
         _make_output_folders(executor_input)
@@ -119,6 +120,7 @@ def _execute(
         json_serialized_inputs_spec_args=arguments.json_serialized_inputs_spec_args,
     )
     kubeflow_v2_run_executor.main((stock, list(beam_args)))
+    pages.write_pages(page_uris, executor_input, mounts.path)
     _mend_answer(executor_input, mounts.uri)
 
 

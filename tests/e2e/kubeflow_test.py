@@ -75,8 +75,12 @@ def test_compiled_pipeline_pushes_the_file_that_local_dag_runner_makes(
     assert run.artifacts['EdgeEvaluator', 'blessing']['metadata']['blessed'] == 1
     assert run.artifacts['Pusher', 'pushed_model']['metadata']['pushed'] == 1
     assert not list(shared.iterdir())
-    report = json.loads(store.read(f'{run.artifacts["EdgeEvaluator", "edge_evaluation"]["uri"]}/report.json'))
-    assert report['verdict'] == 'BLESSED'
+    evaluation, page = (
+        run.artifacts['EdgeEvaluator', key]['uri'] for key in ('edge_evaluation', 'edge_evaluation_page')
+    )
+    assert json.loads(store.read(f'{evaluation}/report.json'))['verdict'] == 'BLESSED'
+    # The dashboard shows a page that is an artifact of its own.
+    assert store.read(page) == store.read(f'{evaluation}/report.html')
 
     local = built(
         tmp_path, str(tmp_path / 'local'), 'absent', metadata_path=str(tmp_path / 'metadata.sqlite')
