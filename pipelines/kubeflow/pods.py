@@ -16,6 +16,8 @@ SHARED_FOLDER = '/tfx-edge-shared'
 
 _CLAIM = re.compile(r'[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?')
 _VARIABLE = re.compile(r'[A-Za-z_][A-Za-z0-9_]*')
+# Names of variables, and of Beam's options, whose values are to be read by nobody.
+_SECRET_NAME = re.compile('SECRET|PASSWORD|PASSWD|TOKEN|ACCESS_KEY|API_KEY|PRIVATE_KEY|CONNECTION_STRING')
 _CPU = re.compile(r'\d+(\.\d+)?|(?P<milli>\d+)m')
 _MEMORY = re.compile(r'(?P<number>\d+(\.\d+)?)(?P<unit>[MGT]i?)')
 _GIGABYTES = {
@@ -66,6 +68,7 @@ def with_containers(spec: dict[str, Any], options: PodOptions, beam_steps: Colle
     containers = {name: body['container'] for name, body in _steps(spec).items() if 'container' in body}
     variables = [_variable(text) for text in options.variables]
     for name, container in containers.items():
+        _check_no_secret(name, container.get('args', []))
         if variables:
             container['env'] = [*container.get('env', []), *variables]
         if options.shared_volume and name in beam_steps:
@@ -125,6 +128,16 @@ def _component(spec: Mapping[str, Any], task: str) -> str:
     return spec['root']['dag']['tasks'][task]['componentRef']['name']
 
 
+def _check_no_secret(step: str, arguments: Iterable[str]) -> None:
+    for argument in arguments:
+        option = argument.partition('=')[0]
+        if option.startswith('--') and _SECRET_NAME.search(option.upper()):
+            raise EdgeError(
+                f'{step}: the Beam argument {option} would put a secret into the compiled file; leave it out, and give '
+                'its environment variable by --secret-env.'
+            )
+
+
 def _resources(text: str) -> tuple[str, dict[str, Any]]:
     """The same for request and limit: a step that takes more than it asked for makes its neighbours fail."""
     step, equals, rest = text.partition('=')
@@ -150,7 +163,11 @@ def _resources(text: str) -> tuple[str, dict[str, Any]]:
 def _variable(text: str) -> dict[str, str]:
     name, equals, value = text.partition('=')
     if not equals or not _VARIABLE.fullmatch(name):
-        raise EdgeError(f'--env {text} is not of the form NAME=VALUE.')
+        raise EdgeError(f'--env {name} is not of the form NAME=VALUE.')
+    if _SECRET_NAME.search(name.upper()):
+        raise EdgeError(
+            f'--env {name} would put a secret into the compiled file; give --secret-env {name}=SECRET:KEY.'
+        )
     return {'name': name, 'value': value}
 
 

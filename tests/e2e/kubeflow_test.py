@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,9 @@ pytestmark = pytest.mark.e2e
 
 # With few steps the model agrees less with the float one than the limits of the demo ask for.
 LIMITS = {'limits': json.dumps({'min_agreement': 0.9})}
+# Whatever a credential is used for, it is nowhere to be read.
+CANARY = 'canary-0f6c1e'
+SECRETS = ('AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN')
 
 
 @pytest.fixture
@@ -31,12 +35,12 @@ def store() -> Iterator[ObjectStore]:
 
 
 def built(
-    folder: pathlib.Path, root: str, serving: str, beam_args: Sequence[str] = BEAM_ARGS, **arguments: Any
+    root: str, data_root: str, serving: str, beam_args: Sequence[str] = BEAM_ARGS, **arguments: Any
 ) -> Any:
     return create_pipeline(
         root,
-        str(folder / 'data'),
-        str(folder / serving),
+        data_root,
+        serving,
         train_steps=600,
         fine_tuning_steps=200,
         beam_pipeline_args=list(beam_args),
@@ -44,32 +48,52 @@ def built(
     )
 
 
-def pushed_files(serving: pathlib.Path) -> list[bytes]:
-    return [file.read_bytes() for file in serving.glob('*/tflite')]
-
-
 def test_compiled_pipeline_pushes_the_file_that_local_dag_runner_makes(
-    store: ObjectStore, portable_runner: Sequence[str], tmp_path: pathlib.Path
+    store: ObjectStore,
+    portable_runner: Sequence[str],
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """On the cluster Beam's workers are processes apart, which see nothing of a pod but the shared volume."""
+    """Data, artifacts and pushed models are at the object store. Beam's workers are processes apart, which see nothing
+    of a pod but the shared volume."""
+    for variable in SECRETS:
+        # As in the shell of whoever compiles.
+        monkeypatch.setenv(variable, CANARY)
     data.write_examples(tmp_path / 'data')
-    root = f'minio://{new_bucket()}/v2/artifacts'
-    # The image itself is at the workers already, so that nothing is to be installed there.
-    pipeline = built(tmp_path, root, 'serving', [*portable_runner, '--sdk_container_image=image'])
-    job = compile_pipeline(pipeline, 'image', 'kfp', PodOptions(shared_volume='shared'))
+    bucket = new_bucket()
+    store.upload(tmp_path / 'data', f's3://{bucket}/data')
+    serving = f's3://{bucket}/serving'
+    pipeline = built(
+        f'minio://{bucket}/v2/artifacts',
+        f's3://{bucket}/data',
+        serving,
+        # The image itself is at the workers already, so that nothing is to be installed there.
+        [*portable_runner, '--sdk_container_image=image'],
+    )
+    pods = PodOptions(
+        shared_volume='shared',
+        variables=(f'AWS_ENDPOINT_URL={store.endpoint}', 'AWS_DEFAULT_REGION=us-east-1'),
+        secret_variables=tuple(f'{variable}=store:{variable}' for variable in SECRETS),
+    )
+    text = as_text(compile_pipeline(pipeline, 'image', 'kfp', pods), 'kfp')
     shared = tmp_path / 'shared'
     shared.mkdir()
-    cluster = Cluster(store, tmp_path / 'cluster', claims={'shared': shared})
+    cluster = Cluster(
+        store,
+        tmp_path / 'cluster',
+        claims={'shared': shared},
+        secrets={'store': dict.fromkeys(SECRETS, CANARY)},
+    )
 
     with pytest.raises(StepFailed) as failure:
-        cluster.run(as_text(job, 'kfp'), {'limits': '{"min_agrement": 0.9}'})
+        cluster.run(text, {'limits': '{"min_agrement": 0.9}'})
     assert failure.value.task == 'EdgeEvaluator'
     assert 'min_agrement' in failure.value.last_line
     before = failure.value.run.executed
     assert before[-1] == 'TFLiteQuantizer'
-    assert not pushed_files(tmp_path / 'serving')
+    assert not store.keys(serving)
 
-    run = cluster.run(as_text(job, 'kfp'), LIMITS)
+    run = cluster.run(text, LIMITS)
     assert run.cached == before
     assert run.executed == ['EdgeEvaluator', 'Pusher']
     assert run.artifacts['EdgeEvaluator', 'blessing']['metadata']['blessed'] == 1
@@ -82,12 +106,27 @@ def test_compiled_pipeline_pushes_the_file_that_local_dag_runner_makes(
     # The dashboard shows a page that is an artifact of its own.
     assert store.read(page) == store.read(f'{evaluation}/report.html')
 
+    assert CANARY not in text
+    assert CANARY not in failure.value.log
+    assert CANARY not in json.dumps(list(run.artifacts.values()))
+    contents = {key: unpacked(body) for key, body in store.everything(bucket)}
+    assert any(key.endswith('executor-logs') for key in contents)
+    assert [key for key, body in contents.items() if CANARY.encode() in body] == []
+
     local = built(
-        tmp_path, str(tmp_path / 'local'), 'absent', metadata_path=str(tmp_path / 'metadata.sqlite')
+        str(tmp_path / 'local'),
+        str(tmp_path / 'data'),
+        str(tmp_path / 'absent'),
+        metadata_path=str(tmp_path / 'metadata.sqlite'),
     )
     with quiet(tmp_path / 'log.txt') as progress:
         run_locally(local, progress)
     (made,) = (tmp_path / 'local').glob('TFLiteQuantizer/model/*/Format-Serving/tflite')
-    assert pushed_files(tmp_path / 'serving') == [made.read_bytes()]
+    (pushed,) = store.keys(serving)
+    assert store.read(f'{serving}/{pushed}') == made.read_bytes()
     stored = store.read(f'{run.artifacts["TFLiteQuantizer", "model"]["uri"]}/Format-Serving/tflite')
     assert stored == made.read_bytes()
+
+
+def unpacked(body: bytes) -> bytes:
+    return gzip.decompress(body) if body.startswith(b'\x1f\x8b') else body

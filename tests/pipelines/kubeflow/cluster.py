@@ -39,6 +39,7 @@ class StepFailed(Exception):
     def __init__(self, task: str, log: str, run: Run) -> None:
         super().__init__(f'{task} failed: {log[-3000:]}')
         self.task = task
+        self.log = log
         self.last_line = log.splitlines()[-1]
         self.run = run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -21,13 +22,15 @@ from tfx_edge.pipelines.kubeflow.compilation import as_text, compile_pipeline
 from tfx_edge.pipelines.kubeflow.pods import PodOptions, with_containers
 
 
-def compiled(form: str = 'kfp', **options: Any) -> dict[str, Any]:
+def compiled(form: str = 'kfp', beam_args: Sequence[str] = (), **options: Any) -> dict[str, Any]:
     root = {'kfp': 'minio://bucket/root', 'vertex': 'gs://bucket/root'}[form]
     model = tfx.dsl.Importer(f'{root}/model', tfx.types.standard_artifacts.Model).with_id('Model')
     pruner = Pruner(model.outputs['result'], fine_tuning=proto.FineTuning(num_steps=0))
     quantizer = TFLiteQuantizer(
         pruner.outputs['model'], quantization=proto.Quantization(mode=proto.Quantization.FLOAT16)
     )
+    if beam_args:
+        quantizer.with_beam_pipeline_args(list(beam_args))
     pipeline = tfx.dsl.Pipeline('small', root, components=[model, pruner, quantizer])
     return compile_pipeline(pipeline, 'image', form, PodOptions(**options))
 
@@ -121,7 +124,11 @@ def test_vertex_takes_resources_and_variables() -> None:
         ({'volumes': ('data',)}, '--volume data is not of the form CLAIM:/path'),
         ({'volumes': ('Data:/data',)}, "'Data' is no name of a volume claim"),
         ({'volumes': ('a:/data', 'b:/data')}, 'two volumes are mounted at /data'),
-        ({'variables': ('1=2',)}, '--env 1=2 is not of the form'),
+        ({'variables': ('1=2',)}, '--env 1 is not of the form'),
+        (
+            {'variables': ('AWS_SECRET_ACCESS_KEY=s3cr3t',)},
+            'give --secret-env AWS_SECRET_ACCESS_KEY=SECRET:KEY',
+        ),
         ({'secret_variables': ('KEY=s3cr3t',)}, 'a --secret-env is not of the form NAME=SECRET:KEY'),
     ],
 )
