@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.pipelines.kubeflow import pages, specification
+from tfx_edge.pipelines.kubeflow import beam_workers, pages, specification
 from tfx_edge.pipelines.kubeflow.pods import PodOptions, platform_spec, with_containers
 from tfx_edge.pipelines.quiet import quiet
 from tfx_edge.pipelines.user_pipeline import PipelineOptions, call_function
@@ -105,6 +105,7 @@ def compile_pipeline(pipeline: Any, image: str, form: str, pods: PodOptions = NO
     spec = with_containers(spec, pods, beam_steps)
     if form != 'kfp':
         return {**job, 'pipelineSpec': spec}
+    beam_workers.check_workers(spec, beam_steps, has_shared_volume=bool(pods.shared_volume))
     spec = pages.with_pages(specification.for_open_source(spec, pipeline.pipeline_info.pipeline_root))
     return {**job, 'pipelineSpec': spec, 'platformSpec': platform_spec(spec, pods, beam_steps)}
 

@@ -65,7 +65,9 @@ def with_containers(spec: dict[str, Any], options: PodOptions, beam_steps: Colle
       EdgeError: an option is not of its form, or names no step.
     """
     spec = copy.deepcopy(spec)
-    containers = {name: body['container'] for name, body in _steps(spec).items() if 'container' in body}
+    containers = {
+        name: body['container'] for name, body in step_executors(spec).items() if 'container' in body
+    }
     variables = [_variable(text) for text in options.variables]
     for name, container in containers.items():
         _check_no_secret(name, container.get('args', []))
@@ -104,7 +106,7 @@ def platform_spec(
     secrets = [_secret(text) for text in options.secret_variables]
     _check_distinct(mount['mountPath'] for mount in [*volumes, *shared])
     executors = {}
-    for name, body in _steps(spec).items():
+    for name, body in step_executors(spec).items():
         mounts = [*volumes, *(shared if name in beam_steps else [])]
         config = {
             **({'pvcMount': mounts} if mounts else {}),
@@ -115,7 +117,7 @@ def platform_spec(
     return {'platforms': {'kubernetes': {'deploymentSpec': {'executors': executors}}}} if executors else {}
 
 
-def _steps(spec: Mapping[str, Any]) -> dict[str, Any]:
+def step_executors(spec: Mapping[str, Any]) -> dict[str, Any]:
     """The executors by the names of their steps."""
     executors = spec['deploymentSpec']['executors']
     return {

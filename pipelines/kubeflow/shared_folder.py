@@ -7,10 +7,17 @@ import os
 import pathlib
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.pipelines.kubeflow.mounts import Mounts
+
+if TYPE_CHECKING:
+    from kfp.pipeline_spec import pipeline_spec_pb2
+
+# Types of artifacts that are never empty.
+_HOLD_FILES = {'tfx.Examples', 'tfx.Model', 'tfx.ModelEvaluation'}
 
 
 @contextlib.contextmanager
@@ -41,6 +48,29 @@ def own_folder(shared: str) -> Iterator[str]:
         yield folder
     finally:
         shutil.rmtree(folder)
+
+
+def require_files(outputs: Mapping[str, pipeline_spec_pb2.ArtifactList], folder: str) -> None:
+    """Refuses examples, models and evaluations without a file: workers that do not see the folder wrote elsewhere.
+
+    Args:
+      outputs: of a step that has run, with paths in place of URIs.
+      folder: the step's.
+
+    Raises:
+      EdgeError: such an output is empty.
+    """
+    from tfx_edge.pipelines.kubeflow import messages  # takes seconds
+
+    for key in sorted(outputs):
+        for artifact in outputs[key].artifacts:
+            if messages.title(artifact.type) not in _HOLD_FILES:
+                continue
+            if not any(path.is_file() for path in pathlib.Path(artifact.uri).rglob('*')):
+                raise EdgeError(
+                    f"the step wrote no file for {key!r}: Beam's workers do not see {os.path.dirname(folder)}; mount "
+                    'the volume of --shared-volume there for them too.'
+                )
 
 
 def copy(uris: Iterable[str], source: Mounts, target: Mounts) -> None:

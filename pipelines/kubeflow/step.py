@@ -89,6 +89,7 @@ def run_step(arguments: argparse.Namespace, beam_args: Sequence[str]) -> None:
         executor_input.outputs.output_file = os.path.join(folder, os.path.basename(answer_file))
         with user_files.fetched(executor_input.inputs.parameter_values, folder):
             _execute(arguments, beam_args, executor_input, inputs_spec, shared)
+        shared_folder.require_files(executor_input.outputs.artifacts, folder)
         shared_folder.copy(outputs, shared, mounts)
         os.makedirs(os.path.dirname(answer_file), exist_ok=True)
         shutil.copyfile(executor_input.outputs.output_file, answer_file)

@@ -149,3 +149,41 @@ def test_wrong_option_is_told(options: dict[str, Any], message: str) -> None:
 def test_vertex_is_not_given_what_it_cannot_read(options: dict[str, Any]) -> None:
     with pytest.raises(EdgeError, match='leave it out with --format vertex'):
         compiled('vertex', **options)
+
+
+PORTABLE = ('--runner=PortableRunner', '--job_endpoint=beam-job-server:8099')
+
+
+@pytest.mark.parametrize(
+    'beam_args',
+    [
+        PORTABLE,
+        ('--runner', 'flinkrunner'),
+        ('--runner=apache_beam.runners.portability.spark_runner.SparkRunner',),
+    ],
+)
+def test_workers_that_share_nothing_with_the_step_are_refused(beam_args: Sequence[str]) -> None:
+    """What they write would be lost, and the step would end well."""
+    with pytest.raises(EdgeError, match=r'TFLiteQuantizer runs Beam on .* --shared-volume CLAIM'):
+        compiled(beam_args=beam_args)
+    assert compiled(beam_args=beam_args, shared_volume='shared')['platformSpec']
+
+
+@pytest.mark.parametrize(
+    'beam_args',
+    [
+        (),
+        ('--runner=DirectRunner', '--direct_num_workers=2'),
+        ('--runner=FnApiRunner',),
+        (*PORTABLE, '--environment_type=LOOPBACK'),
+    ],
+)
+def test_workers_in_the_pod_need_no_volume(beam_args: Sequence[str]) -> None:
+    assert not compiled(beam_args=beam_args)['platformSpec']
+
+
+def test_dataflow_is_for_vertex() -> None:
+    beam_args = ('--runner=DataflowRunner', '--project=p', '--region=r')
+    with pytest.raises(EdgeError, match='compile with --format vertex'):
+        compiled(beam_args=beam_args, shared_volume='shared')
+    assert compiled('vertex', beam_args=beam_args)

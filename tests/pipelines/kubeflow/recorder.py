@@ -24,9 +24,11 @@ MESSAGES = [
 
 
 class RecorderExecutor(base_executor.BaseExecutor):
-    """Fails with `fail` as its message, or if there is no file `needs`."""
+    """Fails with `fail` as its message, or if there is no file `needs`; with `elsewhere` it writes nothing."""
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
+        if 'elsewhere' in exec_properties:
+            return
         (recorded,) = output_dict['recorded']
         folder = pathlib.Path(recorded.uri)
         inputs = {key: [artifact.uri, artifact.type_name] for key, (artifact,) in input_dict.items()}
@@ -65,6 +67,7 @@ class RecorderSpec(component_spec.ComponentSpec):
         'text': component_spec.ExecutionParameter(type=str, optional=True),
         'fail': component_spec.ExecutionParameter(type=str, optional=True),
         'needs': component_spec.ExecutionParameter(type=str, optional=True),
+        'elsewhere': component_spec.ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {'model': component_spec.ChannelParameter(type=standard_artifacts.Model, optional=True)}
     OUTPUTS = {'recorded': component_spec.ChannelParameter(type=standard_artifacts.Model)}

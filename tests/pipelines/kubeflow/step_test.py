@@ -112,6 +112,20 @@ def test_artifacts_are_in_the_shared_folder_while_the_step_runs(
     assert not made.output_file('Failing').exists()
 
 
+def test_model_that_never_came_to_the_shared_folder_is_told(
+    mount_root: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Workers that do not see the folder write into their own, and tell of no error."""
+    shared = mount_root / 'shared'
+    shared.mkdir()
+    made = launcher(mount_root, Recorder(elsewhere='yes').with_id('First'))
+    assert step.main([*made.arguments('First'), '--shared_folder', str(shared)]) == 1
+    message = f"wrote no file for 'recorded': Beam's workers do not see {shared}; mount the volume"
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert not made.output_file('First').exists()
+    assert not list(shared.iterdir())
+
+
 def test_step_that_fails_ends_its_log_with_one_line(
     mount_root: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
