@@ -42,7 +42,7 @@ def require_runnable(model: bytes) -> None:
       >>> require_runnable(pathlib.Path('digits.tflite').read_bytes())
     """
     try:
-        run_isolated(try_model, model)
+        run_isolated(try_within_limits, model)
     except ChildFailure as error:
         raise EdgeError(
             f'the .tflite file ({len(model)} bytes) ended the process that tried it on a batch of {MAX_BATCH_SIZE} '
@@ -50,9 +50,22 @@ def require_runnable(model: bytes) -> None:
         ) from error
 
 
+def try_within_limits(model: bytes) -> None:
+    """`try_model` in a process that is for nothing else: it may take so much memory and time, and no more.
+
+    Args:
+      model: bytes of a `.tflite` file.
+
+    Raises:
+      EdgeError: the file is damaged.
+    """
+    _limit_process(len(model))
+    try_model(model)
+
+
 @damage.told_as_edge_error()
 def try_model(model: bytes) -> None:
-    """Does what an evaluation does with a file, on made-up examples; may end the process, and limits it.
+    """Does what an evaluation does with a file, on made-up examples; may end the process.
 
     That the file does not take the made-up examples is no fault: real ones will tell.
 
@@ -62,7 +75,6 @@ def try_model(model: bytes) -> None:
     Raises:
       EdgeError: the file is damaged.
     """
-    _limit_process(len(model))
     runnable = LiteRTModel(model)
     is_calibrated = bool(integer_tensors(model))
     inspect_model(model)

@@ -25,7 +25,7 @@ import tensorflow as tf
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.evaluation import models, sizes
 from tfx_edge.components.core.evaluation.range_probe import RangeProbe, integer_tensors
-from tfx_edge.components.core.evaluation.trial import require_runnable, try_model
+from tfx_edge.components.core.evaluation.trial import require_runnable, try_within_limits
 from tfx_edge.components.core.examples import ExampleParser
 from tfx_edge.components.core.litert import flatbuffer
 from tfx_edge.components.core.litert.activation_memory import peak_activation_bytes
@@ -194,7 +194,7 @@ def _try_in_turn(folder: pathlib.Path, name: str, seeds: Iterator[int], results:
         content = _mutation(model, seed)
         (candidate / models.TFLITE_FILE).write_bytes(content)
         os.write(results, f'{json.dumps([seed, "trial", "begun"])}\n'.encode())
-        outcome = _outcome(lambda content=content: try_model(content))
+        outcome = _outcome(lambda content=content: try_within_limits(content))
         os.write(results, f'{json.dumps([seed, "trial", outcome])}\n'.encode())
         passed += outcome == 'passed'
         if outcome == 'passed' and passed % _EVALUATED == 0:
