@@ -6,8 +6,12 @@ import argparse
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tfx_edge.pipelines.failure import CommandError, one_line
+
+if TYPE_CHECKING:
+    from tfx_edge.pipelines.user_pipeline import PipelineOptions
 
 # Each command imports what it needs when it runs: `--help` must not wait for TFX.
 
@@ -210,37 +214,20 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from tfx_edge.pipelines.user_pipeline import PipelineOptions, run_user_pipeline
+    from tfx_edge.pipelines.user_pipeline import run_user_pipeline
 
-    run_user_pipeline(
-        arguments.target,
-        PipelineOptions(
-            pipeline_name=arguments.pipeline_name,
-            pipeline_root=arguments.pipeline_root,
-            metadata_path=arguments.metadata_path,
-            enable_cache=False if arguments.no_cache else None,
-            beam_args=tuple(arguments.beam_args),
-            parameters=tuple(arguments.parameters),
-        ),
-        arguments.log,
-    )
+    options = _pipeline_options(arguments, arguments.metadata_path)
+    run_user_pipeline(arguments.target, options, arguments.log)
     return 0
 
 
 def _compile(arguments: argparse.Namespace) -> int:
     from tfx_edge.pipelines.kubeflow.compilation import compile_user_pipeline
     from tfx_edge.pipelines.kubeflow.pods import PodOptions
-    from tfx_edge.pipelines.user_pipeline import PipelineOptions
 
     compile_user_pipeline(
         arguments.target,
-        PipelineOptions(
-            pipeline_name=arguments.pipeline_name,
-            pipeline_root=arguments.pipeline_root,
-            enable_cache=False if arguments.no_cache else None,
-            beam_args=tuple(arguments.beam_args),
-            parameters=tuple(arguments.parameters),
-        ),
+        _pipeline_options(arguments),
         arguments.image,
         arguments.form,
         arguments.output,
@@ -254,6 +241,19 @@ def _compile(arguments: argparse.Namespace) -> int:
         ),
     )
     return 0
+
+
+def _pipeline_options(arguments: argparse.Namespace, metadata_path: str | None = None) -> PipelineOptions:
+    from tfx_edge.pipelines.user_pipeline import PipelineOptions
+
+    return PipelineOptions(
+        pipeline_name=arguments.pipeline_name,
+        pipeline_root=arguments.pipeline_root,
+        metadata_path=metadata_path,
+        enable_cache=False if arguments.no_cache else None,
+        beam_args=tuple(arguments.beam_args),
+        parameters=tuple(arguments.parameters),
+    )
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
