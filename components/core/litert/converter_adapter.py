@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+# What their process is to have imported before.
+LOADED_BEFORE = ('tensorflow',)
+
 
 def quantize_int8(model: bytes, integer_io: bool, kept_float: Sequence[str]) -> bytes:
     """Quantizes activations and weights to int8.

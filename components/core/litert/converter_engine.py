@@ -17,6 +17,9 @@ from tfx_edge.components.core.litert import (
 from tfx_edge.components.core.litert.isolation import ChildFailure, run_isolated
 from tfx_edge.components.core.litert.quantization_options import INT16X8, QuantizationOptions
 
+# What the process of `run_here` is to have imported before.
+LOADED_BEFORE = ('tensorflow',)
+
 _BOUNDS = {'INT8': (-128, 127), 'INT16': (-32767, 32767)}
 
 

@@ -1,33 +1,34 @@
 """Runs a function of tfx-edge in a process of its own.
 
 Native code can end its process (an abort or a segmentation fault that no `except` sees) and keeps memory with each
-call: here it ends a child, and what it took is given back. The child is `python -m` this module, so that a user's
-script needs no `if __name__ == '__main__'`. Arguments and result travel in files of a private folder, pickled by
-tfx-edge for tfx-edge.
+call: here it ends a child, and what it took is given back. A server forks the children (`process_server`), so that
+TensorFlow is imported once for all of them; it is started by the first call and ends with this process. A user's
+script needs no `if __name__ == '__main__'`.
+
+`TFX_EDGE_FRESH_PROCESSES=1` starts a fresh interpreter for each call instead, with the same results.
 """
 
 from __future__ import annotations
 
-import importlib
-import json
+import contextlib
 import logging
 import os
-import pathlib
-import pickle
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Iterator
+from typing import IO, Any, ParamSpec, TypeVar
 
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.litert import isolated_call, server_handle
 
-_PACKAGE = 'tfx_edge'
-_CALL, _RESULT, _STDERR = 'call.pickle', 'result.pickle', 'stderr'
-_RETURNED, _REFUSED, _FAILED = 'returned', 'refused', 'failed'
+FRESH_PROCESSES = 'TFX_EDGE_FRESH_PROCESSES'
+# A module says in this name what its functions import when they run, for the server to have it before.
+LOADED_BEFORE = 'LOADED_BEFORE'
+
 _OUT_OF_MEMORY = 'the system ends processes that take too much memory: give it more, or use a smaller model.'
 _DEFECT = (
     'a library that it calls cannot take this model: choose another mode or engine, or keep the operator float '
@@ -45,11 +46,13 @@ class ChildFailure(EdgeError):
 
     Attributes:
       reason: what it died of, and the line of its output that says most.
+      output: all that it printed, the traceback last where it raised an error.
     """
 
-    def __init__(self, message: str, reason: str) -> None:
+    def __init__(self, message: str, reason: str, output: str = '') -> None:
         super().__init__(message)
         self.reason = reason
+        self.output = output
 
 
 def run_isolated(
@@ -57,7 +60,7 @@ def run_isolated(
 ) -> _Result:
     """Calls a function in a process of its own.
 
-    What the function logs reaches this process's log.
+    What the function logs reaches this process's log. Threads may call at the same time.
 
     Args:
       function: a public function of a module of tfx_edge.
@@ -75,110 +78,120 @@ def run_isolated(
       >>> made = run_isolated(quantize.make_file, float_model, QuantizationOptions('INT8'), ranges)
     """
     module, name = function.__module__, function.__qualname__
-    if not module.startswith(f'{_PACKAGE}.') or not name.isidentifier() or name.startswith('_'):
+    if not module.startswith(f'{isolated_call.PACKAGE}.') or not name.isidentifier() or name.startswith('_'):
         raise EdgeError(
-            f'{module}.{name} does not run in a process of its own; give a public function of a module of {_PACKAGE}.'
+            f'{module}.{name} does not run in a process of its own; give a public function of a module of '
+            f'{isolated_call.PACKAGE}.'
         )
-    with tempfile.TemporaryDirectory(prefix='tfx_edge_isolated_') as temporary:
-        folder = pathlib.Path(temporary)
-        level = logging.getLogger(_PACKAGE).getEffectiveLevel()
-        (folder / _CALL).write_bytes(pickle.dumps((module, name, args, kwargs, level)))
-        status = _run_child(folder)
-        result = folder / _RESULT
-        how: str = _FAILED
-        value: Any = None
-        if result.exists():
-            how, value = pickle.loads(result.read_bytes())
-        if how == _RETURNED:
-            return value
-        if how == _REFUSED:
-            raise EdgeError(value)
-        reason = value or _death(status, (folder / _STDERR).read_text(errors='replace'))
+    level = logging.getLogger(isolated_call.PACKAGE).getEffectiveLevel()
+    call = isolated_call.Call(module, name, args, kwargs, level, _folder(), _environment())
+    with tempfile.TemporaryFile() as output:
+        outcome, status = _made(call, output)
+        if outcome is not None and outcome[0] == isolated_call.RETURNED:
+            return outcome[1]
+        if outcome is not None and outcome[0] == isolated_call.REFUSED:
+            raise EdgeError(outcome[1])
+        output.seek(0)
+        printed = output.read().decode(errors='replace')
+    reason = outcome[1] if outcome is not None else _death(status, printed)
     remedy = _OUT_OF_MEMORY if status == -signal.SIGKILL else _DEFECT
-    raise ChildFailure(f'{name} failed in a process of its own ({reason}); {remedy}', reason)
+    raise ChildFailure(f'{name} failed in a process of its own ({reason}); {remedy}', reason, printed)
 
 
-def _run_child(folder: pathlib.Path) -> int:
-    """Runs the child to its end, and passes its log records on."""
-    environment = {
+def load_ahead(function: Callable[..., Any]) -> None:
+    """Lets the server load what a function needs while this process does something else; returns at once.
+
+    Args:
+      function: that `run_isolated` will be asked to call soon.
+
+    Example:
+      >>> load_ahead(conversion.convert_signature)
+    """
+    if not os.environ.get(FRESH_PROCESSES):
+        server_handle.load(_needed(function.__module__), _environment())
+
+
+def _environment() -> dict[str, str]:
+    return {
         **os.environ,
         'TF_CPP_MIN_LOG_LEVEL': '2',
         # TFX sets this to 1 for its children, which would load a Keras 3 model with tf_keras.
         'TF_USE_LEGACY_KERAS': '0',
         'CUDA_VISIBLE_DEVICES': '-1',
+        **server_handle.THREADLESS,
     }
-    read_end, write_end = os.pipe()
-    command = [sys.executable, '-m', __name__, str(folder), str(write_end)]
-    with open(folder / _STDERR, 'wb') as stderr, os.fdopen(read_end, encoding='utf-8') as records:
-        try:
-            child = subprocess.Popen(
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=stderr,
-                stderr=stderr,
-                pass_fds=[write_end],
-            )
-        finally:
-            os.close(write_end)
-        listener = threading.Thread(target=_pass_on, args=[records], daemon=True)
-        listener.start()
-        try:
-            status = child.wait()
-        except BaseException:
-            child.kill()
-            child.wait()
-            raise
-        listener.join()
-    return status
 
 
-def _pass_on(records: Any) -> None:
-    for line in records:
-        name, level, message = json.loads(line)
-        logging.getLogger(name).log(level, '%s', message)
+def _folder() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # removed meanwhile
+        return os.sep
 
 
-def _death(status: int, stderr: str) -> str:
+def _needed(module: str) -> list[str]:
+    return [module, *getattr(sys.modules[module], LOADED_BEFORE, ())]
+
+
+def _made(call: isolated_call.Call, output: IO[bytes]) -> tuple[tuple[str, Any] | None, int]:
+    """How the call ended, if it did (the kind, and the result or the reason), and the status of its process."""
+    outcome: tuple[str, Any] | None = None
+    with _process(call, output) as (stream, wait):
+        # Of a process that is dead its status tells.
+        with contextlib.suppress(ConnectionError):
+            isolated_call.send(stream, call)
+        for kind, content in isolated_call.messages(stream):
+            if kind == isolated_call.LOG:
+                name, level, message = content
+                logging.getLogger(name).log(level, '%s', message)
+            else:
+                outcome = kind, content
+        return outcome, wait()
+
+
+@contextlib.contextmanager
+def _process(
+    call: isolated_call.Call, output: IO[bytes]
+) -> Iterator[tuple[socket.socket, Callable[[], int]]]:
+    """A process that waits for the call on a socket, and a function that waits for its end; none is left behind."""
+    own, other = socket.socketpair()
+    with own, other:
+        if not os.environ.get(FRESH_PROCESSES):
+            modules = _needed(call.module)
+            with server_handle.forked(modules, call.environment, other, output.fileno()) as child:
+                other.close()
+                if child is not None:
+                    yield own, child.wait
+                    return
+    own, other = socket.socketpair()
+    with own, other, _fresh(call, other, output) as fresh:
+        other.close()
+        yield own, fresh.wait
+
+
+@contextlib.contextmanager
+def _fresh(
+    call: isolated_call.Call, stream: socket.socket, output: IO[bytes]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A fresh interpreter that waits for the call."""
+    child = subprocess.Popen(
+        [sys.executable, '-m', isolated_call.__name__, str(stream.fileno())],
+        env=dict(call.environment),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        pass_fds=[stream.fileno()],
+    )
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait()
+
+
+def _death(status: int, printed: str) -> str:
     """What a child without a result died of, and the line of its output that says most."""
     cause = signal.Signals(-status).name if status < 0 else f'exit status {status}'
     # A native trace follows the line that tells.
-    telling = [line for line in stderr.splitlines() if _TELLING.search(line) and not _CHATTER.search(line)]
+    telling = [line for line in printed.splitlines() if _TELLING.search(line) and not _CHATTER.search(line)]
     return f'{cause}: {" ".join(telling[-1].split())[-300:]}' if telling else cause
-
-
-class _Sender(logging.Handler):
-    """Writes log records to the parent."""
-
-    def __init__(self, stream: Any) -> None:
-        super().__init__()
-        self._stream = stream
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._stream.write(json.dumps([record.name, record.levelno, record.getMessage()]) + '\n')
-        self._stream.flush()
-
-
-def _child(folder: pathlib.Path, records: int) -> None:
-    """What the child process does."""
-    module, name, args, kwargs, level = pickle.loads((folder / _CALL).read_bytes())
-    outcome: tuple[str, Any]
-    with os.fdopen(records, 'w', encoding='utf-8') as stream:
-        logger = logging.getLogger(_PACKAGE)
-        logger.setLevel(level)
-        logger.addHandler(_Sender(stream))
-        logger.propagate = False
-        try:
-            outcome = _RETURNED, getattr(importlib.import_module(module), name)(*args, **kwargs)
-        except EdgeError as error:
-            outcome = _REFUSED, str(error)
-        except Exception as error:  # noqa: BLE001 - told to the parent, whatever it is
-            outcome = _FAILED, f'{type(error).__name__}: {" ".join(str(error).split())[-300:]}'
-        draft = folder / f'{_RESULT}.unfinished'
-        draft.write_bytes(pickle.dumps(outcome))
-        # Renamed when whole.
-        draft.rename(folder / _RESULT)
-
-
-if __name__ == '__main__':
-    _child(pathlib.Path(sys.argv[1]), int(sys.argv[2]))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import pathlib
-import signal
 import subprocess
 import sys
 import textwrap
@@ -96,27 +95,6 @@ def test_child_starts_without_tensorflow(module: str) -> None:
     )
     done = subprocess.run([sys.executable, '-c', probe], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
-
-
-def test_interrupt_ends_the_child(tmp_path: pathlib.Path) -> None:
-    """What stops the parent does not leave a process behind."""
-    script = tmp_path / 'script.py'
-    script.write_text(
-        'import signal, subprocess, sys, threading, os\n'
-        'from tfx_edge.components.core.litert import isolation\n'
-        'started = subprocess.Popen\n'
-        'def popen(*args, **kwargs):\n'
-        '    child = started(*args, **kwargs)\n'
-        '    print(child.pid, flush=True)\n'
-        '    threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start()\n'
-        '    return child\n'
-        'subprocess.Popen = popen\n'
-        'from tfx_edge.components.core.litert import convert\n'
-        "isolation.run_isolated(convert.convert_saved_model, '/nowhere', 'x')\n"
-    )
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
-    assert done.returncode in (1, -signal.SIGINT, 130)
-    assert not pathlib.Path(f'/proc/{done.stdout.split()[0]}').exists()
 
 
 def test_private_folder_is_gone(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:

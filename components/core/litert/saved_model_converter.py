@@ -1,0 +1,71 @@
+"""TensorFlow's converter, for a process of its own: it can abort that process, and keeps memory with each call.
+
+Call `convert_signature` through `isolation.run_isolated`.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+# What the process is to have imported before.
+LOADED_BEFORE = ('tensorflow',)
+
+
+def convert_signature(saved_model_dir: str, signature_name: str, *, frozen: bool) -> tuple[bytes, set[str]]:
+    """Converts one signature of a SavedModel.
+
+    Args:
+      saved_model_dir: the folder of the SavedModel.
+      signature_name: one of its signatures.
+      frozen: make its variables constants first.
+
+    Returns:
+      The converter's file, and the names of all nodes of the graph that was converted.
+    """
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory(prefix='tfx_edge_frozen_') as folder:
+        if frozen:
+            _freeze(saved_model_dir, signature_name, folder)
+            saved_model_dir = folder
+        converter = tf.lite.TFLiteConverter.from_saved_model(saved_model_dir, signature_keys=[signature_name])
+        return bytes(converter.convert()), _node_names(saved_model_dir)
+
+
+def _node_names(saved_model_dir: str) -> set[str]:
+    import tensorflow as tf
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    with tf.io.gfile.GFile(os.path.join(saved_model_dir, 'saved_model.pb'), 'rb') as file:
+        saved_model = saved_model_pb2.SavedModel.FromString(file.read())
+    graphs = [meta_graph.graph_def for meta_graph in saved_model.meta_graphs]
+    bodies = [graph.node for graph in graphs]
+    bodies += [function.node_def for graph in graphs for function in graph.library.function]
+    return {node.name for body in bodies for node in body}
+
+
+def _freeze(saved_model_dir: str, signature_name: str, folder: str) -> None:
+    """Writes the signature as a SavedModel of its own, in which variables are constants."""
+    import tensorflow as tf
+    from tensorflow.python.framework import convert_to_constants
+
+    loaded = tf.saved_model.load(saved_model_dir)  # its variables live as long as it does
+    signature = loaded.signatures[signature_name]
+    specs = signature.structured_input_signature[1]
+    # Keyword arguments and dicts are flattened in order of name.
+    names, results = sorted(specs), sorted(signature.structured_outputs)
+    inputs = [tf.TensorSpec(specs[name].shape, specs[name].dtype, name=name) for name in names]
+
+    def call(*values: tf.Tensor) -> dict[str, tf.Tensor]:
+        return signature(**dict(zip(names, values, strict=True)))
+
+    concrete = tf.function(call, input_signature=inputs).get_concrete_function()
+    frozen = convert_to_constants.convert_variables_to_constants_v2(concrete, lower_control_flow=False)
+
+    def call_frozen(*values: tf.Tensor) -> dict[str, tf.Tensor]:
+        return dict(zip(results, frozen(*values), strict=True))
+
+    module = tf.Module()
+    module.call = tf.function(call_frozen, input_signature=inputs)
+    tf.saved_model.save(module, folder, signatures={signature_name: module.call})
