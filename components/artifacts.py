@@ -17,6 +17,7 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.litert.float_files import FloatFiles
 
 ArtifactDict = Mapping[str, Sequence[types.Artifact]]
 
@@ -68,6 +69,29 @@ def written_whole(folder: str) -> Iterator[str]:
     if fileio.exists(folder):
         fileio.rmtree(folder)
     fileio.rename(draft, folder)
+
+
+def float_files(output: types.Artifact, handed: Sequence[types.Artifact] = ()) -> FloatFiles:
+    """Where the float `.tflite` files of a pipeline's models are kept: in one folder beside the outputs of its steps.
+
+    Args:
+      output: of the step that asks.
+      handed: artifacts that bring a file along.
+
+    Returns:
+      The files; elsewhere than in TFX's own layout of outputs (`ROOT/STEP/OUTPUT/NUMBER`) nothing is kept, for no
+      other step would find it.
+    """
+    root, number = output.uri.rstrip('/'), os.path.basename(output.uri.rstrip('/'))
+    for _ in range(3):
+        root = os.path.dirname(root)
+    folder = float_files_folder(root) if root and number.isdigit() else ''
+    return FloatFiles(folder, [artifact.uri for artifact in handed])
+
+
+def float_files_folder(pipeline_root: str) -> str:
+    """The folder of `float_files` in a pipeline's root."""
+    return os.path.join(pipeline_root, '.tfx_edge', 'float_files')
 
 
 def split_files(examples: Sequence[types.Artifact], splits: Sequence[str]) -> list[str]:

@@ -20,12 +20,13 @@ from tfx.utils import path_utils
 from tfx_edge import proto
 from tfx_edge.components import artifacts, compression_spec, exec_properties, user_module
 from tfx_edge.components.core.compression.batch_norm import re_estimate
-from tfx_edge.components.core.compression.graph.checkpoint import content_digest, write_with_values
+from tfx_edge.components.core.compression.graph.checkpoint import write_with_values
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions
 from tfx_edge.components.core.compression.training.training_data import training_batches
 from tfx_edge.components.core.compression.training.user_functions import UserFunctions
 from tfx_edge.components.core.compression.weight_summary import WeightSummary, summarize_weights
+from tfx_edge.components.core.content_digest import content_digest
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.examples import ExampleParser
 from tfx_edge.components.core.signature import choose_signature

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -47,7 +47,11 @@ class Costs:
 
 
 def measure_all(
-    folders: Sequence[str], example_files: Sequence[str], label_key: str, known: str | os.PathLike[str]
+    folders: Sequence[str],
+    example_files: Sequence[str],
+    label_key: str,
+    known: str | os.PathLike[str],
+    convert: Callable[[str, str], bytes] = convert_saved_model,
 ) -> dict[str, Costs]:
     """Measures models; what was measured before is read from a file.
 
@@ -56,6 +60,7 @@ def measure_all(
       example_files: TFRecords of labelled tf.Examples.
       label_key: the feature with the label, an index into the only output.
       known: the file to read from, and to write to; JSON.
+      convert: gives the float `.tflite` of a SavedModel's folder and a signature's name.
 
     Returns:
       The costs by folder.
@@ -74,7 +79,7 @@ def measure_all(
     if missing:
         records = list(read_records(example_files))
         with concurrent.futures.ThreadPoolExecutor(_CONVERTERS) as pool:
-            files = pool.map(_tflite, missing)
+            files = pool.map(lambda folder: _tflite(folder, convert), missing)
             costs |= {
                 folder: measure(model, records, label_key)
                 for folder, model in zip(missing, files, strict=True)
@@ -111,9 +116,9 @@ def _accuracy(model: bytes, records: Sequence[bytes], label_key: str) -> float:
     return float(np.mean(scores.argmax(axis=-1) == features[label_key].ravel()))
 
 
-def _tflite(folder: str) -> bytes:
+def _tflite(folder: str, convert: Callable[[str, str], bytes]) -> bytes:
     path = pathlib.Path(folder) / TFLITE_FILE
-    return path.read_bytes() if path.exists() else convert_saved_model(folder, choose_signature(folder).name)
+    return path.read_bytes() if path.exists() else convert(folder, choose_signature(folder).name)
 
 
 def _write(path: pathlib.Path, costs: Mapping[str, Costs]) -> None:

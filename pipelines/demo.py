@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.pipelines.local import BEAM_ARGS, run_locally
+from tfx_edge.components.core.litert import saved_model_converter
+from tfx_edge.components.core.litert.isolation import load_ahead
+from tfx_edge.pipelines.local import BEAM_ARGS, remove_float_files, run_locally
 from tfx_edge.pipelines.quiet import Progress, quiet
 
 if TYPE_CHECKING:
@@ -54,6 +56,8 @@ def run_demo(output: str | os.PathLike[str], beam_args: Sequence[str] = ()) -> b
     log = folder / 'log.txt'
     with quiet(log) as progress:
         progress.line(f'loading TFX; what libraries print goes to {_short(log)}')
+        # On another core, while TFX loads here.
+        load_ahead(saved_model_converter.convert_signature)
         from tfx_edge.pipelines import runs
         from tfx_edge.pipelines.digits import data
         from tfx_edge.pipelines.digits import pipeline as digits
@@ -70,17 +74,23 @@ def run_demo(output: str | os.PathLike[str], beam_args: Sequence[str] = ()) -> b
         steps = runs.last_run(pipeline.metadata_connection_config, digits.PIPELINE_NAME)
         progress.line('measuring the models')
         _print_costs(steps, _measure(steps, folder), progress)
+        remove_float_files(str(folder / 'pipeline'))
         return _print_verdict(steps, progress)
 
 
 def _measure(steps: Mapping[str, Step], folder: pathlib.Path) -> dict[str, Costs]:
     """The costs of each step's model, by step."""
+    from tfx_edge.components.artifacts import float_files_folder
+    from tfx_edge.components.core.litert.float_files import FloatFiles
     from tfx_edge.pipelines.costs import measure_all
     from tfx_edge.pipelines.digits.data import LABEL
 
     models = {step: os.path.join(steps[step].output('model').uri, 'Format-Serving') for step in _MODELS}
     examples = os.path.join(steps['ImportExampleGen'].output('examples').uri, 'Split-eval', '*')
-    costs = measure_all(list(models.values()), sorted(glob.glob(examples)), LABEL, folder / 'measured.json')
+    convert = FloatFiles(float_files_folder(str(folder / 'pipeline'))).convert
+    costs = measure_all(
+        list(models.values()), sorted(glob.glob(examples)), LABEL, folder / 'measured.json', convert
+    )
     return {step: costs[model] for step, model in models.items()}
 
 

@@ -37,6 +37,24 @@ def run_locally(pipeline: Any, progress: Progress) -> None:
         local_dag_runner.LocalDagRunner().run(pipeline)
 
 
+def remove_float_files(pipeline_root: str) -> None:
+    """Removes what steps kept for each other, once a run has ended well.
+
+    Args:
+      pipeline_root: folder of the pipeline's artifacts.
+
+    Example:
+      >>> remove_float_files('demo-output/pipeline')
+    """
+    import tensorflow as tf
+
+    from tfx_edge.components.artifacts import float_files_folder
+
+    folder = float_files_folder(pipeline_root)
+    if tf.io.gfile.exists(folder):
+        tf.io.gfile.rmtree(folder)
+
+
 @contextlib.contextmanager
 def _component_lines(progress: Progress) -> Iterator[None]:
     handler = _ComponentLines(progress)

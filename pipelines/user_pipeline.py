@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.pipelines.local import BEAM_ARGS, run_locally
+from tfx_edge.pipelines.local import BEAM_ARGS, remove_float_files, run_locally
 from tfx_edge.pipelines.quiet import Progress, quiet
 
 _FUNCTION = 'create_pipeline'
@@ -65,6 +65,7 @@ def run_user_pipeline(target: str, options: PipelineOptions, log: str) -> None:
         from tfx_edge.pipelines import runs
 
         run_locally(pipeline, progress)
+        remove_float_files(pipeline.pipeline_info.pipeline_root)
         _print_outputs(runs.last_run(pipeline.metadata_connection_config, pipeline.pipeline_name), progress)
 
 

@@ -23,6 +23,8 @@ from tfx_edge.components.core.evaluation.judgement import judge_run
 from tfx_edge.components.core.evaluation.reading import require_examples
 from tfx_edge.components.core.evaluation.report import to_json
 from tfx_edge.components.core.evaluation.verdict import Verdict
+from tfx_edge.components.core.litert import saved_model_converter
+from tfx_edge.components.core.litert.isolation import load_ahead
 from tfx_edge.components.edge_evaluator import keys, options
 
 _LOG = logging.getLogger(__name__)
@@ -65,6 +67,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             confidence=rules.confidence,
             max_flips=max_flips,
         )
+        if baseline is not None:
+            # While Beam runs; the baseline is compared as a file afterwards.
+            load_ahead(saved_model_converter.convert_signature)
         outputs = {key: artifact_utils.get_single_instance(output_dict[key]) for key in _OUTPUTS}
         with contextlib.ExitStack() as stack:
             # They take their names in the order evaluation, report, blessing: a blessing is never alone.
@@ -89,6 +94,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 folder=drafts[keys.EDGE_EVALUATION],
                 max_flips=max_flips,
                 notes=_notes(config, baseline),
+                convert=artifacts.float_files(outputs[keys.EDGE_EVALUATION]).convert,
             )
             verdict = judged.verdict
             _write(os.path.join(drafts[keys.EDGE_EVALUATION], keys.REPORT_FILE), to_json(judged.report))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -86,7 +86,10 @@ class Deployment:
 
 
 def plan_deployment(
-    graph: ServingGraph, qat: QATOptions, batch: Mapping[str, np.ndarray] | None
+    graph: ServingGraph,
+    qat: QATOptions,
+    batch: Mapping[str, np.ndarray] | None,
+    convert: Callable[[str, str], bytes] = convert_saved_model,
 ) -> Deployment:
     """Converts and quantizes the incoming model, and finds in its graph what the file computes in integers.
 
@@ -97,6 +100,7 @@ def plan_deployment(
       graph: the incoming signature.
       qat: which weights are to be integers, and of how many bits.
       batch: real inputs by name, by whose values activations are told apart; None to simulate weights only.
+      convert: gives the float `.tflite` of a SavedModel's folder and a signature's name.
 
     Returns:
       What to simulate. Operators that the file computes otherwise than the simulation, on the same inputs, are named
@@ -114,7 +118,7 @@ def plan_deployment(
     precisions = weight_precisions(sites, qat)
     mode = _mode(qat)
     try:
-        model = convert_saved_model(graph.folder, graph.signature.name)
+        model = convert(graph.folder, graph.signature.name)
         deployed = _quantized_tensors(model, (), mode)
     except EdgeError as error:
         _LOG.warning(

@@ -27,7 +27,9 @@ from tfx_edge.components.core.compression.quantization_aware_training import (
     train_quantization_aware,
 )
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions
-from tfx_edge.components.core.litert.convert import convert_saved_model
+from tfx_edge.components.core.litert import saved_model_converter
+from tfx_edge.components.core.litert.float_files import FloatFiles, hand_on
+from tfx_edge.components.core.litert.isolation import load_ahead
 from tfx_edge.components.core.litert.quantize import quantize_model
 from tfx_edge.components.qat_trainer import parity
 from tfx_edge.components.qat_trainer.deployment import Deployment, plan_deployment, trained_ranges
@@ -49,12 +51,17 @@ class Executor(base_executor.BaseExecutor):
         exec_properties_: dict[str, Any],
     ) -> None:
         """See `base_executor.BaseExecutor.Do`."""
+        load_ahead(saved_model_converter.convert_signature)
         message = exec_properties.decode(exec_properties_[QAT], proto.QuantizationAwareTraining)
-        training = _Training(qat_options(message), parity_by_activation=message.parity_by_activation)
+        model = artifact_utils.get_single_instance(output_dict[artifacts.MODEL])
+        training = _Training(
+            qat_options(message),
+            artifacts.float_files(model),
+            parity_by_activation=message.parity_by_activation,
+        )
         compression_step.compress_model(
             input_dict, output_dict, exec_properties_, training.train, trains_ranges=True
         )
-        model = artifact_utils.get_single_instance(output_dict[artifacts.MODEL])
         calibration = artifact_utils.get_single_instance(output_dict[artifacts.CALIBRATION])
         with artifacts.written_whole(calibration.uri) as folder:
             training.write_calibration(folder, model)
@@ -63,8 +70,9 @@ class Executor(base_executor.BaseExecutor):
 class _Training:
     """One training, and what is known after it."""
 
-    def __init__(self, options: QATOptions, *, parity_by_activation: bool) -> None:
+    def __init__(self, options: QATOptions, float_files: FloatFiles, *, parity_by_activation: bool) -> None:
         self._options = options
+        self._float_files = float_files
         self._parity_by_activation = parity_by_activation
         self._seen: list[Mapping[str, np.ndarray]] = []
         self._held_out: dict[str, np.ndarray] | None = None
@@ -79,7 +87,7 @@ class _Training:
             self._seen = list(itertools.islice(batches, CALIBRATION_BATCHES))
             batches = itertools.chain(self._seen, batches)
         self._deployment: Deployment = plan_deployment(
-            graph, self._options, self._seen[0] if self._seen else None
+            graph, self._options, self._seen[0] if self._seen else None, self._float_files.convert
         )
         self._result: QATResult = train_quantization_aware(
             graph, self._options, fine_tuning, batches, self._deployment.arithmetic
@@ -87,7 +95,10 @@ class _Training:
         return self._result.values
 
     def write_calibration(self, folder: str, model: types.Artifact) -> None:
-        """Writes ranges, arithmetic and, where there were examples, the report of parity, summed up in `model`."""
+        """Writes ranges, arithmetic and, where there were examples, the report of parity, summed up in `model`.
+
+        The float file that the ranges belong to comes with them, so that TFLiteQuantizer need not make it again.
+        """
         deployment = self._deployment
         arithmetic.write_arithmetic(
             folder,
@@ -99,7 +110,9 @@ class _Training:
             _LOG.info('no ranges, and no parity report: %s', deployment.fault or 'there are no examples')
             write_ranges(os.path.join(folder, FILE_NAME), {})
             return
-        float_model = convert_saved_model(path_utils.serving_model_dir(model.uri), self._graph.signature.name)
+        trained, signature_name = path_utils.serving_model_dir(model.uri), self._graph.signature.name
+        float_model = self._float_files.convert(trained, signature_name)
+        hand_on(folder, trained, signature_name, float_model)
         ranges = trained_ranges(deployment, self._result.ranges, float_model, self._seen)
         write_ranges(os.path.join(folder, FILE_NAME), ranges)
         samples = self._held_out or {name: self._seen[0][name] for name in self._graph.inputs}

@@ -18,9 +18,9 @@ from tfx.utils import path_utils
 from tfx_edge import proto
 from tfx_edge.components import artifacts, exec_properties
 from tfx_edge.components.core.calibration import arithmetic, ranges
-from tfx_edge.components.core.litert import contract, metadata, quantize
-from tfx_edge.components.core.litert.convert import convert_saved_model
+from tfx_edge.components.core.litert import contract, metadata, quantize, saved_model_converter
 from tfx_edge.components.core.litert.inspect import ModelSummary, inspect_model
+from tfx_edge.components.core.litert.isolation import load_ahead
 from tfx_edge.components.core.post_training import recipe, sensitivity
 from tfx_edge.components.core.signature import Signature, choose_signature
 from tfx_edge.components.tflite_quantizer.beam_examples import BeamExamples
@@ -51,14 +51,17 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         exec_properties_: dict[str, Any],
     ) -> None:
         """See `base_executor.BaseExecutor.Do`."""
+        if not input_dict.get(artifacts.INPUT_CALIBRATION):
+            load_ahead(saved_model_converter.convert_signature)
         options, given = _asked_for(input_dict, exec_properties_)
         source = artifacts.serving_model_path(
             artifact_utils.get_single_instance(input_dict[artifacts.INPUT_MODEL])
         )
         signature = choose_signature(source, exec_properties_.get(SIGNATURE_NAME) or '')
-        float_model = convert_saved_model(source, signature.name)
-        quantize.require_finite_weights(float_model)
         model = artifact_utils.get_single_instance(output_dict[artifacts.MODEL])
+        calibrations = input_dict.get(artifacts.INPUT_CALIBRATION) or []
+        float_model = artifacts.float_files(model, calibrations).convert(source, signature.name)
+        quantize.require_finite_weights(float_model)
         calibration = artifact_utils.get_single_instance(output_dict[artifacts.CALIBRATION])
         with (
             artifacts.written_whole(path_utils.serving_model_dir(model.uri)) as model_folder,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -41,7 +41,12 @@ class FileComparison:
 
 
 def compare_files(
-    candidate: Contender, baseline: Contender | None, sample: Mapping[str, np.ndarray], *, latency: bool
+    candidate: Contender,
+    baseline: Contender | None,
+    sample: Mapping[str, np.ndarray],
+    *,
+    latency: bool,
+    convert: Callable[[str, str], bytes] = convert_saved_model,
 ) -> FileComparison:
     """Compares the candidate's file with the baseline's; with the float one of a SavedModel.
 
@@ -50,6 +55,7 @@ def compare_files(
       baseline: a `.tflite` file or a SavedModel; None where there is none.
       sample: features of a few examples, by input name.
       latency: whether to measure it too.
+      convert: gives the float `.tflite` of a SavedModel's folder and a signature's name.
 
     Returns:
       What was found; nothing, and why, where there is no baseline or it cannot be made a file.
@@ -58,7 +64,7 @@ def compare_files(
         return FileComparison('there is no baseline')
     model = read_tflite(candidate.source.path)
     try:
-        other = _as_file(baseline)
+        other = _as_file(baseline, convert)
     except EdgeError as error:
         _LOG.warning('the baseline cannot be compared as a file: %s', error)
         return FileComparison(f'the baseline cannot be made a .tflite file: {error}')
@@ -70,7 +76,7 @@ def compare_files(
     return FileComparison('', time, layers, len(next(iter(sample.values()))), weights)
 
 
-def _as_file(baseline: Contender) -> bytes:
+def _as_file(baseline: Contender, convert: Callable[[str, str], bytes]) -> bytes:
     if baseline.source.is_tflite:
         return read_tflite(baseline.source.path)
-    return convert_saved_model(baseline.source.path, baseline.model.signature_name)
+    return convert(baseline.source.path, baseline.model.signature_name)

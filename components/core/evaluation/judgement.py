@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -37,6 +37,7 @@ from tfx_edge.components.core.evaluation.verdict import Verdict, decide
 from tfx_edge.components.core.examples import read_records
 from tfx_edge.components.core.litert import metadata
 from tfx_edge.components.core.litert.activation_memory import peak_activation_bytes
+from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.float_islands import float_islands
 from tfx_edge.components.core.litert.inspect import ModelSummary, inspect_model
 from tfx_edge.components.core.litert.interpreter import RUNTIME
@@ -70,6 +71,7 @@ def judge_run(
     folder: str,
     max_flips: int,
     notes: Sequence[str] = (),
+    convert: Callable[[str, str], bytes] = convert_saved_model,
 ) -> Judgement:
     """Holds what a run measured against every limit, and reports all of it.
 
@@ -83,6 +85,7 @@ def judge_run(
       folder: with FLIPS_FILE, which is removed where no flips can be told.
       max_flips: how many are listed at most; 0 where none are wanted.
       notes: what a reader should know.
+      convert: gives the float `.tflite` of a SavedModel's folder and a signature's name.
 
     Returns:
       The verdict and the report.
@@ -97,6 +100,7 @@ def judge_run(
         evaluation.baseline,
         results.sample,
         latency=limits.max_latency_ratio is not None,
+        convert=convert,
     )
     measured = _measure(model, summary, evaluation, results, compared)
     tests = non_inferiority.judge_tests(evaluation.tested, results.slices, rules, evaluation.obstacle)

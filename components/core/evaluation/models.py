@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import functools
 import math
 import os
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -88,12 +89,17 @@ class _SavedModel(Model):
         self.inputs = signature.inputs
         self.outputs = {name: spec.shape for name, spec in signature.outputs.items()}
         self.rails = dict.fromkeys(self.outputs)
-        self._loaded = tf.saved_model.load(source.path)
-        self._function = self._loaded.signatures[signature.name]
+        self._path = source.path
         fixed = [spec.shape[0] for spec in signature.inputs.values() if spec.shape[0] is not None]
         self._batch = fixed[0] if fixed else _SAVED_MODEL_BATCH
 
+    @functools.cached_property
+    def _loaded(self) -> Any:
+        # Not before it is called: what only asks for inputs and outputs would load it for nothing.
+        return tf.saved_model.load(self._path)
+
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        function = self._loaded.signatures[self.signature_name]
         size = len(next(iter(inputs.values())))
         results: dict[str, list[np.ndarray]] = {name: [] for name in self.outputs}
         for start in range(0, size, self._batch):
@@ -102,7 +108,7 @@ class _SavedModel(Model):
                 name: tf.constant(_filled(inputs[name][start : start + rows], self._batch), spec.dtype)
                 for name, spec in self.inputs.items()
             }
-            for name, values in self._function(**feeds).items():
+            for name, values in function(**feeds).items():
                 results[name].append(values.numpy()[:rows])
         return {name: np.concatenate(values) for name, values in results.items()}
 

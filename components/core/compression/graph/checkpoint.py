@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.signature import read_saved_model
 
 _OBJECT_GRAPH = '_CHECKPOINTABLE_OBJECT_GRAPH'
-_CHUNK = 2**24
 _REWRITTEN = ('variables', 'fingerprint.pb')
 
 
@@ -36,22 +34,51 @@ def checkpoint_keys(saved_model_dir: str, loaded: Any) -> dict[int, str]:
     Raises:
       EdgeError: the checkpoint holds no object graph (a SavedModel of TensorFlow 1).
     """
+    return {
+        id(trackable.handle): keys[0]
+        for trackable, keys in _stored_trackables(saved_model_dir, loaded)
+        if hasattr(trackable, 'handle')
+    }
+
+
+def restore(saved_model_dir: str, loaded: Any) -> bool:
+    """Gives the variables of a loaded SavedModel the values of another checkpoint of the same graph.
+
+    Args:
+      saved_model_dir: the folder of the SavedModel with the values.
+      loaded: what `tf.saved_model.load` made of another one.
+
+    Returns:
+      Whether all that the checkpoint holds are such variables; if not, nothing was changed.
+    """
+    stored = list(_stored_trackables(saved_model_dir, loaded))
+    if not all(isinstance(trackable, tf.Variable) and len(keys) == 1 for trackable, keys in stored):
+        return False
+    reader = tf.train.load_checkpoint(_prefix(saved_model_dir))
+    known = {key for _, (key,) in stored} | {_OBJECT_GRAPH}
+    if known != set(reader.get_variable_to_shape_map()):
+        return False
+    for variable, (key,) in stored:
+        variable.assign(reader.get_tensor(key))
+    return True
+
+
+def _stored_trackables(saved_model_dir: str, loaded: Any) -> Iterator[tuple[Any, list[str]]]:
+    """Of a loaded SavedModel, each object that the checkpoint holds values of, and their keys."""
     stored = _object_graph(saved_model_dir)
     view = tf.train.TrackableView(loaded)
-    keys: dict[int, str] = {}
     pairs = [(0, view.root)]
     seen = {0}
     while pairs:
         node_id, trackable = pairs.pop()
         node = stored.nodes[node_id]
-        if node.attributes and hasattr(trackable, 'handle'):
-            keys[id(trackable.handle)] = node.attributes[0].checkpoint_key
+        if node.attributes:
+            yield trackable, [attribute.checkpoint_key for attribute in node.attributes]
         children = view.children(trackable)
         for child in node.children:
             if child.node_id not in seen and child.local_name in children:
                 seen.add(child.node_id)
                 pairs.append((child.node_id, children[child.local_name]))
-    return keys
 
 
 def write_with_values(source: str, target: str, values: Mapping[str, np.ndarray]) -> None:
@@ -89,17 +116,6 @@ def write_with_values(source: str, target: str, values: Mapping[str, np.ndarray]
     )
     if tf.io.gfile.exists(os.path.join(source, 'fingerprint.pb')):
         tensorflow_internals.write_fingerprint(target)
-
-
-def content_digest(saved_model_dir: str) -> str:
-    """A hash of a SavedModel's graph and variables, in hexadecimal."""
-    digest = hashlib.sha256()
-    variables = tf.io.gfile.glob(os.path.join(saved_model_dir, 'variables', '*'))
-    for path in [os.path.join(saved_model_dir, 'saved_model.pb'), *sorted(variables)]:
-        with tf.io.gfile.GFile(path, 'rb') as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _object_graph(saved_model_dir: str) -> trackable_object_graph_pb2.TrackableObjectGraph:
