@@ -12,6 +12,7 @@ from tensorflow.core.framework import graph_pb2
 
 from tfx_edge.components.core.compression.graph import checkpoint, tensorflow_internals
 from tfx_edge.components.core.compression.graph.lifted_variables import lift_variable_reads
+from tfx_edge.components.core.compression.graph.loaded_model import LOADED
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.signature import Signature
 
@@ -58,7 +59,7 @@ class ServingGraph:
 
     def __init__(self, saved_model_dir: str, signature: Signature) -> None:
         self.folder = saved_model_dir
-        self._loaded = tf.saved_model.load(saved_model_dir)
+        self._loaded = LOADED.load(saved_model_dir, self)
         function = self._loaded.signatures[signature.name]
         self.signature = signature
         self.inputs, self.outputs = _tensor_names(function)

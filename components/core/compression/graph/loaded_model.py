@@ -1,0 +1,63 @@
+"""SavedModels of one graph are loaded once: a step's output differs from its input in the values of variables alone."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from typing import Any
+
+import tensorflow as tf
+
+from tfx_edge.components.core.compression.graph import checkpoint
+from tfx_edge.components.core.content_digest import content_digest
+
+# Of a SavedModel, what does not change when its variables do.
+_GRAPH = ('assets',)
+
+
+class LoadedModels:
+    """Keeps the last SavedModel that was loaded, and gives it the values of another one with the same graph.
+
+    It is kept until one of another graph is loaded. Whoever uses it is never disturbed: while the last user lives,
+    the model is loaded anew.
+
+    Example:
+      >>> LOADED.load('/models/pruned', graph) is LOADED.load('/models/clustered', another_graph)
+      False
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._digest = ''
+        self._kept: Any = None
+        self._user: weakref.ref[Any] | None = None
+
+    def load(self, saved_model_dir: str, user: object) -> Any:
+        """Loads a SavedModel.
+
+        Args:
+          saved_model_dir: the folder of the SavedModel.
+          user: by whose life the model is known to be in use.
+
+        Returns:
+          What `tf.saved_model.load` returns.
+        """
+        digest = content_digest(saved_model_dir, folders=_GRAPH)
+        with self._lock:
+            if self._kept is None or digest != self._digest or not self._is_free():
+                self._kept = tf.saved_model.load(saved_model_dir)
+                self._digest = digest
+            elif not checkpoint.restore(saved_model_dir, self._kept):
+                self._kept = tf.saved_model.load(saved_model_dir)
+            self._user = weakref.ref(user)
+            return self._kept
+
+    def _is_free(self) -> bool:
+        assert self._user is not None
+        if self._user() is not None:
+            gc.collect()  # it may live on in a circle of references alone
+        return self._user() is None
+
+
+LOADED = LoadedModels()
