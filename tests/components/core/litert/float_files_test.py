@@ -25,7 +25,7 @@ from tfx_edge.components.core.litert.float_files import HANDED_FILE, FloatFiles,
 GOLDEN = pathlib.Path(__file__).parent / 'golden' / 'saved_model'
 SIGNATURE = 'serving_default'
 WEIGHT = 'matrix/.ATTRIBUTES/VARIABLE_VALUE'
-KILLS = int(os.environ.get('KILLS', '3'))
+KILLS = int(os.environ.get('KILLS', '2'))
 
 
 @pytest.fixture(scope='module')
