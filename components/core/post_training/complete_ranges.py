@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tfx_edge.components.core.litert import activations, flatbuffer, live_ranges
+from tfx_edge.components.core.litert import activations, live_ranges
+from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
 
 
 def complete_ranges(
-    float_model: bytes, options: QuantizationOptions, ranges: Mapping[str, tuple[float, float]]
+    float_model: bytes | ModelFile, options: QuantizationOptions, ranges: Mapping[str, tuple[float, float]]
 ) -> dict[str, tuple[float, float]]:
     """The ranges that a file takes, by name of every tensor and not only of those that decide.
 
@@ -17,7 +18,7 @@ def complete_ranges(
     file where neighbours stay float, each of these tensors can need a range of its own.
 
     Args:
-      float_model: bytes of a float32 `.tflite` file.
+      float_model: a float32 `.tflite` file.
       options: a mode with integer activations.
       ranges: (minimum, maximum) by tensor name, with all that `quantize_model` needs.
 
@@ -31,8 +32,9 @@ def complete_ranges(
       >>> complete_ranges(model, QuantizationOptions('INT8'), {'logits': (-9.1, 7.4)})
       {'logits': (-9.1, 7.4), 'probabilities': (0.0, 0.99609375)}
     """
-    tensors = activations.quantized_activations(float_model, keep_float=options.keep_float, mode=options.mode)
+    file = ModelFile.of(float_model)
+    tensors = activations.quantized_activations(file, keep_float=options.keep_float, mode=options.mode)
     return {
         **ranges,
-        **live_ranges.widened(flatbuffer.read(float_model), tensors, ranges, options.mode),
+        **live_ranges.widened(file.content, tensors, ranges, options.mode),
     }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import collections
+import copy
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -110,10 +112,23 @@ def constant(content: flatbuffer.schema.ModelT, index: int) -> np.ndarray:
     return values
 
 
-def set_constant(content: flatbuffer.schema.ModelT, index: int, values: np.ndarray) -> None:
-    """Replaces the values of a float32 constant of the main graph; shape and everything else stay."""
-    buffer = content.buffers[content.subgraphs[0].tensors[index].buffer]
-    buffer.data = np.frombuffer(np.ascontiguousarray(values, np.float32).tobytes(), np.uint8)
+def with_constants(
+    content: flatbuffer.schema.ModelT, values: Mapping[int, np.ndarray]
+) -> flatbuffer.schema.ModelT:
+    """A model with other values in some float32 constants of its main graph; shapes and all else are shared.
+
+    Args:
+      content: stays as it is.
+      values: by index of the tensor, arrays of its shape.
+    """
+    changed = copy.copy(content)
+    changed.buffers = list(content.buffers)
+    for index, array in values.items():
+        number = content.subgraphs[0].tensors[index].buffer
+        changed.buffers[number] = copy.copy(content.buffers[number])
+        packed = np.ascontiguousarray(array, np.float32).tobytes()
+        changed.buffers[number].data = np.frombuffer(packed, np.uint8)
+    return changed
 
 
 def _input_channel(kind: str, shape: tuple[int, ...], channels: int) -> np.ndarray:
