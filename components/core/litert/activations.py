@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -44,8 +45,10 @@ def quantized_activations(
 ) -> tuple[ActivationTensor, ...]:
     """Asks the quantizer itself which activations become integers, and what decides their range.
 
-    Each tensor is given a made-up range unlike all others, twice; the file that results tells which range each
-    tensor took.
+    Each tensor is given a made-up range unlike all others; the file that results tells which range each tensor took.
+    Kernels that dictate a range dictate a scale that is a power of two, which no made-up range has. A tensor with
+    neither is asked for again, with other made-up ranges: what does not change is fixed. The answer is kept with the
+    file.
 
     Args:
       float_model: a float32 `.tflite` file.
@@ -65,6 +68,10 @@ def quantized_activations(
     """
     file = ModelFile.of(float_model)
     options = QuantizationOptions(mode, io, tuple(keep_float))
+    return file.once(('quantized activations', options), lambda: _asked(file, options))
+
+
+def _asked(file: ModelFile, options: QuantizationOptions) -> tuple[ActivationTensor, ...]:
     kept = engine.kept_float(file.content, options.keep_float)
     names = list(float_activations(file))
 
@@ -74,13 +81,18 @@ def quantized_activations(
     first = _made_up(names, 0)
     one = parameters(first)
     leaders = {name: _leader(one[name], first, options.mode) for name in names if name in one}
-    two = parameters(_made_up(names, len(names)))
+    told = all(leader is not None or _is_power_of_two(one[name][0]) for name, leader in leaders.items())
+    two = one if told else parameters(_made_up(names, len(names)))
     return tuple(
         ActivationTensor(name, name, _range(one[name], options.mode))
-        if one[name] == two[name]
+        if leader is None and one[name] == two[name]
         else ActivationTensor(name, leader or name, None)
         for name, leader in leaders.items()
     )
+
+
+def _is_power_of_two(scale: float) -> bool:
+    return math.frexp(scale)[0] == 0.5
 
 
 def _made_up(names: Sequence[str], start: int) -> dict[str, dict[str, np.ndarray]]:

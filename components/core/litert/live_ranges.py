@@ -66,6 +66,17 @@ def widened(
     return {name: fixed[name] if name in fixed else by_group[group[name]] for name in group}
 
 
+def are_wide_enough(content: flatbuffer.schema.ModelT, ranges: Mapping[str, Range], mode: str) -> bool:
+    """Whether `widened` changes none of these ranges, whichever tensors become integer and however they are grouped.
+
+    Args:
+      content: a float model.
+      ranges: (minimum, maximum) by tensor name; tensors of one group have the same.
+      mode: a mode with integer activations.
+    """
+    return _widened_groups(content, {name: name for name in ranges}, {}, ranges, mode) == ranges
+
+
 def _widened_groups(
     content: flatbuffer.schema.ModelT,
     group: Mapping[str, str],

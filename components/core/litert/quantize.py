@@ -36,6 +36,7 @@ Ranges = Mapping[str, tuple[float, float]]
 # A kernel of at most so many integers, with so many weights to each, was clustered.
 _CODEBOOK = 64
 _WEIGHTS_TO_A_MEMBER = 4
+_NOTHING_LEFT = 'it leaves no operator float'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,11 +47,13 @@ class QuantizedFile:
       file: the file itself.
       engine: LITERT or CONVERTER; NONE for a file as it was converted.
       reason: why that engine, as the end of a sentence.
+      activations: what becomes integer in a file of the same graph that is quantized likewise, where it is known.
     """
 
     file: ModelFile
     engine: str
     reason: str
+    activations: tuple[activations.ActivationTensor, ...] | None = None
 
     @property
     def model(self) -> bytes:
@@ -84,9 +87,11 @@ def quantized_file(
     float_model: bytes | ModelFile,
     options: QuantizationOptions,
     ranges: Ranges | None = None,
+    *,
+    settled: Ranges | None = None,
 ) -> ModelFile:
     """`quantize_model` for what goes on with the file; see `make_file` for the arguments."""
-    made = make_file(float_model, options, ranges)
+    made = make_file(float_model, options, ranges, settled=settled)
     if options.engine == AUTO and options.converter_can:
         _LOG.info('engine %s: %s', made.engine, made.reason)
     return made.file
@@ -96,6 +101,9 @@ def make_file(
     float_model: bytes | ModelFile,
     options: QuantizationOptions,
     ranges: Ranges | None = None,
+    *,
+    known: tuple[activations.ActivationTensor, ...] | None = None,
+    settled: Ranges | None = None,
 ) -> QuantizedFile:
     """Quantizes a float file, by the engine asked for or the better of the two.
 
@@ -108,6 +116,9 @@ def make_file(
       options: which file to make. With engine AUTO the converter is asked only when litert-quantizer leaves an
         operator float that `keep_float` does not name, and not taken where it would spread a codebook.
       ranges: (minimum, maximum) by tensor name for modes with integer activations.
+      known: which activations become integer, as `QuantizedFile.activations` of a file with other constants says;
+        None to ask the quantizer.
+      settled: `CompleteRanges.settled`; None to find out what range each activation takes.
 
     Returns:
       The file, its engine, and why.
@@ -125,18 +136,44 @@ def make_file(
     if options.mode == FLOAT32:
         engine.kept_float(file.content, options.keep_float)
         return QuantizedFile(file, 'NONE', 'mode FLOAT32 takes the file as it was converted')
-    job = _Job(file, options, ranges or {})
+    if settled is not None and options.engine != CONVERTER:
+        made = _made_of_settled(file, options, settled)
+        if made is not None:
+            return made
+    job = _Job(file, options, ranges or {}, known)
     if missing := job.missing:
         raise EdgeError(
             f'the calibration has no range for tensor {missing[0]!r} ({len(missing)} missing); it belongs to another '
             'model, or to another export of it. Calibrate again: give examples, or run QATTrainer again.'
         )
+    return dataclasses.replace(_made(job), activations=job.tensors)
+
+
+def _made(job: _Job) -> QuantizedFile:
+    options = job.options
     if options.engine == CONVERTER:
         return QuantizedFile(_by_converter(job), CONVERTER, 'it was asked for')
     if options.engine == AUTO and options.converter_can:
         return _better(job)
-    reason = 'it was asked for' if options.engine == LITERT else 'engine CONVERTER makes no such file'
-    return QuantizedFile(_by_litert(job), LITERT, reason)
+    return QuantizedFile(_by_litert(job, job.live_ranges()), LITERT, _why_litert(options))
+
+
+def _made_of_settled(file: ModelFile, options: QuantizationOptions, settled: Ranges) -> QuantizedFile | None:
+    """The file, made without asking first which activations become integer; None where that must be asked."""
+    job = _Job(file, options, settled, ())
+    try:
+        made = _by_litert(job, settled)
+    except EdgeError:
+        # To be told as it is told for any file.
+        return None
+    if not (options.engine == AUTO and options.converter_can):
+        return QuantizedFile(made, LITERT, _why_litert(options))
+    # Otherwise the converter is asked.
+    return None if job.left_float(made) else QuantizedFile(made, LITERT, _NOTHING_LEFT)
+
+
+def _why_litert(options: QuantizationOptions) -> str:
+    return 'it was asked for' if options.engine == LITERT else 'engine CONVERTER makes no such file'
 
 
 class _Job:
@@ -147,14 +184,15 @@ class _Job:
         file: ModelFile,
         options: QuantizationOptions,
         ranges: Ranges,
+        known: tuple[activations.ActivationTensor, ...] | None = None,
     ) -> None:
         self.file = file
         self.content = file.content
         self.options = options
         self.ranges = ranges
         self.kept_scopes = engine.kept_float(self.content, options.keep_float)
-        self.tensors: tuple[activations.ActivationTensor, ...] = ()
-        if options.needs_ranges:
+        self.tensors: tuple[activations.ActivationTensor, ...] = known or ()
+        if options.needs_ranges and known is None:
             self.tensors = activations.quantized_activations(
                 file, keep_float=options.keep_float, mode=options.mode, io=options.io
             )
@@ -184,12 +222,12 @@ def _better(job: _Job) -> QuantizedFile:
     first, fault = None, None
     left: list[str] = []
     try:
-        first = _by_litert(job)
+        first = _by_litert(job, job.live_ranges())
         left = job.left_float(first)
     except EdgeError as error:
         fault = error
     if first is not None and not left:
-        return QuantizedFile(first, LITERT, 'it leaves no operator float')
+        return QuantizedFile(first, LITERT, _NOTHING_LEFT)
     try:
         second = _by_converter(job)
     except EdgeError as error:
@@ -224,10 +262,11 @@ def _told(kinds: Sequence[str]) -> str:
     return f'{len(kinds)} ({", ".join(sorted(set(kinds)))})' if kinds else 'none'
 
 
-def _by_litert(job: _Job) -> ModelFile:
+def _by_litert(job: _Job, live: Ranges) -> ModelFile:
+    """With the range that each activation takes."""
     statistics = None
     if job.options.needs_ranges:
-        statistics = {name: engine.entry(*limits) for name, limits in job.live_ranges().items()}
+        statistics = {name: engine.entry(*limits) for name, limits in live.items()}
         statistics |= weight_ranges.for_large_biases(job.content, statistics, job.options.mode)
     quantized = ModelFile(engine.run(job.file, job.options, job.kept_scopes, statistics))
     return finishing.finish(quantized.changeable(), job.file, job.options)

@@ -139,7 +139,7 @@ class _Trials:
         self._options = options
         self._given = ranges
         self._all_given = not options.needs_ranges or ranges.keys() >= float_activations(float_file).keys()
-        self._ranges = complete_ranges(float_file, options, ranges) if options.needs_ranges else None
+        self._completed = complete_ranges(float_file, options, ranges) if options.needs_ranges else None
         self._reference = Reference(float_file, samples)
         self._made: dict[tuple[str, ...], tuple[int, float]] = {}
 
@@ -150,7 +150,13 @@ class _Trials:
     def make(self, kept: tuple[str, ...]) -> tuple[int, float]:
         """The file's size, and the ratio of noise to signal in its outputs."""
         if kept not in self._made:
-            file = quantized_file(self._float_file, self._with(kept), self._ranges)
+            completed = self._completed
+            file = quantized_file(
+                self._float_file,
+                self._with(kept),
+                completed.ranges if completed else None,
+                settled=completed.settled if completed else None,
+            )
             self._made[kept] = len(file.data), self._reference.noise(file)
         return self._made[kept]
 

@@ -135,7 +135,7 @@ def follow(
         _LOG.info('corrected the biases of %d layers', len(corrected.corrected))
         if corrected.skipped:
             _LOG.info('no bias to correct: %s', ', '.join(name.split(';')[0] for name in corrected.skipped))
-        made = run_isolated(quantize.make_file, corrected.file, options, ranges)
+        made = run_isolated(quantize.make_file, corrected.file, options, ranges, known=made.activations)
     return Outcome(made.file, made.engine, made.reason, ranges, sensitivities, kept)
 
 

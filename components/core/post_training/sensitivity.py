@@ -18,7 +18,7 @@ from tfx_edge.components.core.litert.inspect import OperatorSummary, inspect_mod
 from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.quantization_options import FLOAT32, QuantizationOptions
 from tfx_edge.components.core.litert.quantize import quantized_file
-from tfx_edge.components.core.post_training.complete_ranges import complete_ranges
+from tfx_edge.components.core.post_training.complete_ranges import CompleteRanges, complete_ranges
 from tfx_edge.components.core.post_training.output_error import Reference, in_decibels
 
 _LOG = logging.getLogger(__name__)
@@ -155,13 +155,15 @@ def _only(
     outputs: Sequence[str],
     float_file: ModelFile,
     options: QuantizationOptions,
-    ranges: Mapping[str, tuple[float, float]] | None,
+    completed: CompleteRanges | None,
 ) -> ModelFile:
     """A file in which one operator is quantized, given by its first output, of all that have these."""
     kept = '|'.join(exactly(other) for other in outputs if other != output)
     # Inputs and outputs stay float, so that only the operator itself makes an error.
     changed = dataclasses.replace(options, io='FLOAT', keep_float=(kept,) if kept else ())
-    return quantized_file(float_file, changed, ranges)
+    if completed is None:
+        return quantized_file(float_file, changed)
+    return quantized_file(float_file, changed, completed.ranges, settled=completed.settled)
 
 
 def _constant_bytes(file: ModelFile) -> int:
