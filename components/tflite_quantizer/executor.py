@@ -21,6 +21,7 @@ from tfx_edge.components.core.calibration import arithmetic, ranges
 from tfx_edge.components.core.litert import contract, metadata, quantize
 from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.inspect import ModelSummary, inspect_model
+from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.post_training import recipe, sensitivity
 from tfx_edge.components.core.signature import Signature, choose_signature
 from tfx_edge.components.tflite_quantizer.beam_examples import BeamExamples
@@ -56,7 +57,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             artifact_utils.get_single_instance(input_dict[artifacts.INPUT_MODEL])
         )
         signature = choose_signature(source, exec_properties_.get(SIGNATURE_NAME) or '')
-        float_model = convert_saved_model(source, signature.name)
+        float_model = ModelFile.of(convert_saved_model(source, signature.name))
         quantize.require_finite_weights(float_model)
         model = artifact_utils.get_single_instance(output_dict[artifacts.MODEL])
         calibration = artifact_utils.get_single_instance(output_dict[artifacts.CALIBRATION])
@@ -71,7 +72,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 )
             made = recipe.follow(options.recipe, float_model, examples, given)
             _LOG.info('engine %s: %s', made.engine, made.reason)
-            file = metadata.add(made.model, options.metadata)
+            file = metadata.add(made.file, options.metadata)
             summary = _check(file, float_model, options, signature)
             _write_calibration(calibration_folder, made)
             with fileio.open(os.path.join(model_folder, _FILE_NAME), 'wb') as output:
@@ -95,7 +96,9 @@ def _asked_for(
     return dataclasses.replace(options, recipe=trained), given
 
 
-def _check(file: bytes, float_model: bytes, options: QuantizerOptions, signature: Signature) -> ModelSummary:
+def _check(
+    file: bytes, float_model: ModelFile, options: QuantizerOptions, signature: Signature
+) -> ModelSummary:
     summary = inspect_model(file)
     contract.check(
         summary,
