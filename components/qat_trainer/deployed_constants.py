@@ -9,28 +9,27 @@ from typing import Any
 import numpy as np
 
 from tfx_edge.components.core.compression.weights.deployed_kernels import DeployedConstant
+from tfx_edge.components.core.integer_types import BITS, largest
 from tfx_edge.components.core.litert import flatbuffer
 from tfx_edge.components.core.litert.activations import ActivationTensor
-from tfx_edge.components.core.litert.inspect import WEIGHT_OPERAND
+from tfx_edge.components.core.litert.model_file import ModelFile
+from tfx_edge.components.core.litert.operands import OPERANDS
 from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
-from tfx_edge.components.core.litert.quantize import quantize_model
+from tfx_edge.components.core.litert.quantize import quantized_file
 
-# Of (input, bias) among the operator's inputs.
-_OPERANDS = {'TRANSPOSE_CONV': (2, 3)}
-_BITS = {'INT4': 4, 'INT8': 8, 'INT16': 16}
 # float32 arithmetic.
 _ROUNDING = 1e-5
 
 
 def quantized_constants(
-    float_model: bytes, activations: Sequence[ActivationTensor], options: QuantizationOptions
+    float_model: bytes | ModelFile, activations: Sequence[ActivationTensor], options: QuantizationOptions
 ) -> tuple[DeployedConstant, ...]:
     """Quantizes a file over made-up ranges, and reads how each constant came out.
 
     Biases, which follow from the scales of what they are added to, are left out.
 
     Args:
-      float_model: bytes of a float32 `.tflite` file.
+      float_model: a float32 `.tflite` file.
       activations: all that become integers in it.
       options: how it is quantized.
 
@@ -45,13 +44,14 @@ def quantized_constants(
       [('CONV_2D', 8, 0), ('MUL', 8, None)]
     """
     made_up = {tensor.group: (-1.0, 1.0) for tensor in activations}
-    quantized = flatbuffer.read(quantize_model(float_model, options, made_up))
+    file = ModelFile.of(float_model)
+    quantized = quantized_file(file, options, made_up).content
     parameters = {
         flatbuffer.tensor_name(tensor): tensor
         for tensor in quantized.subgraphs[0].tensors
-        if flatbuffer.TENSOR_TYPES[tensor.type] in _BITS and flatbuffer.is_constant(quantized, tensor)
+        if flatbuffer.TENSOR_TYPES[tensor.type] in BITS and flatbuffer.is_constant(quantized, tensor)
     }
-    content = flatbuffer.read(float_model)
+    content = file.content
     uses = _uses(content)
     found = []
     for index, tensor in enumerate(content.subgraphs[0].tensors):
@@ -82,12 +82,14 @@ def _product(content: flatbuffer.schema.ModelT, kernel: int) -> dict[str, Any]:
     graph = content.subgraphs[0]
     operator = next(operator for operator in graph.operators if kernel in operator.inputs)
     kind = flatbuffer.operator_name(content, operator)
-    if WEIGHT_OPERAND.get(kind) is None or operator.inputs[WEIGHT_OPERAND[kind]] != kernel:
+    operands = OPERANDS.get(kind)
+    if operands is None or operator.inputs[operands.kernel] != kernel:
         return {}
-    source, bias_at = _OPERANDS.get(kind, (0, 2))
-    found: dict[str, Any] = {'source': flatbuffer.tensor_name(graph.tensors[operator.inputs[source]])}
-    if bias_at < len(operator.inputs) and operator.inputs[bias_at] >= 0:
-        found['bias'] = flatbuffer.constant(content, graph.tensors[operator.inputs[bias_at]])
+    source = graph.tensors[operator.inputs[operands.source]]
+    found: dict[str, Any] = {'source': flatbuffer.tensor_name(source)}
+    bias = operands.bias_index(operator.inputs)
+    if bias is not None:
+        found['bias'] = flatbuffer.constant(content, graph.tensors[bias])
     if found.get('bias') is not None:
         found['bias'] = found['bias'].ravel()
     return found
@@ -97,10 +99,10 @@ def _constant(
     name: str, values: np.ndarray, quantized: flatbuffer.schema.TensorT, uses: list[tuple[str, str]]
 ) -> DeployedConstant:
     parameters = quantized.quantization
-    bits = _BITS[flatbuffer.TENSOR_TYPES[quantized.type]]
+    bits = BITS[flatbuffer.TENSOR_TYPES[quantized.type]]
     axis = int(parameters.quantizedDimension) if len(parameters.scale) > 1 else None
     # With one scale a zero point may be 0 by chance; then the scale tells.
-    whole = np.abs(values).max() / (2 ** (bits - 1) - 1)
+    whole = np.abs(values).max() / largest(bits)
     symmetric = not np.any(parameters.zeroPoint) and (
         axis is not None or float(parameters.scale[0]) >= whole * (1 - _ROUNDING)
     )

@@ -36,6 +36,7 @@ from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert.activation_reader import ActivationReader
 from tfx_edge.components.core.litert.activations import ActivationTensor, quantized_activations
 from tfx_edge.components.core.litert.convert import convert_saved_model
+from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.quantization_options import (
     INT4X8,
     INT8,
@@ -43,7 +44,7 @@ from tfx_edge.components.core.litert.quantization_options import (
     LITERT,
     QuantizationOptions,
 )
-from tfx_edge.components.core.litert.quantize import quantize_model
+from tfx_edge.components.core.litert.quantize import quantized_file
 from tfx_edge.components.qat_trainer.deployed_constants import quantized_constants
 from tfx_edge.components.qat_trainer.local_parity import broken_activations, operators_behind
 
@@ -118,7 +119,7 @@ def plan_deployment(
     precisions = weight_precisions(sites, qat)
     mode = _mode(qat)
     try:
-        model = convert(graph.folder, graph.signature.name)
+        model = ModelFile.of(convert(graph.folder, graph.signature.name))
         deployed = _quantized_tensors(model, (), mode)
     except EdgeError as error:
         _LOG.warning(
@@ -158,7 +159,7 @@ def plan_deployment(
 
 def _deployment(
     graph: ServingGraph,
-    model: bytes,
+    model: ModelFile,
     sites: Sequence[WeightSite],
     precisions: Mapping[str, int],
     deployed: _QuantizedTensors,
@@ -196,7 +197,7 @@ def _deployment(
 
 def _broken(
     graph: ServingGraph,
-    model: bytes,
+    model: ModelFile,
     deployment: Deployment,
     qat: QATOptions,
     batch: Mapping[str, np.ndarray],
@@ -207,7 +208,8 @@ def _broken(
     ranges = calibrate(graph, values, arithmetic.activations, [batch])
     simulated = simulate(graph, arithmetic, ranges).ranges()
     inputs = {name: batch[name] for name in graph.inputs}
-    file = quantize_model(model, deployment.options, trained_ranges(deployment, simulated, model, [inputs]))
+    trained = trained_ranges(deployment, simulated, model, [inputs])
+    file = quantized_file(model, deployment.options, trained)
     few = {name: rows[:_ROWS] for name, rows in inputs.items()}
     return broken_activations(graph, arithmetic, values, ranges, model, file, few)
 
@@ -215,7 +217,7 @@ def _broken(
 def trained_ranges(
     deployment: Deployment,
     trained: Mapping[str, tuple[float, float]],
-    float_model: bytes,
+    float_model: bytes | ModelFile,
     batches: Sequence[Mapping[str, np.ndarray]],
 ) -> dict[str, tuple[float, float]]:
     """The range of each activation by its name in the deployed file.
@@ -262,7 +264,7 @@ def _mode(qat: QATOptions) -> str:
     return INT4X8 if 4 in (qat.weight_bits, *(bits for _, bits in qat.overrides)) else INT8
 
 
-def _quantized_tensors(model: bytes, kept_float: tuple[str, ...], mode: str) -> _QuantizedTensors:
+def _quantized_tensors(model: ModelFile, kept_float: tuple[str, ...], mode: str) -> _QuantizedTensors:
     activations = quantized_activations(model, keep_float=kept_float, mode=mode)
     options = QuantizationOptions(mode, keep_float=kept_float, engine=LITERT)
     return _QuantizedTensors(activations, quantized_constants(model, activations, options))
@@ -299,7 +301,7 @@ def _outputs_of(
 
 def _simulated_activations(
     graph: ServingGraph,
-    model: bytes,
+    model: ModelFile,
     activations: Sequence[ActivationTensor],
     batch: Mapping[str, np.ndarray],
 ) -> list[SimulatedActivation]:

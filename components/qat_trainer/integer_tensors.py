@@ -6,16 +6,18 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tfx_edge.components.core.litert import inserted_names
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.model_file import ModelFile
 
 
 def integer_tensors(
-    file: bytes, inputs: Mapping[str, np.ndarray], names: Sequence[str]
+    file: bytes | ModelFile, inputs: Mapping[str, np.ndarray], names: Sequence[str]
 ) -> dict[str, tuple[np.ndarray, float]]:
     """Real values and step of those tensors that have one scale, after one run in the built-in kernels.
 
     Args:
-      file: bytes of a quantized `.tflite` file with float inputs and outputs.
+      file: a quantized `.tflite` file with float inputs and outputs.
       inputs: by signature input name, arrays of shape (batch, ...), at most 8 rows.
       names: of tensors.
 
@@ -25,13 +27,13 @@ def integer_tensors(
     Example:
       >>> values, step = integer_tensors(file, {'image': images[:8]}, ['dense/Relu'])['dense/Relu']
     """
-    model = LiteRTModel(file, preserve_all_tensors=True)
+    model = LiteRTModel(ModelFile.of(file).data, preserve_all_tensors=True)
     model(inputs)
     details = {detail['name']: detail for detail in model.interpreter.get_tensor_details()}
     found = {}
     for name in names:
-        # What quantizes a float tensor gets a name of its own, with this ending.
-        detail = details.get(f'{name}_quantized') or details.get(name)
+        # What quantizes a float tensor is named after it.
+        detail = details.get(name + inserted_names.QUANTIZED) or details.get(name)
         if detail is not None and detail['quantization'][0]:
             step, zero_point = detail['quantization']
             integers = model.interpreter.get_tensor(detail['index']).astype(np.float32)

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.quantization_aware_training import DeployedArithmetic, simulate
 from tfx_edge.components.core.litert import flatbuffer
+from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.qat_trainer.integer_tensors import integer_tensors
 
 # In 8 bits; in 16, where kernels look values up in tables, as much of the range as a tenth of that.
@@ -26,8 +27,8 @@ def broken_activations(
     arithmetic: DeployedArithmetic,
     values: Mapping[str, np.ndarray],
     ranges: Mapping[str, tuple[float, float]],
-    float_model: bytes,
-    file: bytes,
+    float_model: bytes | ModelFile,
+    file: bytes | ModelFile,
     inputs: Mapping[str, np.ndarray],
 ) -> dict[str, float]:
     """Activations that come out otherwise although what they are computed from is the same.
@@ -48,6 +49,7 @@ def broken_activations(
       Largest difference in steps by name in the file, of the activations of which less than 99.9 % lie within two
       steps (with 16 bits: 51); less than 99 % where a single operator computes them.
     """
+    float_file = ModelFile.of(float_model)
     simulated = simulate(graph, arithmetic, ranges)
     shipped = integer_tensors(file, inputs, [activation.name for activation in arithmetic.activations])
     batch = {name: tf.constant(rows) for name, rows in inputs.items()}
@@ -73,24 +75,24 @@ def broken_activations(
             found, step = shipped[activation.name]
             steps = np.abs(local[activation.tensor].numpy().ravel() - found.ravel()) / step
             tolerated = _TOLERATED_STEPS[arithmetic.activation_bits] + _ROUNDING
-            behind = operators_behind(float_model, activation.name, simulated_names)
+            behind = operators_behind(float_file, activation.name, simulated_names)
             if np.mean(steps <= tolerated) < (_SHARE_OF_ONE if len(behind) <= 1 else _SHARE):
                 broken[activation.name] = float(steps.max())
     return broken
 
 
-def operators_behind(float_model: bytes, name: str, known: Collection[str]) -> tuple[str, ...]:
+def operators_behind(float_model: bytes | ModelFile, name: str, known: Collection[str]) -> tuple[str, ...]:
     """Expressions that match the outputs of the operators which compute an activation from others, and nothing else.
 
     Args:
-      float_model: bytes of a float32 `.tflite` file.
+      float_model: a float32 `.tflite` file.
       name: of the activation.
       known: names of the activations to stop at.
 
     Returns:
       Regular expressions, sorted.
     """
-    content = flatbuffer.read(float_model)
+    content = ModelFile.of(float_model).content
     tensors, operators = content.subgraphs[0].tensors, content.subgraphs[0].operators
     producer = {int(output): operator for operator in operators for output in operator.outputs}
     index = {flatbuffer.tensor_name(tensor): number for number, tensor in enumerate(tensors)}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfx_edge.components.core import integer_types
 from tfx_edge.components.core.compression.activation_quantization import ActivationQuantization
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.quantization_aware_training import QATResult, simulate
@@ -18,6 +19,7 @@ from tfx_edge.components.core.compression.training import losses
 from tfx_edge.components.core.litert import flatbuffer
 from tfx_edge.components.core.litert.activation_reader import ActivationReader
 from tfx_edge.components.core.litert.interpreter import MAX_BATCH_SIZE, LiteRTModel
+from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.qat_trainer.deployment import Deployment
 from tfx_edge.components.qat_trainer.integer_tensors import integer_tensors
 
@@ -31,7 +33,7 @@ _EXPECTED = 0.99
 # A difference of whole steps is whole but for float32's rounding.
 _ROUNDING = 0.01
 # Of a float output, which has no step of its own.
-_STEPS = 255
+_STEPS = integer_types.steps(8)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,8 +114,8 @@ def measure_parity(
     graph: ServingGraph,
     deployment: Deployment,
     result: QATResult,
-    float_model: bytes,
-    file: bytes,
+    float_model: bytes | ModelFile,
+    file: bytes | ModelFile,
     samples: Mapping[str, np.ndarray],
     *,
     output_kind: str = 'AUTO',
@@ -143,11 +145,12 @@ def measure_parity(
       >>> measure_parity(graph, deployment, result, float_model, file, samples).within_2
       1.0
     """
+    float_file, file = ModelFile.of(float_model), ModelFile.of(file)
     simulated = simulate(graph, deployment.arithmetic, result.ranges)
-    steps = _output_steps(file)
+    steps = _output_steps(file.content)
     names = [name for name, spec in graph.signature.outputs.items() if spec.dtype.is_floating]
     expected = _simulated_values(simulated, result, samples, [graph.outputs[name] for name in names])
-    found = LiteRTModel(file)(samples)
+    found = LiteRTModel(file.data)(samples)
     sides = _sides(graph, output_kind, samples)
     outputs = []
     for name, value in zip(names, expected, strict=True):
@@ -165,7 +168,7 @@ def measure_parity(
         held_out=held_out,
         outputs=tuple(outputs),
         activations=tuple(inner),
-        not_simulated=_not_simulated(deployment.not_simulated, float_model, file, samples),
+        not_simulated=_not_simulated(deployment.not_simulated, float_file, file, samples),
         float_weights=deployment.float_weights,
     )
 
@@ -258,9 +261,8 @@ def _agreement(expected: np.ndarray, found: np.ndarray, side: float | None) -> f
     return float(np.mean(expected.argmax(1) == found.argmax(1)))
 
 
-def _output_steps(file: bytes) -> dict[str, float | None]:
+def _output_steps(content: flatbuffer.schema.ModelT) -> dict[str, float | None]:
     """The scale of each output before it is made float, by the signature's name; None for one computed in float."""
-    content = flatbuffer.read(file)
     graph = content.subgraphs[0]
     source = {
         int(operator.outputs[0]): graph.tensors[operator.inputs[0]]
@@ -278,7 +280,7 @@ def _activations(
     simulated: ActivationQuantization,
     deployment: Deployment,
     result: QATResult,
-    file: bytes,
+    file: ModelFile,
     samples: Mapping[str, np.ndarray],
 ) -> list[TensorParity]:
     few = _batches(samples, MAX_BATCH_SIZE)[0]
@@ -295,14 +297,14 @@ def _activations(
 
 
 def _not_simulated(
-    names: Sequence[str], float_model: bytes, file: bytes, samples: Mapping[str, np.ndarray]
+    names: Sequence[str], float_file: ModelFile, file: ModelFile, samples: Mapping[str, np.ndarray]
 ) -> tuple[NotSimulated, ...]:
     """How far the file's integers are from what the float file computes."""
     if not names:
         return ()
     few = _batches(samples, MAX_BATCH_SIZE)[0]
     shipped = integer_tensors(file, few, names)
-    exact = ActivationReader(float_model)(few)
+    exact = ActivationReader(float_file)(few)
     found = []
     for name in names:
         largest = None

@@ -21,6 +21,7 @@ from tfx_edge.components.core.calibration import arithmetic, ranges
 from tfx_edge.components.core.litert import contract, metadata, quantize, saved_model_converter
 from tfx_edge.components.core.litert.inspect import ModelSummary, inspect_model
 from tfx_edge.components.core.litert.isolation import load_ahead
+from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.post_training import recipe, sensitivity
 from tfx_edge.components.core.signature import Signature, choose_signature
 from tfx_edge.components.tflite_quantizer.beam_examples import BeamExamples
@@ -60,7 +61,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         signature = choose_signature(source, exec_properties_.get(SIGNATURE_NAME) or '')
         model = artifact_utils.get_single_instance(output_dict[artifacts.MODEL])
         calibrations = input_dict.get(artifacts.INPUT_CALIBRATION) or []
-        float_model = artifacts.float_files(model, calibrations).convert(source, signature.name)
+        float_files = artifacts.float_files(model, calibrations)
+        float_model = ModelFile.of(float_files.convert(source, signature.name))
         quantize.require_finite_weights(float_model)
         calibration = artifact_utils.get_single_instance(output_dict[artifacts.CALIBRATION])
         with (
@@ -74,7 +76,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 )
             made = recipe.follow(options.recipe, float_model, examples, given)
             _LOG.info('engine %s: %s', made.engine, made.reason)
-            file = metadata.add(made.model, options.metadata)
+            file = metadata.add(made.file, options.metadata)
             summary = _check(file, float_model, options, signature)
             _write_calibration(calibration_folder, made)
             with fileio.open(os.path.join(model_folder, _FILE_NAME), 'wb') as output:
@@ -98,7 +100,9 @@ def _asked_for(
     return dataclasses.replace(options, recipe=trained), given
 
 
-def _check(file: bytes, float_model: bytes, options: QuantizerOptions, signature: Signature) -> ModelSummary:
+def _check(
+    file: bytes, float_model: ModelFile, options: QuantizerOptions, signature: Signature
+) -> ModelSummary:
     summary = inspect_model(file)
     contract.check(
         summary,

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 
+from tfx_edge.components.core import integer_types
 from tfx_edge.components.core.compression.bias_quantization import SimulatedBias, rounded_operand
 from tfx_edge.components.core.compression.constraints.straight_through import straight_through
 from tfx_edge.components.core.compression.double_rounding import TwiceRounded, cell_sizes
@@ -191,7 +192,8 @@ class ActivationQuantization:
             replaced[f'{name}_max:0'] = high
             replaced[f'{name}_nudge:0'] = step * _NUDGE
             # What the integer 0 stands for.
-            replaced[f'{name}_middle:0'] = tf.round(tf.stop_gradient(low) / step) * step + 128.0 * step
+            lowest = integer_types.BOUNDS['INT8'][0]
+            replaced[f'{name}_middle:0'] = tf.round(tf.stop_gradient(low) / step) * step - lowest * step
         tensors = list(self._constants)
         for index, value in enumerate(self._graph.call({}, values, tensors, graph_def=self._steps)):
             replaced[f'{_CONSTANT_PREFIX}_{index}:0'] = _quantized(value, self._constants[tensors[index]])
@@ -220,7 +222,8 @@ class ActivationQuantization:
 
     def _step(self, group: str) -> tf.Tensor:
         low, high = self._range(group)
-        steps = 2**self._bits - (1 if self._bits == 8 else 2)
+        # int16 has no -32768.
+        steps = integer_types.steps(8) if self._bits == 8 else integer_types.narrow_steps(self._bits)
         return tf.stop_gradient(high - low) / steps
 
     def _range_name(self, group: str) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 
+from tfx_edge.components.core import integer_types
 from tfx_edge.components.core.compression.constraints import integer_grid
 from tfx_edge.components.core.compression.graph.graph_scopes import Scope, producer, scopes
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
@@ -155,4 +156,4 @@ def kernel_step(graph: ServingGraph, kernel: DeployedKernel, values: Mapping[str
     scale = channel_scale(graph, site, values)
     folded = weight if scale is None else weight * tf.stop_gradient(scale)
     largest = integer_grid.channel_largest(folded, site.channel_axes)
-    return tf.reshape(largest, [-1]) / integer_grid.limit(kernel.constant.bits)
+    return tf.reshape(largest, [-1]) / integer_types.largest(kernel.constant.bits)

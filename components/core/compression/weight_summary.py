@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
+from tfx_edge.components.core import integer_types
 from tfx_edge.components.core.compression.constraints import integer_grid
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.weights.weight_sites import channel_scale, find_weight_sites
@@ -63,7 +64,7 @@ def summarize_weights(graph: ServingGraph, values: Mapping[str, np.ndarray]) -> 
         before = site.variable.value
         after = values.get(site.variable.key, before)
         largest = integer_grid.channel_largest(kernel, site.channel_axes).numpy()
-        integers = np.rint(kernel.numpy() / np.where(largest > 0, largest, 1.0) * integer_grid.limit(8))
+        integers = np.rint(kernel.numpy() / np.where(largest > 0, largest, 1.0) * integer_types.largest(8))
         norm = float(np.linalg.norm(before.ravel()))
         distance = float(np.linalg.norm((after - before).ravel()))
         summaries.append(

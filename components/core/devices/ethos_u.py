@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 
 from tfx_edge.components.core.devices.costs import DeviceCosts
 from tfx_edge.components.core.litert import damage, flatbuffer
+from tfx_edge.components.core.litert.model_file import ModelFile
 
 # Series, and multiply-accumulates in a cycle.
 DEVICES = (
@@ -38,13 +39,15 @@ _VERSION = re.compile(r'\d+\.\d+[\w.+-]*')
 _MODEL, _OUTPUT = 'model.tflite', 'output'
 
 
-def profile(model: bytes, device: str, *, timeout_seconds: float = _TIMEOUT_SECONDS) -> DeviceCosts:
+def profile(
+    model: bytes | ModelFile, device: str, *, timeout_seconds: float = _TIMEOUT_SECONDS
+) -> DeviceCosts:
     """Compiles a file with Vela, for its own default system configuration and memory mode of the device.
 
     An open batch dimension counts as 1.
 
     Args:
-      model: bytes of a `.tflite` file.
+      model: a `.tflite` file.
       device: one of DEVICES.
       timeout_seconds: how long Vela may take.
 
@@ -58,8 +61,9 @@ def profile(model: bytes, device: str, *, timeout_seconds: float = _TIMEOUT_SECO
       >>> profile(int8_file, 'ethos-u55-128').settings
       'Ethos_U55_High_End_Embedded, Shared_Sram, 500 MHz'
     """
-    # Vela verifies no file.
-    flatbuffer.read(model)
+    # Vela verifies no file, and reads all of it.
+    file = ModelFile.of(model)
+    _ = file.content
     for command, environment in _commands():
         version = _version(command, environment)
         if version:
@@ -69,7 +73,7 @@ def profile(model: bytes, device: str, *, timeout_seconds: float = _TIMEOUT_SECO
     tool = f'ethos-u-vela {version}'
     with tempfile.TemporaryDirectory(prefix='tfx_edge_vela_') as temporary:
         folder = pathlib.Path(temporary)
-        (folder / _MODEL).write_bytes(model)
+        (folder / _MODEL).write_bytes(file.data)
         options = ['--accelerator-config', device, '--output-dir', _OUTPUT, _MODEL]
         try:
             done = _run([*command, *options], environment, folder, timeout_seconds)

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from tfx_edge.components.core.devices import ethos_u, tflite_micro
 from tfx_edge.components.core.devices.costs import DeviceCosts
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.litert.model_file import ModelFile
 
-_PROFILES: Mapping[str, Callable[[bytes, str], DeviceCosts]] = {
+_PROFILES: Mapping[str, Callable[[ModelFile, str], DeviceCosts]] = {
     **dict.fromkeys(ethos_u.DEVICES, ethos_u.profile),
     tflite_micro.DEVICE: tflite_micro.profile,
 }
@@ -22,11 +23,11 @@ FIGURES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def profile(model: bytes, device: str) -> DeviceCosts:
+def profile(model: bytes | ModelFile, device: str) -> DeviceCosts:
     """Asks the tool of the device's maker, which is installed by an extra of tfx-edge.
 
     Args:
-      model: bytes of a `.tflite` file.
+      model: a `.tflite` file.
       device: one of DEVICES.
 
     Returns:
@@ -40,7 +41,7 @@ def profile(model: bytes, device: str) -> DeviceCosts:
       12545
     """
     check_device(device)
-    return _PROFILES[device](model, device)
+    return _PROFILES[device](ModelFile.of(model), device)
 
 
 def check_device(device: str) -> None:

@@ -19,6 +19,7 @@ from typing import IO, Any
 from tfx_edge.components.core.devices.costs import DeviceCosts
 from tfx_edge.components.core.litert import flatbuffer
 from tfx_edge.components.core.litert.isolation import ChildFailure, run_isolated
+from tfx_edge.components.core.litert.model_file import ModelFile
 
 DEVICE = 'tflite-micro'
 
@@ -41,11 +42,11 @@ class Recorded:
     refusal: str = ''
 
 
-def profile(model: bytes, device: str = DEVICE) -> DeviceCosts:
+def profile(model: bytes | ModelFile, device: str = DEVICE) -> DeviceCosts:
     """Loads and prepares a file, without running it, in a process of its own.
 
     Args:
-      model: bytes of a `.tflite` file.
+      model: a `.tflite` file.
       device: DEVICE.
 
     Returns:
@@ -58,14 +59,15 @@ def profile(model: bytes, device: str = DEVICE) -> DeviceCosts:
       >>> profile(int8_file).arena_bytes
       5184
     """
-    # The runtime verifies no file.
-    flatbuffer.read(model)
+    # The runtime verifies no file, and reads all of it.
+    file = ModelFile.of(model)
+    _ = file.content
     try:
         tool = f'tflite-micro {importlib.metadata.version("tflite-micro")}'
     except importlib.metadata.PackageNotFoundError:
         return DeviceCosts(device, absent=_ABSENT)
     try:
-        recorded = run_isolated(record, model)
+        recorded = run_isolated(record, file)
     except ChildFailure as failure:
         recorded = Recorded(refusal=failure.reason)
     missing = recorded.missing_operators
@@ -82,18 +84,18 @@ def profile(model: bytes, device: str = DEVICE) -> DeviceCosts:
     )
 
 
-def record(model: bytes) -> Recorded:
+def record(model: ModelFile) -> Recorded:
     """Prepares a file in this process, which a bad one may end.
 
     Args:
-      model: bytes of a `.tflite` file.
+      model: a `.tflite` file.
 
     Returns:
       What the runtime says.
     """
     said = ''
     for size in _ARENAS_AT_HAND:
-        said = _prepare(model, size)
+        said = _prepare(model.data, size)
         found = _RECORDED.search(said)
         if found:
             return Recorded(arena_bytes=int(found.group(1)))
@@ -131,13 +133,13 @@ def _stderr_into(file: IO[bytes]) -> Iterator[None]:
         os.close(kept)
 
 
-def _missing_operators(model: bytes) -> tuple[str, ...]:
+def _missing_operators(model: ModelFile) -> tuple[str, ...]:
     """Names of the operators that the runtime lacks, in order of use.
 
     It stops at the first that it lacks, before it prepares any. So each is tried in a file of two operators, of which
     the second exists nowhere.
     """
-    content = flatbuffer.read(model)
+    content = model.changeable()
     samples: dict[str, Any] = {}
     for graph in content.subgraphs:
         for operator in graph.operators:

@@ -11,6 +11,7 @@ import numpy as np
 
 from tfx_edge.components.core.evaluation.layer_errors import LayerError, layer_errors
 from tfx_edge.components.core.evaluation.weight_histograms import WeightHistogram, weight_histograms
+from tfx_edge.components.core.litert.model_file import ModelFile
 
 
 def compare_insides(
@@ -30,4 +31,5 @@ def compare_insides(
     Example:
       >>> layers, weights = run_isolated(compare_insides, model, float_model, inputs, inputs)
     """
-    return layer_errors(model, baseline, inputs, baseline_inputs), weight_histograms(model, baseline)
+    ours, theirs = ModelFile.of(model), ModelFile.of(baseline)
+    return layer_errors(ours, theirs, inputs, baseline_inputs), weight_histograms(ours, theirs)

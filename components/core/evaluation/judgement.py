@@ -41,6 +41,7 @@ from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.float_islands import float_islands
 from tfx_edge.components.core.litert.inspect import ModelSummary, inspect_model
 from tfx_edge.components.core.litert.interpreter import RUNTIME
+from tfx_edge.components.core.litert.model_file import ModelFile
 
 _LOG = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ def judge_run(
     Raises:
       EdgeError: the file is damaged, or a slice of the configuration has no example.
     """
-    model = read_tflite(evaluation.candidate.source.path)
+    model = ModelFile(read_tflite(evaluation.candidate.source.path))
     summary = inspect_model(model)
     compared = compare_files(
         evaluation.candidate,
@@ -154,7 +155,11 @@ def judge_run(
 
 
 def _measure(
-    model: bytes, summary: ModelSummary, evaluation: Evaluation, results: Results, compared: FileComparison
+    model: ModelFile,
+    summary: ModelSummary,
+    evaluation: Evaluation,
+    results: Results,
+    compared: FileComparison,
 ) -> gates.Measurements:
     counts, comparison = results.counts, evaluation.comparison
     return gates.Measurements(
@@ -163,8 +168,8 @@ def _measure(
         not_finite=counts.not_finite,
         agreement=counts.agreeing / counts.examples if comparison.baseline is not None else None,
         no_agreement=comparison.obstacle,
-        file_bytes=sizes.file_bytes(model),
-        zip_bytes=sizes.zip_bytes(model),
+        file_bytes=sizes.file_bytes(model.data),
+        zip_bytes=sizes.zip_bytes(model.data),
         activation_bytes=peak_activation_bytes(model),
         stuck_outputs=results.use.stuck,
         latency=compared.latency,
@@ -174,21 +179,21 @@ def _measure(
     )
 
 
-def _cost(model: bytes, device: str) -> DeviceCosts:
+def _cost(model: ModelFile, device: str) -> DeviceCosts:
     cost = profile(model, device)
     if cost.absent or cost.obstacle:
         _LOG.warning('%s: %s', device, cost.absent or cost.obstacle)
     return cost
 
 
-def _islands(model: bytes) -> Sequence[Any]:
+def _islands(model: ModelFile) -> Sequence[Any]:
     islands = float_islands(model)
     for island in islands:
         _LOG.warning('float operators between integer ones: %s', ', '.join(island.operators))
     return islands
 
 
-def _label_names(model: bytes, evaluation: Evaluation) -> tuple[dict[str, Sequence[str]], list[str]]:
+def _label_names(model: ModelFile, evaluation: Evaluation) -> tuple[dict[str, Sequence[str]], list[str]]:
     """The names of an output's classes, where the file has them; and a note where they cannot be read."""
     try:
         told = metadata.read(model)

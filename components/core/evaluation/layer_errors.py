@@ -11,6 +11,7 @@ import numpy as np
 from tfx_edge.components.core.litert import damage, flatbuffer
 from tfx_edge.components.core.litert.affine import dequantize
 from tfx_edge.components.core.litert.interpreter import MAX_BATCH_SIZE, LiteRTModel
+from tfx_edge.components.core.litert.model_file import ModelFile
 
 _INTEGERS = ('INT8', 'UINT8', 'INT16')
 
@@ -37,7 +38,10 @@ class LayerError:
 
 
 def layer_errors(
-    model: bytes, baseline: bytes, inputs: Mapping[str, np.ndarray], baseline_inputs: Mapping[str, np.ndarray]
+    model: bytes | ModelFile,
+    baseline: bytes | ModelFile,
+    inputs: Mapping[str, np.ndarray],
+    baseline_inputs: Mapping[str, np.ndarray],
 ) -> tuple[LayerError, ...]:
     """Runs both files on the same examples, and compares the tensors that have the same name and shape.
 
@@ -45,8 +49,8 @@ def layer_errors(
     adds to it stands where it jumps.
 
     Args:
-      model: bytes of a `.tflite` file.
-      baseline: bytes of another one of the same model, such as the float one.
+      model: a `.tflite` file.
+      baseline: another one of the same model, such as the float one.
       inputs: of the first, by signature input name, arrays of shape (examples, ...).
       baseline_inputs: of the second.
 
@@ -60,7 +64,7 @@ def layer_errors(
       >>> run_isolated(layer_errors, int8_file, float_file, features, features)[-1].share
       0.0087
     """
-    ours, theirs = _Reader(model), _Reader(baseline)
+    ours, theirs = _Reader(ModelFile.of(model)), _Reader(ModelFile.of(baseline))
     rows = len(next(iter(inputs.values())))
     step = min(ours.most_rows, theirs.most_rows)
     sums: dict[str, list[float]] = {}
@@ -95,9 +99,9 @@ class _Tensor:
 class _Reader:
     """A file that is ready, and the real numbers in its tensors after a run."""
 
-    def __init__(self, model: bytes) -> None:
-        self.tensors = _tensors(model)
-        self._model = LiteRTModel(model, preserve_all_tensors=True)
+    def __init__(self, file: ModelFile) -> None:
+        self.tensors = _tensors(file.content)
+        self._model = LiteRTModel(file.data, preserve_all_tensors=True)
         self.most_rows = self._model.fixed_batch_size or MAX_BATCH_SIZE
         self._values: dict[str, Callable[[], np.ndarray]] = {
             name: self._model.interpreter.tensor(tensor.index) for name, tensor in self.tensors.items()
@@ -119,9 +123,8 @@ class _Reader:
 
 
 @damage.told_as_edge_error()
-def _tensors(model: bytes) -> dict[str, _Tensor]:
+def _tensors(content: flatbuffer.schema.ModelT) -> dict[str, _Tensor]:
     """The activations of the main graph that hold real numbers, by name, in order of execution."""
-    content = flatbuffer.read(model)
     graph = content.subgraphs[0]
     makers = {int(index): '' for index in graph.inputs}
     for operator in graph.operators:

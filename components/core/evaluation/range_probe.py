@@ -10,8 +10,10 @@ import numpy as np
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.evaluation.range_use import CELLS, RangeUse, position_counts
+from tfx_edge.components.core.integer_types import BOUNDS
 from tfx_edge.components.core.litert import damage, flatbuffer
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.model_file import ModelFile
 
 # Operators that compute new values and round them to whatever range their output states. The others pass values on,
 # or have a range that the kernel dictates, as SOFTMAX.
@@ -24,7 +26,8 @@ _COMPUTING = frozenset(
 )  # fmt: skip
 # They too; but they are so steep that where the input is int8, its rounding alone leads out of the range.
 _STEEP = frozenset(('EXP', 'LOG', 'RSQRT'))
-_INTEGERS = {'INT8': (-128, 127), 'INT16': (-32768, 32767), 'UINT8': (0, 255)}
+# Types of activations.
+_INTEGERS = {kind: BOUNDS[kind] for kind in ('INT8', 'INT16', 'UINT8')}
 # How many times wider the range of a twin is. Its steps are as much coarser: what is less than one of them beyond
 # the range of the tensor itself does not count as outside.
 _WIDER = 4
@@ -74,11 +77,11 @@ class IntegerTensor:
 
 
 @damage.told_as_edge_error()
-def integer_tensors(model: bytes) -> tuple[IntegerTensor, ...]:
+def integer_tensors(model: bytes | ModelFile) -> tuple[IntegerTensor, ...]:
     """The integer activations of a file's main graph whose range a calibration has set.
 
     Args:
-      model: bytes of a `.tflite` file.
+      model: a `.tflite` file.
 
     Returns:
       Quantized inputs, then the outputs of the operators that compute, in order of execution.
@@ -90,7 +93,7 @@ def integer_tensors(model: bytes) -> tuple[IntegerTensor, ...]:
       >>> [tensor.range for tensor in integer_tensors(model)][:1]
       [(0.0, 1.0)]
     """
-    return _find(flatbuffer.read(model))
+    return _find(ModelFile.of(model).content)
 
 
 class RangeProbe:
@@ -104,14 +107,14 @@ class RangeProbe:
     Not to be pickled: make one in each process.
 
     Args:
-      model: bytes of a `.tflite` file.
+      model: a `.tflite` file.
 
     Raises:
       EdgeError: the file is damaged, or does not run with twins.
     """
 
-    def __init__(self, model: bytes) -> None:
-        content = flatbuffer.read(model)
+    def __init__(self, model: bytes | ModelFile) -> None:
+        content = ModelFile.of(model).changeable()
         self.tensors = _find(content)
         self._twins = _add_twins(content, self.tensors)
         try:

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tfx_edge.components.core import integer_types
+
 # A range is divided into as many cells as int8 has integers.
-CELLS = 256
+CELLS = integer_types.levels(8)
 # Positions from 2 ranges below to 2 ranges above; beyond that the ends count.
 _POSITIONS = 5 * CELLS
 _FIRST = 2 * CELLS
 # Of int8.
-_STEPS = 255
+_STEPS = integer_types.steps(8)
 # How many are reported of each kind.
 _WORST = 5
 

@@ -22,6 +22,7 @@ from tfx_edge.components.core.litert.activation_memory import peak_activation_by
 from tfx_edge.components.core.litert.inspect import inspect_model
 from tfx_edge.components.core.litert.interpreter import MAX_BATCH_SIZE, LiteRTModel, TensorDetail
 from tfx_edge.components.core.litert.isolation import ChildFailure, run_isolated
+from tfx_edge.components.core.litert.model_file import ModelFile
 
 # Beside what Python takes, and what the bytes of the file take when they are copied and packed for kernels.
 _MEMORY = 2**32
@@ -75,10 +76,11 @@ def try_model(model: bytes) -> None:
     Raises:
       EdgeError: the file is damaged.
     """
+    file = ModelFile(model)
     runnable = LiteRTModel(model)
-    is_calibrated = bool(integer_tensors(model))
-    inspect_model(model)
-    peak_activation_bytes(model)
+    is_calibrated = bool(integer_tensors(file))
+    inspect_model(file)
+    peak_activation_bytes(file)
     if any(detail.dtype.kind not in 'iufb' for detail in runnable.inputs.values()):
         return  # loading it for an evaluation will refuse it
     random = np.random.default_rng(0)
@@ -89,7 +91,7 @@ def try_model(model: bytes) -> None:
         runnable(one)
     if is_calibrated:
         with contextlib.suppress(EdgeError):
-            RangeProbe(model)(one)
+            RangeProbe(file)(one)
 
 
 def _made_up(detail: TensorDetail, random: np.random.Generator) -> np.ndarray:

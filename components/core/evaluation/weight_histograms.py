@@ -8,6 +8,7 @@ import numpy as np
 
 from tfx_edge.components.core.litert import damage, flatbuffer
 from tfx_edge.components.core.litert.inspect import kernel_indices
+from tfx_edge.components.core.litert.model_file import ModelFile
 
 # Odd: zero lies in the middle of one.
 BINS = 41
@@ -39,12 +40,12 @@ class WeightHistogram:
 
 
 @damage.told_as_edge_error()
-def weight_histograms(model: bytes, baseline: bytes) -> tuple[WeightHistogram, ...]:
+def weight_histograms(model: bytes | ModelFile, baseline: bytes | ModelFile) -> tuple[WeightHistogram, ...]:
     """Compares the kernels that have the same name and shape, as real numbers.
 
     Args:
-      model: bytes of a `.tflite` file.
-      baseline: bytes of another one, such as the float one of the model that it was made of.
+      model: a `.tflite` file.
+      baseline: another one, such as the float one of the model that it was made of.
 
     Returns:
       The histograms, in the order of the first file's kernels; kernels without a counterpart are left out.
@@ -56,7 +57,7 @@ def weight_histograms(model: bytes, baseline: bytes) -> tuple[WeightHistogram, .
       >>> [(kernel.name, kernel.zeros_after) for kernel in weight_histograms(int8_file, float_file)][:1]
       [('dense/kernel', 384)]
     """
-    ours, theirs = _kernels(model), _kernels(baseline)
+    ours, theirs = (_kernels(ModelFile.of(file).content) for file in (model, baseline))
     return tuple(
         _histogram(name, theirs[name], kernel)
         for name, kernel in ours.items()
@@ -92,8 +93,7 @@ def _counts(kernel: _Kernel, limit: float) -> tuple[int, ...]:
     return tuple(np.histogram(kernel.real, BINS, (-limit, limit))[0].tolist())
 
 
-def _kernels(model: bytes) -> dict[str, _Kernel]:
-    content = flatbuffer.read(model)
+def _kernels(content: flatbuffer.schema.ModelT) -> dict[str, _Kernel]:
     graph = content.subgraphs[0]
     found = {}
     for index in kernel_indices(content, graph):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from tfx_edge.components.core.litert import damage, flatbuffer
+from tfx_edge.components.core.litert.model_file import ModelFile
 
 _BITS = {'INT4': 4, 'FLOAT16': 16, 'INT16': 16, 'UINT16': 16, 'INT32': 32, 'UINT32': 32, 'FLOAT32': 32}
 _BITS |= {'INT64': 64, 'UINT64': 64, 'FLOAT64': 64, 'COMPLEX64': 64, 'COMPLEX128': 128}
@@ -13,7 +14,7 @@ _ALIGNMENT = 16
 
 
 @damage.told_as_edge_error()
-def peak_activation_bytes(model: bytes) -> int:
+def peak_activation_bytes(model: bytes | ModelFile) -> int:
     """The most bytes that activations take while one example runs: what no arena can do without.
 
     Each tensor of the main graph lives from the operator that computes it (inputs: from the start) to the last that
@@ -21,7 +22,7 @@ def peak_activation_bytes(model: bytes) -> int:
     runtime's arena is this large or larger: it may leave gaps, and kernels take room for themselves.
 
     Args:
-      model: bytes of a `.tflite` file.
+      model: a `.tflite` file.
 
     Returns:
       Bytes, each tensor rounded up to 16; open dimensions count as 1.
@@ -33,7 +34,7 @@ def peak_activation_bytes(model: bytes) -> int:
       >>> peak_activation_bytes(pathlib.Path('digits.tflite').read_bytes())
       3072
     """
-    content = flatbuffer.read(model)
+    content = ModelFile.of(model).content
     graph = content.subgraphs[0]
     last = len(graph.operators)
     born = {int(index): 0 for index in graph.inputs}

@@ -10,6 +10,7 @@ import numpy as np
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert import flatbuffer
 from tfx_edge.components.core.litert.interpreter import MAX_BATCH_SIZE, LiteRTModel
+from tfx_edge.components.core.litert.model_file import ModelFile
 
 _LOG = logging.getLogger(__name__)
 
@@ -21,7 +22,7 @@ class ActivationReader:
     is computed inside a loop's or a branch's own graph is none of the file's main graph, and is not read.
 
     Args:
-      float_model: bytes of a float32 `.tflite` file.
+      float_model: a float32 `.tflite` file.
       wanted: names of the activations to read; None for all.
 
     Raises:
@@ -32,9 +33,10 @@ class ActivationReader:
       {'image': (1, 8, 8, 1), 'dense/Relu': (1, 32), 'softmax': (1, 10)}
     """
 
-    def __init__(self, float_model: bytes, wanted: Collection[str] | None = None) -> None:
-        self.model = LiteRTModel(float_model, preserve_all_tensors=True)
-        indices = float_activations(float_model)
+    def __init__(self, float_model: bytes | ModelFile, wanted: Collection[str] | None = None) -> None:
+        file = ModelFile.of(float_model)
+        self.model = LiteRTModel(file.data, preserve_all_tensors=True)
+        indices = float_activations(file)
         for name in wanted or ():
             if name not in indices:
                 raise EdgeError(
@@ -81,11 +83,13 @@ class ActivationReader:
             yield name, values
 
 
-def activation_values(float_model: bytes, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def activation_values(
+    float_model: bytes | ModelFile, inputs: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     """The value of each float activation on one batch.
 
     Args:
-      float_model: bytes of a float32 `.tflite` file.
+      float_model: a float32 `.tflite` file.
       inputs: by signature input name, arrays of shape (batch, ...), at most 8 rows.
 
     Returns:
@@ -101,9 +105,9 @@ def activation_values(float_model: bytes, inputs: Mapping[str, np.ndarray]) -> d
     return ActivationReader(float_model)(inputs)
 
 
-def float_activations(float_model: bytes) -> dict[str, int]:
+def float_activations(float_model: bytes | ModelFile) -> dict[str, int]:
     """Index in the main graph by name of each float32 tensor that is an input or computed, in order of execution."""
-    content = flatbuffer.read(float_model)
+    content = ModelFile.of(float_model).content
     graph = content.subgraphs[0]
     computed = [*graph.inputs, *(index for operator in graph.operators for index in operator.outputs)]
     return {

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tfx_edge.components.core.integer_types import BOUNDS, activation_scale
 from tfx_edge.components.core.litert import engine, flatbuffer
 from tfx_edge.components.core.litert.activation_reader import float_activations
-from tfx_edge.components.core.litert.quantization_options import INT8, INT16X8, QuantizationOptions
+from tfx_edge.components.core.litert.inserted_names import without_quantized
+from tfx_edge.components.core.litert.model_file import ModelFile
+from tfx_edge.components.core.litert.quantization_options import (
+    INT8,
+    INT16X8,
+    QuantizationOptions,
+    activation_bits,
+)
 
-_INT8_STEPS = 255
-# Symmetric.
-_INT16_STEPS = 32767
 # Made-up scales differ by more, float32 arithmetic by less.
 _ROUNDING = 1e-5
 
@@ -35,15 +41,17 @@ class ActivationTensor:
 
 
 def quantized_activations(
-    float_model: bytes, *, keep_float: Sequence[str] = (), mode: str = INT8, io: str = 'FLOAT'
+    float_model: bytes | ModelFile, *, keep_float: Sequence[str] = (), mode: str = INT8, io: str = 'FLOAT'
 ) -> tuple[ActivationTensor, ...]:
     """Asks the quantizer itself which activations become integers, and what decides their range.
 
-    Each tensor is given a made-up range unlike all others, twice; the file that results tells which range each
-    tensor took.
+    Each tensor is given a made-up range unlike all others; the file that results tells which range each tensor took.
+    Kernels that dictate a range dictate a scale that is a power of two, which no made-up range has. A tensor with
+    neither is asked for again, with other made-up ranges: what does not change is fixed. The answer is kept with the
+    file.
 
     Args:
-      float_model: bytes of a float32 `.tflite` file.
+      float_model: a float32 `.tflite` file.
       keep_float: as in QuantizationOptions.
       mode: one with integer activations.
       io: as in QuantizationOptions; an integer input or output becomes integer even beside a float operator.
@@ -58,21 +66,33 @@ def quantized_activations(
       >>> [(t.name, t.fixed) for t in quantized_activations(model)][-1]
       ('softmax', (0.0, 0.99609375))
     """
-    content = flatbuffer.read(float_model)
+    file = ModelFile.of(float_model)
     options = QuantizationOptions(mode, io, tuple(keep_float))
-    kept = engine.kept_float(content, options.keep_float)
-    names = list(float_activations(float_model))
-    first, second = _made_up(names, 0), _made_up(names, len(names))
-    one, two = (_parameters(engine.run(float_model, options, kept, made)) for made in (first, second))
-    tensors = []
-    for name in names:
-        if name not in one:
-            continue
-        if one[name] == two[name]:
-            tensors.append(ActivationTensor(name, name, _range(one[name], mode)))
-        else:
-            tensors.append(ActivationTensor(name, _leader(name, one[name], first, mode), None))
-    return tuple(tensors)
+    return file.once(('quantized activations', options), lambda: _asked(file, options))
+
+
+def _asked(file: ModelFile, options: QuantizationOptions) -> tuple[ActivationTensor, ...]:
+    kept = engine.kept_float(file.content, options.keep_float)
+    names = list(float_activations(file))
+
+    def parameters(made_up: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, tuple[float, int]]:
+        return _parameters(ModelFile(engine.run(file, options, kept, made_up)))
+
+    first = _made_up(names, 0)
+    one = parameters(first)
+    leaders = {name: _leader(one[name], first, options.mode) for name in names if name in one}
+    told = all(leader is not None or _is_power_of_two(one[name][0]) for name, leader in leaders.items())
+    two = one if told else parameters(_made_up(names, len(names)))
+    return tuple(
+        ActivationTensor(name, name, _range(one[name], options.mode))
+        if leader is None and one[name] == two[name]
+        else ActivationTensor(name, leader or name, None)
+        for name, leader in leaders.items()
+    )
+
+
+def _is_power_of_two(scale: float) -> bool:
+    return math.frexp(scale)[0] == 0.5
 
 
 def _made_up(names: Sequence[str], start: int) -> dict[str, dict[str, np.ndarray]]:
@@ -80,10 +100,10 @@ def _made_up(names: Sequence[str], start: int) -> dict[str, dict[str, np.ndarray
     return {name: engine.entry(-1 - 0.001 * i, 2 + 0.003 * i) for i, name in enumerate(names, start)}
 
 
-def _parameters(quantized: bytes) -> dict[str, tuple[float, int]]:
+def _parameters(quantized: ModelFile) -> dict[str, tuple[float, int]]:
     """Scale and zero point by the float file's tensor names."""
     found: dict[str, tuple[float, int]] = {}
-    graph = flatbuffer.read(quantized).subgraphs[0]
+    graph = quantized.content.subgraphs[0]
     for tensor in graph.tensors:
         scales = tensor.quantization.scale if tensor.quantization is not None else None
         if (
@@ -92,26 +112,25 @@ def _parameters(quantized: bytes) -> dict[str, tuple[float, int]]:
             or len(scales) != 1
         ):
             continue
-        # What quantizes a float tensor gets a name of its own, with this ending.
-        name = flatbuffer.tensor_name(tensor).removesuffix('_quantized')
+        name = without_quantized(flatbuffer.tensor_name(tensor))
         found.setdefault(name, (float(np.float32(scales[0])), int(tensor.quantization.zeroPoint[0])))
     return found
 
 
 def _leader(
-    name: str, parameters: tuple[float, int], made_up: Mapping[str, Mapping[str, np.ndarray]], mode: str
-) -> str:
-    """The tensor whose made-up range gave these parameters; the tensor itself where several gave them together."""
-    scales = {other: _scale(float(e['min'][0]), float(e['max'][0]), mode) for other, e in made_up.items()}
+    parameters: tuple[float, int], made_up: Mapping[str, Mapping[str, np.ndarray]], mode: str
+) -> str | None:
+    """The tensor whose made-up range gave these parameters; None where none did, or several together."""
+    bits = activation_bits(mode)
+    scales = {
+        other: activation_scale(float(entry['min'][0]), float(entry['max'][0]), bits)
+        for other, entry in made_up.items()
+    }
     nearest = min(scales, key=lambda other: abs(scales[other] - parameters[0]))
-    return nearest if abs(scales[nearest] / parameters[0] - 1) < _ROUNDING else name
-
-
-def _scale(low: float, high: float, mode: str) -> float:
-    return max(-low, high) / _INT16_STEPS if mode == INT16X8 else (high - low) / _INT8_STEPS
+    return nearest if abs(scales[nearest] / parameters[0] - 1) < _ROUNDING else None
 
 
 def _range(parameters: tuple[float, int], mode: str) -> tuple[float, float]:
     scale, zero_point = parameters
-    limits = np.iinfo(np.int16 if mode == INT16X8 else np.int8)
-    return (int(limits.min) - zero_point) * scale, (int(limits.max) - zero_point) * scale
+    lowest, highest = BOUNDS['INT16' if mode == INT16X8 else 'INT8']
+    return (lowest - zero_point) * scale, (highest - zero_point) * scale

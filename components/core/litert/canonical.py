@@ -30,13 +30,23 @@ def canonical_form(model: bytes, nodes: Set[str]) -> bytes:
       EdgeError: the file is damaged.
     """
     content = flatbuffer.read(model)
+    bring_into_form(content, nodes)
+    return flatbuffer.write(content)
+
+
+def bring_into_form(content: flatbuffer.schema.ModelT, nodes: Set[str]) -> None:
+    """The same for a model that was read.
+
+    Args:
+      content: of a file, as converted; changed in place.
+      nodes: the names of all nodes of the graph that was converted.
+    """
     content.metadata = [entry for entry in content.metadata or [] if entry.name != _CONVERSION_METADATA]
     for index, graph in enumerate(content.subgraphs):
         _order_tensors(content, index, graph)
     _order_operator_codes(content)
     _order_buffers(content)
     names.make_stable(content, nodes)
-    return flatbuffer.write(content)
 
 
 def _order_tensors(

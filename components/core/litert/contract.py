@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert import flatbuffer
+from tfx_edge.components.core.litert import flatbuffer, inserted_names
 from tfx_edge.components.core.litert.inspect import ModelSummary, inspect_model, kernel_indices
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.quantization_options import (
-    DYNAMIC_INT4,
     FLOAT16,
     FLOAT32,
-    INT4_KERNELS,
-    INT4X8,
     QuantizationOptions,
+    kernel_bits,
 )
 
 _LOG = logging.getLogger(__name__)
 
 _IO_DTYPES = {'FLOAT': 'float32', 'INT8': 'int8', 'UINT8': 'uint8'}
-# What an engine appends to the name of a tensor that it converts or doubles.
-_INSERTED = re.compile(r'(_quantized|_dequant|_uint8|_requant|_duplicated|_\d+)$')
 
 
 def check(
@@ -71,26 +67,29 @@ def check(
     _LOG.warning('%d operators stay float: %s', len(summary.float_ops), stayed)
 
 
-def check_file(model: bytes, float_model: bytes, options: QuantizationOptions) -> None:
+def check_file(
+    model: bytes | ModelFile, float_model: bytes | ModelFile, options: QuantizationOptions
+) -> None:
     """Checks that the file runs, keeps the float file's names, and has weights of the promised width.
 
     Args:
-      model: bytes of the file.
-      float_model: bytes of the float file that was quantized.
+      model: the file.
+      float_model: the float file that was quantized.
       options: what was asked for.
 
     Raises:
       EdgeError: the file is not what was promised.
     """
-    _require_runs(model, float_model, options)
-    summary, float_summary = inspect_model(model), inspect_model(float_model)
+    file, float_file = ModelFile.of(model), ModelFile.of(float_model)
+    _require_runs(file.data, float_file.data, options)
+    summary, float_summary = inspect_model(file), inspect_model(float_file)
     if summary.signature_name != float_summary.signature_name:
         raise EdgeError(
             f'the signature of the {options.mode} file is {summary.signature_name!r}, expected '
             f'{float_summary.signature_name!r}; choose another engine.'
         )
     _require_known_tensors(summary, float_summary)
-    _require_widths(flatbuffer.read(model), options)
+    _require_widths(file.content, options)
 
 
 def _require_runs(model: bytes, float_model: bytes, options: QuantizationOptions) -> None:
@@ -126,10 +125,7 @@ def _require_known_tensors(summary: ModelSummary, float_summary: ModelSummary) -
     """Every computed tensor is named as in the float file, or after what an engine converted."""
     known = {tensor.name for tensor in float_summary.tensors}
     for tensor in summary.tensors:
-        name = tensor.name
-        while name not in known and _INSERTED.search(name):
-            name = _INSERTED.sub('', name)
-        if name not in known and not tensor.constant:
+        if not tensor.constant and inserted_names.origin(tensor.name, known) is None:
             raise EdgeError(
                 f'the file computes a tensor {tensor.name!r} that the float file lacks, so that ranges and reports '
                 'would miss it; choose another engine.'
@@ -160,7 +156,7 @@ def _require_widths(content: flatbuffer.schema.ModelT, options: QuantizationOpti
 def _promised(kind: str, options: QuantizationOptions) -> str:
     if options.mode == FLOAT16:
         return 'FLOAT16'
-    return 'INT4' if options.mode in (INT4X8, DYNAMIC_INT4) and kind in INT4_KERNELS else 'INT8'
+    return f'INT{kernel_bits(options.mode, kind)}'
 
 
 def _require_names(what: str, found: set[str], expected: set[str]) -> None:

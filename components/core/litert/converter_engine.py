@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.integer_types import BOUNDS, narrow_bounds
 from tfx_edge.components.core.litert import (
     canonical,
     converter_adapter,
@@ -15,26 +16,28 @@ from tfx_edge.components.core.litert import (
     flatbuffer,
 )
 from tfx_edge.components.core.litert.isolation import ChildFailure, run_isolated
+from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.quantization_options import INT16X8, QuantizationOptions
 
 # What the process of `run_here` is to have imported before.
 LOADED_BEFORE = ('tensorflow',)
 
-_BOUNDS = {'INT8': (-128, 127), 'INT16': (-32767, 32767)}
+# Of activations.
+_BOUNDS = {'INT8': BOUNDS['INT8'], 'INT16': narrow_bounds(16)}
 
 
 def run(
-    float_model: bytes,
+    float_model: ModelFile,
     options: QuantizationOptions,
     kept_float: Sequence[str],
     ranges: Mapping[str, tuple[float, float]],
-) -> bytes:
+) -> ModelFile:
     """Calls the converter's quantizer in a process of its own, and runs the file there.
 
     The converter can abort its process, and a file of its making the process that loads it.
 
     Args:
-      float_model: bytes of a float32 `.tflite` file.
+      float_model: a float32 `.tflite` file.
       options: mode and io.
       kept_float: names of output tensors whose operators stay float.
       ranges: (minimum, maximum) by tensor name; an operator that lacks one may stay float.
@@ -55,20 +58,20 @@ def run(
 
 
 def run_here(
-    float_model: bytes,
+    float_model: ModelFile,
     options: QuantizationOptions,
     kept_float: Sequence[str],
     ranges: Mapping[str, tuple[float, float]],
-) -> bytes:
+) -> ModelFile:
     """What `run` does in the other process; the same arguments and result."""
     calibrated = with_ranges(float_model, ranges)
     if options.mode == INT16X8:
         quantized = converter_adapter.quantize_int16(calibrated)
     else:
         quantized = converter_adapter.quantize_int8(calibrated, options.io != 'FLOAT', kept_float)
-    file = _as_ours(quantized, float_model)
-    require_ranges_held(file, ranges)
-    return finishing.finish(file, float_model, options)
+    content = _as_ours(ModelFile(quantized), float_model.content)
+    require_ranges_held(content, ranges)
+    return finishing.finish(content, float_model, options)
 
 
 def needed_ranges(content: flatbuffer.schema.ModelT) -> list[str]:
@@ -83,17 +86,17 @@ def needed_ranges(content: flatbuffer.schema.ModelT) -> list[str]:
     ]
 
 
-def with_ranges(float_model: bytes, ranges: Mapping[str, tuple[float, float]]) -> bytes:
+def with_ranges(float_model: bytes | ModelFile, ranges: Mapping[str, tuple[float, float]]) -> bytes:
     """The float file with ranges where the converter's own calibration writes them.
 
     Args:
-      float_model: bytes of a float32 `.tflite` file.
+      float_model: a float32 `.tflite` file.
       ranges: (minimum, maximum) by tensor name.
 
     Returns:
       The file's bytes.
     """
-    content = flatbuffer.read(float_model)
+    content = ModelFile.of(float_model).changeable()
     for tensor in content.subgraphs[0].tensors:
         limits = ranges.get(flatbuffer.tensor_name(tensor))
         if limits is not None:
@@ -103,21 +106,22 @@ def with_ranges(float_model: bytes, ranges: Mapping[str, tuple[float, float]]) -
     return flatbuffer.write(content)
 
 
-def require_ranges_held(quantized: bytes, ranges: Mapping[str, tuple[float, float]]) -> None:
+def require_ranges_held(
+    quantized: flatbuffer.schema.ModelT, ranges: Mapping[str, tuple[float, float]]
+) -> None:
     """Refuses a file in which an activation cannot hold what was calibrated.
 
     The converter gives both sides of some operators (MINIMUM, say) the range of their output, and so cuts off values
     that another reader of the input needs.
 
     Args:
-      quantized: bytes of a file whose tensors have the float file's names.
+      quantized: a model whose tensors have the float file's names.
       ranges: (minimum, maximum) by tensor name.
 
     Raises:
       EdgeError: a range in the file is narrower, by more than two of its steps.
     """
-    graph = flatbuffer.read(quantized).subgraphs[0]
-    for tensor in graph.tensors:
+    for tensor in quantized.subgraphs[0].tensors:
         name, kind = flatbuffer.tensor_name(tensor), flatbuffer.TENSOR_TYPES[tensor.type]
         scales = tensor.quantization.scale if tensor.quantization is not None else None
         if name not in ranges or kind not in _BOUNDS or scales is None or len(scales) != 1:
@@ -133,14 +137,12 @@ def require_ranges_held(quantized: bytes, ranges: Mapping[str, tuple[float, floa
             )
 
 
-def _as_ours(quantized: bytes, float_model: bytes) -> bytes:
-    """The file in canonical form, with the names of the float file."""
-    floats = flatbuffer.read(float_model)
-    content = flatbuffer.read(quantized)
+def _as_ours(quantized: ModelFile, floats: flatbuffer.schema.ModelT) -> flatbuffer.schema.ModelT:
+    """What the file says, in canonical form and with the names of the float file."""
+    content = quantized.changeable()
     converter_names.strip_type(content, floats)
     # The converter adds an entry to those of the float file.
     content.metadata = list({entry.name: entry for entry in content.metadata or []}.values())
-    ordered = canonical.canonical_form(flatbuffer.write(content), converter_names.activations(floats))
-    content = flatbuffer.read(ordered)
+    canonical.bring_into_form(content, converter_names.activations(floats))
     converter_names.restore(content, floats)
-    return flatbuffer.write(content)
+    return content

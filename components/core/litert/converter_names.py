@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from tfx_edge.components.core.litert import flatbuffer
+from tfx_edge.components.core.litert import flatbuffer, inserted_names
 
-# What joins the integer and the float side, and the endings that litert-quantizer gives.
-_ENDINGS = {'QUANTIZE': '_quantized', 'DEQUANTIZE': '_dequant'}
-_TYPE_ENDING = '_int16'
+# Of what joins the integer and the float side.
+_ENDINGS = {'QUANTIZE': inserted_names.QUANTIZED, 'DEQUANTIZE': inserted_names.DEQUANTIZED}
 
 
 def activations(content: flatbuffer.schema.ModelT) -> set[str]:
@@ -29,8 +28,8 @@ def strip_type(content: flatbuffer.schema.ModelT, floats: flatbuffer.schema.Mode
     for graph in content.subgraphs:
         for tensor in graph.tensors:
             name = flatbuffer.tensor_name(tensor)
-            if name not in known and name.removesuffix(_TYPE_ENDING) in known:
-                tensor.name = name.removesuffix(_TYPE_ENDING).encode()
+            if name not in known and name.removesuffix(inserted_names.INT16) in known:
+                tensor.name = name.removesuffix(inserted_names.INT16).encode()
 
 
 def restore(content: flatbuffer.schema.ModelT, floats: flatbuffer.schema.ModelT) -> None:

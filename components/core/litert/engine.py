@@ -16,6 +16,7 @@ from litert_quantizer import quantizer as litert_quantizer
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert import flatbuffer
+from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.quantization_options import (
     DYNAMIC_INT4,
     DYNAMIC_INT8,
@@ -32,7 +33,7 @@ _FLOAT_FOREVER = litert_quantizer.AlgorithmName.NO_QUANTIZE
 
 
 def run(
-    float_model: bytes,
+    float_model: bytes | ModelFile,
     options: QuantizationOptions,
     kept_float: Sequence[str],
     statistics: Mapping[str, Mapping[str, np.ndarray]] | None,
@@ -40,7 +41,7 @@ def run(
     """Calls litert-quantizer.
 
     Args:
-      float_model: bytes of a float32 `.tflite` file.
+      float_model: a float32 `.tflite` file.
       options: mode and io.
       kept_float: scopes of operators that stay float, as the engine builds them.
       statistics: {'min': array, 'max': array} by tensor name; activations, and kernels where set by hand.
@@ -51,10 +52,11 @@ def run(
     Raises:
       EdgeError: the engine refuses the graph.
     """
-    quantizer = litert_quantizer.Quantizer(bytearray(float_model))
+    file = ModelFile.of(float_model)
+    quantizer = litert_quantizer.Quantizer(bytearray(file.data))
     _prescribe(quantizer, options)
     if options.needs_ranges:
-        kept_float = [*kept_float, *_nested(flatbuffer.read(float_model))]
+        kept_float = [*kept_float, *_nested(file.content)]
     if kept_float:
         pattern = '^(?:' + '|'.join(re.escape(scope) for scope in kept_float) + ')$'
         quantizer.update_quantization_recipe(pattern, _EVERYTHING, algorithm_key=_FLOAT_FOREVER)

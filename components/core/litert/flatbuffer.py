@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ OPERATOR_NAMES = {
     number: name for name, number in vars(schema.BuiltinOperator).items() if not name.startswith('_')
 }
 TENSOR_TYPES = {number: name for name, number in vars(schema.TensorType).items() if not name.startswith('_')}
+FLOAT_TYPES = ('FLOAT16', 'FLOAT32', 'FLOAT64', 'BFLOAT16')
 
 
 class _AlignedBuffer(schema.BufferT):
@@ -34,19 +36,42 @@ class _AlignedBuffer(schema.BufferT):
         return schema.BufferEnd(builder)
 
 
-@damage.told_as_edge_error()
 def read(model: bytes) -> schema.ModelT:
-    """Parses a file, after the runtime has verified it.
+    """Parses a file into objects that may be changed, after the runtime has verified it.
+
+    Where a file is read more than once, `ModelFile` verifies and parses it once.
+
+    Raises:
+      EdgeError: it is damaged.
+    """
+    verify(model)
+    return parse(bytearray(model))
+
+
+def verify(model: bytes) -> None:
+    """Lets the runtime look at how a file is packed.
 
     Raises:
       EdgeError: it is damaged.
     """
     interpreter.load(model, allocate=False)
-    return flatbuffer_utils.read_model_from_bytearray(bytearray(model))
+
+
+@damage.told_as_edge_error()
+def parse(model: bytes | bytearray) -> schema.ModelT:
+    """Parses a file that was verified.
+
+    Args:
+      model: what the file holds. The values of constants are views of it: of bytes, they cannot be written to.
+
+    Raises:
+      EdgeError: it contradicts itself.
+    """
+    return flatbuffer_utils.read_model_from_bytearray(model)
 
 
 def write(model: schema.ModelT) -> bytes:
-    """Packs a model; the same model gives the same bytes.
+    """Packs a model, and leaves it as it is; the same model gives the same bytes.
 
     Raises:
       EdgeError: it is larger than a file of this format can be.
@@ -56,12 +81,17 @@ def write(model: schema.ModelT) -> bytes:
         raise EdgeError(
             f'the weights take {size} bytes; a .tflite file holds at most 2 GiB. Use a smaller model.'
         )
-    for index, buffer in enumerate(model.buffers):
-        if buffer.data is not None and len(buffer.data):
-            aligned = _AlignedBuffer()
-            aligned.data = buffer.data
-            model.buffers[index] = aligned
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    packed = copy.copy(model)
+    packed.buffers = [_aligned(buffer) for buffer in model.buffers]
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(packed))
+
+
+def _aligned(buffer: schema.BufferT) -> schema.BufferT:
+    if buffer.data is None or not len(buffer.data):
+        return buffer
+    aligned = _AlignedBuffer()
+    aligned.data = buffer.data
+    return aligned
 
 
 def operator_name(model: schema.ModelT, operator: schema.OperatorT) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from tfx_edge.components.core.litert import damage, flatbuffer
+from tfx_edge.components.core.litert.model_file import ModelFile
 
-_FLOATS = ('FLOAT16', 'FLOAT32', 'FLOAT64', 'BFLOAT16')
 _CONVERSIONS = ('QUANTIZE', 'DEQUANTIZE')
 
 
@@ -22,13 +22,13 @@ class FloatIsland:
 
 
 @damage.told_as_edge_error()
-def float_islands(model: bytes) -> tuple[FloatIsland, ...]:
+def float_islands(model: bytes | ModelFile) -> tuple[FloatIsland, ...]:
     """The islands of a file's main graph.
 
     A float beginning or end (such as a float input's first operator) is none, and a float file has none.
 
     Args:
-      model: bytes of a `.tflite` file.
+      model: a `.tflite` file.
 
     Returns:
       The islands, in order of execution.
@@ -40,7 +40,7 @@ def float_islands(model: bytes) -> tuple[FloatIsland, ...]:
       >>> float_islands(mixed_file)
       (FloatIsland(operators=('LOG logits/Log',)),)
     """
-    content = flatbuffer.read(model)
+    content = ModelFile.of(model).content
     graph = content.subgraphs[0]
     operators = list(graph.operators)
     names = [flatbuffer.operator_name(content, operator) for operator in operators]
@@ -102,7 +102,8 @@ def _is_float_activation(
     content: flatbuffer.schema.ModelT, graph: flatbuffer.schema.SubGraphT, index: int
 ) -> bool:
     tensor = graph.tensors[index]
-    return flatbuffer.TENSOR_TYPES[tensor.type] in _FLOATS and not flatbuffer.is_constant(content, tensor)
+    kind = flatbuffer.TENSOR_TYPES[tensor.type]
+    return kind in flatbuffer.FLOAT_TYPES and not flatbuffer.is_constant(content, tensor)
 
 
 def _is_activation(

@@ -11,22 +11,15 @@ import numpy as np
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert import damage, flatbuffer
+from tfx_edge.components.core.litert.model_file import ModelFile
+from tfx_edge.components.core.litert.operands import OPERANDS
 
-# Where the weights stand among the inputs of an operator.
-WEIGHT_OPERAND = {
-    'CONV_2D': 1,
-    'DEPTHWISE_CONV_2D': 1,
-    'FULLY_CONNECTED': 1,
-    'TRANSPOSE_CONV': 1,
-    'CONV_3D': 1,
-}
 # What an operator computes in.
 INTEGER = 'integer'
 HYBRID = 'hybrid'
 FLOAT = 'float'
 CONVERSION = 'conversion'
 
-_FLOAT_TYPES = ('FLOAT16', 'FLOAT32', 'FLOAT64', 'BFLOAT16')
 # They compute nothing in float: two convert between the sides, one reads no values.
 _NO_ARITHMETIC = ('QUANTIZE', 'DEQUANTIZE', 'SHAPE')
 
@@ -162,12 +155,11 @@ class ModelSummary:
         return integer / everything if everything else 1.0
 
 
-@damage.told_as_edge_error()
-def inspect_model(model: bytes) -> ModelSummary:
+def inspect_model(model: bytes | ModelFile) -> ModelSummary:
     """Reads what a file holds.
 
     Args:
-      model: bytes of a `.tflite` file.
+      model: a `.tflite` file.
 
     Returns:
       Its tensors, operators, inputs and outputs.
@@ -180,7 +172,13 @@ def inspect_model(model: bytes) -> ModelSummary:
       >>> summary.kernel_zeros, [op.name for op in summary.float_ops]
       (0.5, [])
     """
-    content = flatbuffer.read(model)
+    file = ModelFile.of(model)
+    return file.once('summary', lambda: _summary(file))
+
+
+@damage.told_as_edge_error()
+def _summary(file: ModelFile) -> ModelSummary:
+    content = file.content
     tensors: list[TensorSummary] = []
     operators: list[OperatorSummary] = []
     for graph in content.subgraphs:
@@ -191,7 +189,7 @@ def inspect_model(model: bytes) -> ModelSummary:
     signature = content.signatureDefs[0] if content.signatureDefs else None
     graph = content.subgraphs[signature.subgraphIndex if signature else 0]
     return ModelSummary(
-        file_bytes=len(model),
+        file_bytes=len(file.data),
         signature_name=signature.signatureKey.decode() if signature else '',
         inputs=_types(graph, signature.inputs if signature else []),
         outputs=_types(graph, signature.outputs if signature else []),
@@ -206,9 +204,9 @@ def kernel_indices(content: flatbuffer.schema.ModelT, graph: flatbuffer.schema.S
     kernels = {}
     for operator in graph.operators:
         name = flatbuffer.operator_name(content, operator)
-        if name not in WEIGHT_OPERAND:
+        if name not in OPERANDS:
             continue
-        index = _behind_dequantize(content, makers, operator.inputs[WEIGHT_OPERAND[name]])
+        index = _behind_dequantize(content, makers, operator.inputs[OPERANDS[name].kernel])
         if flatbuffer.is_constant(content, graph.tensors[index]):
             kernels[index] = name
     return kernels
@@ -336,7 +334,7 @@ def _float_arithmetic(content: flatbuffer.schema.ModelT, touched: list[flatbuffe
 
 
 def _is_float(tensor: flatbuffer.schema.TensorT) -> bool:
-    return flatbuffer.TENSOR_TYPES[tensor.type] in _FLOAT_TYPES
+    return flatbuffer.TENSOR_TYPES[tensor.type] in flatbuffer.FLOAT_TYPES
 
 
 def _types(graph: flatbuffer.schema.SubGraphT, entries: list[flatbuffer.schema.TensorMapT]) -> dict[str, str]:

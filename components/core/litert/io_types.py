@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 
-from tfx_edge.components.core.litert import flatbuffer
+from tfx_edge.components.core.integer_types import BOUNDS
+from tfx_edge.components.core.litert import flatbuffer, inserted_names
 
-_OFFSET = 128
+_OFFSET = BOUNDS['UINT8'][0] - BOUNDS['INT8'][0]
 _schema = flatbuffer.schema
 
 
@@ -44,7 +45,7 @@ def _uint8_twin(graph: flatbuffer.schema.SubGraphT, index: int) -> int | None:
     if tensor.type != _schema.TensorType.INT8 or not quantized:
         return None
     twin = copy.deepcopy(tensor)
-    twin.name = tensor.name + b'_uint8'
+    twin.name = tensor.name + inserted_names.UINT8.encode()
     twin.type = _schema.TensorType.UINT8
     twin.quantization.zeroPoint = [int(point) + _OFFSET for point in tensor.quantization.zeroPoint]
     graph.tensors.append(twin)

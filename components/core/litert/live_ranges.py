@@ -14,21 +14,18 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.integer_types import activation_scale, largest, steps
 from tfx_edge.components.core.litert import flatbuffer
 from tfx_edge.components.core.litert.activations import ActivationTensor
 from tfx_edge.components.core.litert.inspect import kernel_indices
-from tfx_edge.components.core.litert.quantization_options import INT4_KERNELS, INT4X8, INT8_ACTIVATIONS
+from tfx_edge.components.core.litert.operands import OPERANDS, Operands
+from tfx_edge.components.core.litert.quantization_options import INT8_ACTIVATIONS, kernel_bits
 
 _LOG = logging.getLogger(__name__)
 
 _SMALLEST_WIDTH = 2.0**-20
 # Of output steps that one step of an operator's sum may be worth; XNNPACK takes less than 256.
 _MOST_STEPS = 128
-_INT8_STEPS = 255
-_KERNEL_STEPS = 127
-_INT4_KERNEL_STEPS = 7
-# Where the activation stands among the inputs.
-_SOURCE = {'TRANSPOSE_CONV': 2}
 
 Range = tuple[float, float]
 
@@ -57,17 +54,7 @@ def widened(
     fixed = {tensor.name: tensor.fixed for tensor in tensors if tensor.fixed is not None}
     given = {name: ranges[group[name]] for name in group if name not in fixed}
     _require_finite(given)
-    by_group = {group[name]: _at_least(limits, _SMALLEST_WIDTH) for name, limits in given.items()}
-    if mode in INT8_ACTIVATIONS:
-        steps = list(_kernel_steps(content, mode))
-        # A widened range widens what is computed from it; twice, as a group may span a loop back to an earlier tensor.
-        for source, kernel_step, target in [*steps, *steps]:
-            if source not in group or target not in group or target in fixed:
-                continue
-            low, high = fixed.get(source) or by_group[group[source]]
-            sum_step = (max(high, 0.0) - min(low, 0.0)) / _INT8_STEPS * kernel_step
-            needed = sum_step / _MOST_STEPS * _INT8_STEPS
-            by_group[group[target]] = _at_least(by_group[group[target]], needed)
+    by_group = _widened_groups(content, group, fixed, given, mode)
     changed = sorted({group[name] for name, limits in given.items() if by_group[group[name]] != limits})
     if changed:
         _LOG.warning(
@@ -77,6 +64,40 @@ def widened(
             ', '.join(changed),
         )
     return {name: fixed[name] if name in fixed else by_group[group[name]] for name in group}
+
+
+def are_wide_enough(content: flatbuffer.schema.ModelT, ranges: Mapping[str, Range], mode: str) -> bool:
+    """Whether `widened` changes none of these ranges, whichever tensors become integer and however they are grouped.
+
+    Args:
+      content: a float model.
+      ranges: (minimum, maximum) by tensor name; tensors of one group have the same.
+      mode: a mode with integer activations.
+    """
+    return _widened_groups(content, {name: name for name in ranges}, {}, ranges, mode) == ranges
+
+
+def _widened_groups(
+    content: flatbuffer.schema.ModelT,
+    group: Mapping[str, str],
+    fixed: Mapping[str, Range],
+    given: Mapping[str, Range],
+    mode: str,
+) -> dict[str, Range]:
+    """By group, a range that a file can hold and run."""
+    by_group = {group[name]: _at_least(limits, _SMALLEST_WIDTH) for name, limits in given.items()}
+    if mode not in INT8_ACTIVATIONS:
+        return by_group
+    products = list(_kernel_steps(content, mode))
+    # A widened range widens what is computed from it; twice, as a group may span a loop back to an earlier tensor.
+    for source, kernel_step, target in [*products, *products]:
+        if source not in group or target not in group or target in fixed:
+            continue
+        low, high = fixed.get(source) or by_group[group[source]]
+        sum_step = activation_scale(min(low, 0.0), max(high, 0.0), 8) * kernel_step
+        needed = sum_step / _MOST_STEPS * steps(8)
+        by_group[group[target]] = _at_least(by_group[group[target]], needed)
+    return by_group
 
 
 def _require_finite(given: Mapping[str, Range]) -> None:
@@ -100,9 +121,8 @@ def _kernel_steps(content: flatbuffer.schema.ModelT, mode: str) -> Iterator[tupl
         kernel = flatbuffer.constant(content, graph.tensors[index])
         if kernel is None or not kernel.size:
             continue
-        int4 = mode == INT4X8 and kind in INT4_KERNELS
-        step = float(np.abs(kernel).max()) / (_INT4_KERNEL_STEPS if int4 else _KERNEL_STEPS)
-        source = graph.tensors[operator.inputs[_SOURCE.get(kind, 0)]]
+        step = float(np.abs(kernel).max()) / largest(kernel_bits(mode, kind))
+        source = graph.tensors[operator.inputs[OPERANDS.get(kind, Operands()).source]]
         yield flatbuffer.tensor_name(source), step, flatbuffer.tensor_name(graph.tensors[operator.outputs[0]])
 
 

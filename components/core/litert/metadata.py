@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert import damage, flatbuffer, label_file, metadata_format
 from tfx_edge.components.core.litert.metadata_format import MetadataEntry, TensorEntry
+from tfx_edge.components.core.litert.model_file import ModelFile
 
 _ENTRY = b'TFLITE_METADATA'
 
@@ -44,14 +45,14 @@ class ModelMetadata:
 
 
 @damage.told_as_edge_error()
-def add(model: bytes, metadata: ModelMetadata) -> bytes:
+def add(model: bytes | ModelFile, metadata: ModelMetadata) -> bytes:
     """Writes metadata into a file, in the place of those that it has.
 
     To be done last: whatever changes the file afterwards drops the labels, which lie behind the model.
     The same arguments give the same bytes.
 
     Args:
-      model: bytes of a `.tflite` file with one signature.
+      model: a `.tflite` file with one signature.
       metadata: what to say; inputs and outputs that it leaves out are written with their names alone.
 
     Returns:
@@ -65,7 +66,7 @@ def add(model: bytes, metadata: ModelMetadata) -> bytes:
       >>> read(named).labels_output
       'output_0'
     """
-    content = flatbuffer.read(model)
+    content = ModelFile.of(model).changeable()
     if len(content.signatureDefs or []) != 1:
         raise EdgeError(
             f'the .tflite file holds {len(content.signatureDefs or [])} signatures; metadata describe one. '
@@ -94,11 +95,11 @@ def add(model: bytes, metadata: ModelMetadata) -> bytes:
 
 
 @damage.told_as_edge_error()
-def read(model: bytes) -> ModelMetadata | None:
+def read(model: bytes | ModelFile) -> ModelMetadata | None:
     """The metadata of a file, whoever wrote them.
 
     Args:
-      model: bytes of a `.tflite` file.
+      model: a `.tflite` file.
 
     Returns:
       What it says, with every input and output by name and the first labels of an output; None if it says nothing.
@@ -110,7 +111,8 @@ def read(model: bytes) -> ModelMetadata | None:
       >>> read(model)
       ModelMetadata(name='digits', version='3', ...)
     """
-    content = flatbuffer.read(model)
+    file = ModelFile.of(model)
+    content = file.content
     entries = [entry for entry in content.metadata or [] if entry.name == _ENTRY]
     if not entries:
         return None
@@ -127,7 +129,9 @@ def read(model: bytes) -> ModelMetadata | None:
         description=entry.description,
         inputs=_descriptions('inputs', inputs, entry.inputs),
         outputs=described,
-        labels=None if labelled is None else label_file.unpack(model, entry.outputs[labelled].labels_file),
+        labels=None
+        if labelled is None
+        else label_file.unpack(file.data, entry.outputs[labelled].labels_file),
         labels_output='' if labelled is None else outputs[labelled],
     )
 

@@ -5,13 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Set
 
-from tfx_edge.components.core.litert import flatbuffer
-
-# What an operator's constants are to it.
-_ROLES = {
-    name: {1: 'kernel', 2: 'bias'} for name in ('CONV_2D', 'DEPTHWISE_CONV_2D', 'CONV_3D', 'FULLY_CONNECTED')
-}
-_ROLES['TRANSPOSE_CONV'] = {1: 'kernel', 3: 'bias'}
+from tfx_edge.components.core.litert import flatbuffer, operands
 
 # What the converter calls the outputs of a signature: it tells a user nothing of the layer.
 _CALL = re.compile(r'(Stateful)?PartitionedCall')
@@ -45,8 +39,8 @@ def make_stable(content: flatbuffer.schema.ModelT, nodes: Set[str]) -> None:
                 if _CALL.match(user):
                     own = _own_name(graph.tensors[index], nodes)
                     user = own if own in nodes else user
-                roles = _ROLES.get(flatbuffer.operator_name(content, operator), {})
-                _rename(graph.tensors[index], f'{user}/{roles.get(position, f"operand_{position}")}', taken)
+                kind = flatbuffer.operator_name(content, operator)
+                _rename(graph.tensors[index], f'{user}/{operands.role(kind, position)}', taken)
         for index, tensor in enumerate(graph.tensors):
             if index not in named:
                 _rename(tensor, _own_name(tensor, nodes), taken)

@@ -56,6 +56,25 @@ class QuantizationOptions:
         return self.mode in CONVERTER_MODES and not (self.mode == INT16X8 and self.keep_float)
 
 
+def activation_bits(mode: str) -> int:
+    """Bits of the activations that become integers in a mode."""
+    return 16 if mode == INT16X8 else 8
+
+
+def kernel_bits(mode: str, operator: str) -> int:
+    """Bits of the kernels that become integers in a mode.
+
+    Args:
+      mode: one with integer kernels.
+      operator: name of the operator that the kernel is of, such as 'CONV_2D'.
+
+    Example:
+      >>> kernel_bits('INT4X8', 'DEPTHWISE_CONV_2D')
+      8
+    """
+    return 4 if mode in (INT4X8, DYNAMIC_INT4) and operator in INT4_KERNELS else 8
+
+
 def require_possible(options: QuantizationOptions) -> None:
     """Refuses what no file can be.
 

@@ -19,6 +19,7 @@ from tfx_edge.components.core.litert import (
     weight_ranges,
 )
 from tfx_edge.components.core.litert.inspect import inspect_model, kernel_indices
+from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.quantization_options import (
     AUTO,
     CONVERTER,
@@ -35,6 +36,7 @@ Ranges = Mapping[str, tuple[float, float]]
 # A kernel of at most so many integers, with so many weights to each, was clustered.
 _CODEBOOK = 64
 _WEIGHTS_TO_A_MEMBER = 4
+_NOTHING_LEFT = 'it leaves no operator float'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,21 +44,30 @@ class QuantizedFile:
     """A file, and who made it.
 
     Attributes:
-      model: its bytes.
+      file: the file itself.
       engine: LITERT or CONVERTER; NONE for a file as it was converted.
       reason: why that engine, as the end of a sentence.
+      activations: what becomes integer in a file of the same graph that is quantized likewise, where it is known.
     """
 
-    model: bytes
+    file: ModelFile
     engine: str
     reason: str
+    activations: tuple[activations.ActivationTensor, ...] | None = None
+
+    @property
+    def model(self) -> bytes:
+        """The bytes of the file."""
+        return self.file.data
 
 
-def quantize_model(float_model: bytes, options: QuantizationOptions, ranges: Ranges | None = None) -> bytes:
+def quantize_model(
+    float_model: bytes | ModelFile, options: QuantizationOptions, ranges: Ranges | None = None
+) -> bytes:
     """Quantizes a float file; see `make_file`.
 
     Args:
-      float_model: bytes of a float32 `.tflite` file.
+      float_model: a float32 `.tflite` file.
       options: which file to make.
       ranges: (minimum, maximum) by tensor name for modes with integer activations.
 
@@ -69,14 +80,30 @@ def quantize_model(float_model: bytes, options: QuantizationOptions, ranges: Ran
     Example:
       >>> quantize_model(model, QuantizationOptions('INT8'), ranges)
     """
-    made = make_file(float_model, options, ranges)
+    return quantized_file(float_model, options, ranges).data
+
+
+def quantized_file(
+    float_model: bytes | ModelFile,
+    options: QuantizationOptions,
+    ranges: Ranges | None = None,
+    *,
+    settled: Ranges | None = None,
+) -> ModelFile:
+    """`quantize_model` for what goes on with the file; see `make_file` for the arguments."""
+    made = make_file(float_model, options, ranges, settled=settled)
     if options.engine == AUTO and options.converter_can:
         _LOG.info('engine %s: %s', made.engine, made.reason)
-    return made.model
+    return made.file
 
 
 def make_file(
-    float_model: bytes, options: QuantizationOptions, ranges: Ranges | None = None
+    float_model: bytes | ModelFile,
+    options: QuantizationOptions,
+    ranges: Ranges | None = None,
+    *,
+    known: tuple[activations.ActivationTensor, ...] | None = None,
+    settled: Ranges | None = None,
 ) -> QuantizedFile:
     """Quantizes a float file, by the engine asked for or the better of the two.
 
@@ -85,10 +112,13 @@ def make_file(
     bytes. The file was run once, on zeros. (TensorFlow 2.16's engine CONVERTER gives a dense kernel one scale.)
 
     Args:
-      float_model: bytes of a float32 `.tflite` file.
+      float_model: a float32 `.tflite` file.
       options: which file to make. With engine AUTO the converter is asked only when litert-quantizer leaves an
         operator float that `keep_float` does not name, and not taken where it would spread a codebook.
       ranges: (minimum, maximum) by tensor name for modes with integer activations.
+      known: which activations become integer, as `QuantizedFile.activations` of a file with other constants says;
+        None to ask the quantizer.
+      settled: `CompleteRanges.settled`; None to find out what range each activation takes.
 
     Returns:
       The file, its engine, and why.
@@ -101,37 +131,70 @@ def make_file(
       'it leaves no operator float'
     """
     require_possible(options)
-    require_finite_weights(float_model, half=options.mode == FLOAT16)
+    file = ModelFile.of(float_model)
+    require_finite_weights(file, half=options.mode == FLOAT16)
     if options.mode == FLOAT32:
-        engine.kept_float(flatbuffer.read(float_model), options.keep_float)
-        return QuantizedFile(float_model, 'NONE', 'mode FLOAT32 takes the file as it was converted')
-    job = _Job(float_model, options, ranges or {})
+        engine.kept_float(file.content, options.keep_float)
+        return QuantizedFile(file, 'NONE', 'mode FLOAT32 takes the file as it was converted')
+    if settled is not None and options.engine != CONVERTER:
+        made = _made_of_settled(file, options, settled)
+        if made is not None:
+            return made
+    job = _Job(file, options, ranges or {}, known)
     if missing := job.missing:
         raise EdgeError(
             f'the calibration has no range for tensor {missing[0]!r} ({len(missing)} missing); it belongs to another '
             'model, or to another export of it. Calibrate again: give examples, or run QATTrainer again.'
         )
+    return dataclasses.replace(_made(job), activations=job.tensors)
+
+
+def _made(job: _Job) -> QuantizedFile:
+    options = job.options
     if options.engine == CONVERTER:
         return QuantizedFile(_by_converter(job), CONVERTER, 'it was asked for')
     if options.engine == AUTO and options.converter_can:
         return _better(job)
-    reason = 'it was asked for' if options.engine == LITERT else 'engine CONVERTER makes no such file'
-    return QuantizedFile(_by_litert(job), LITERT, reason)
+    return QuantizedFile(_by_litert(job, job.live_ranges()), LITERT, _why_litert(options))
+
+
+def _made_of_settled(file: ModelFile, options: QuantizationOptions, settled: Ranges) -> QuantizedFile | None:
+    """The file, made without asking first which activations become integer; None where that must be asked."""
+    job = _Job(file, options, settled, ())
+    try:
+        made = _by_litert(job, settled)
+    except EdgeError:
+        # To be told as it is told for any file.
+        return None
+    if not (options.engine == AUTO and options.converter_can):
+        return QuantizedFile(made, LITERT, _why_litert(options))
+    # Otherwise the converter is asked.
+    return None if job.left_float(made) else QuantizedFile(made, LITERT, _NOTHING_LEFT)
+
+
+def _why_litert(options: QuantizationOptions) -> str:
+    return 'it was asked for' if options.engine == LITERT else 'engine CONVERTER makes no such file'
 
 
 class _Job:
     """What is to be quantized, and which of its activations."""
 
-    def __init__(self, float_model: bytes, options: QuantizationOptions, ranges: Ranges) -> None:
-        self.float_model = float_model
-        self.content = flatbuffer.read(float_model)
+    def __init__(
+        self,
+        file: ModelFile,
+        options: QuantizationOptions,
+        ranges: Ranges,
+        known: tuple[activations.ActivationTensor, ...] | None = None,
+    ) -> None:
+        self.file = file
+        self.content = file.content
         self.options = options
         self.ranges = ranges
         self.kept_scopes = engine.kept_float(self.content, options.keep_float)
-        self.tensors: tuple[activations.ActivationTensor, ...] = ()
-        if options.needs_ranges:
+        self.tensors: tuple[activations.ActivationTensor, ...] = known or ()
+        if options.needs_ranges and known is None:
             self.tensors = activations.quantized_activations(
-                float_model, keep_float=options.keep_float, mode=options.mode, io=options.io
+                file, keep_float=options.keep_float, mode=options.mode, io=options.io
             )
 
     @property
@@ -148,7 +211,7 @@ class _Job:
         """The range of each tensor that becomes integer."""
         return live_ranges.widened(self.content, self.tensors, self.ranges, self.options.mode)
 
-    def left_float(self, model: bytes) -> list[str]:
+    def left_float(self, model: ModelFile) -> list[str]:
         """The operators of a file that stay float though nobody asked for it."""
         patterns = self.options.keep_float
         return [op.name for op in inspect_model(model).float_ops if not engine.is_kept(op.output, patterns)]
@@ -159,12 +222,12 @@ def _better(job: _Job) -> QuantizedFile:
     first, fault = None, None
     left: list[str] = []
     try:
-        first = _by_litert(job)
+        first = _by_litert(job, job.live_ranges())
         left = job.left_float(first)
     except EdgeError as error:
         fault = error
     if first is not None and not left:
-        return QuantizedFile(first, LITERT, 'it leaves no operator float')
+        return QuantizedFile(first, LITERT, _NOTHING_LEFT)
     try:
         second = _by_converter(job)
     except EdgeError as error:
@@ -184,7 +247,7 @@ def _better(job: _Job) -> QuantizedFile:
     return QuantizedFile(first, LITERT, f'it leaves {_told(left)} float, engine CONVERTER {_told(also_left)}')
 
 
-def _spread_codebooks(first: bytes, second: bytes) -> list[str]:
+def _spread_codebooks(first: ModelFile, second: ModelFile) -> list[str]:
     """Kernels of few distinct integers that have more of them in the second file, by name."""
     few = {
         kernel.name: kernel.distinct
@@ -199,16 +262,17 @@ def _told(kinds: Sequence[str]) -> str:
     return f'{len(kinds)} ({", ".join(sorted(set(kinds)))})' if kinds else 'none'
 
 
-def _by_litert(job: _Job) -> bytes:
+def _by_litert(job: _Job, live: Ranges) -> ModelFile:
+    """With the range that each activation takes."""
     statistics = None
     if job.options.needs_ranges:
-        statistics = {name: engine.entry(*limits) for name, limits in job.live_ranges().items()}
+        statistics = {name: engine.entry(*limits) for name, limits in live.items()}
         statistics |= weight_ranges.for_large_biases(job.content, statistics, job.options.mode)
-    quantized = engine.run(job.float_model, job.options, job.kept_scopes, statistics)
-    return finishing.finish(quantized, job.float_model, job.options)
+    quantized = ModelFile(engine.run(job.file, job.options, job.kept_scopes, statistics))
+    return finishing.finish(quantized.changeable(), job.file, job.options)
 
 
-def _by_converter(job: _Job) -> bytes:
+def _by_converter(job: _Job) -> ModelFile:
     """With the ranges that litert-quantizer takes, so that both files have the same scales."""
     shared = job.live_ranges()
     others = {
@@ -221,20 +285,24 @@ def _by_converter(job: _Job) -> bytes:
         for index in operator.outputs
     ]
     kept = [name for name in outputs if engine.is_kept(name, job.options.keep_float)]
-    return converter_engine.run(job.float_model, job.options, kept, {**others, **shared})
+    return converter_engine.run(job.file, job.options, kept, {**others, **shared})
 
 
-def require_finite_weights(float_model: bytes, *, half: bool = False) -> None:
+def require_finite_weights(float_model: bytes | ModelFile, *, half: bool = False) -> None:
     """Refuses weights that no file should hold.
 
     Args:
-      float_model: bytes of a float32 `.tflite` file.
+      float_model: a float32 `.tflite` file.
       half: float16 must hold them too.
 
     Raises:
       EdgeError: a constant holds NaN, a kernel infinity, or (half) a constant a number beyond float16.
     """
-    content = flatbuffer.read(float_model)
+    file = ModelFile.of(float_model)
+    file.once(('finite weights', half), lambda: _require_finite(file.content, half))
+
+
+def _require_finite(content: flatbuffer.schema.ModelT, half: bool) -> None:
     for graph in content.subgraphs:
         kernels = kernel_indices(content, graph)
         for index, tensor in enumerate(graph.tensors):
@@ -257,11 +325,11 @@ def require_finite_weights(float_model: bytes, *, half: bool = False) -> None:
                 )
 
 
-def missing_ranges(float_model: bytes, options: QuantizationOptions, ranges: Ranges) -> list[str]:
+def missing_ranges(float_model: bytes | ModelFile, options: QuantizationOptions, ranges: Ranges) -> list[str]:
     """The tensors whose range the file needs and `ranges` lacks, sorted.
 
     Args:
-      float_model: bytes of a float32 `.tflite` file.
+      float_model: a float32 `.tflite` file.
       options: which file to make, in a mode with integer activations.
       ranges: (minimum, maximum) by tensor name.
 
@@ -271,4 +339,4 @@ def missing_ranges(float_model: bytes, options: QuantizationOptions, ranges: Ran
     Raises:
       EdgeError: the engine cannot quantize the graph.
     """
-    return _Job(float_model, options, ranges).missing
+    return _Job(ModelFile.of(float_model), options, ranges).missing

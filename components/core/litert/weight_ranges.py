@@ -12,19 +12,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from tfx_edge.components.core.integer_types import activation_scale, largest
 from tfx_edge.components.core.litert import flatbuffer
-from tfx_edge.components.core.litert.inspect import WEIGHT_OPERAND
-from tfx_edge.components.core.litert.quantization_options import INT4_KERNELS, INT4X8, INT8, INT16X8
+from tfx_edge.components.core.litert.operands import OPERANDS
+from tfx_edge.components.core.litert.quantization_options import INT8, activation_bits, kernel_bits
 
 # Half of int32 for the bias, the other half for what accumulates on it.
 _MAX_BIAS = 2.0**30
-_INT8_STEPS = 255
-_INT16_STEPS = 32767
-_KERNEL_STEPS = 127
-_INT4_KERNEL_STEPS = 7
-# Of (input, bias) among the operator's inputs, and the axis of the output channels.
-_OPERANDS = {'TRANSPOSE_CONV': (2, 3)}
-_CHANNEL_AXIS = {'DEPTHWISE_CONV_2D': 3}
+_SMALLEST_WIDTH = 1e-9
 
 
 def for_large_biases(
@@ -47,20 +42,18 @@ def for_large_biases(
     for graph in content.subgraphs:
         for operator in graph.operators:
             kind = flatbuffer.operator_name(content, operator)
-            if kind not in WEIGHT_OPERAND:
+            operands = OPERANDS.get(kind)
+            bias_index = operands.bias_index(operator.inputs) if operands else None
+            if operands is None or bias_index is None:
                 continue
-            source, bias_at = _OPERANDS.get(kind, (0, 2))
-            if bias_at >= len(operator.inputs) or operator.inputs[bias_at] < 0:
-                continue
-            kernel_tensor = graph.tensors[operator.inputs[WEIGHT_OPERAND[kind]]]
+            kernel_tensor = graph.tensors[operator.inputs[operands.kernel]]
             kernel = flatbuffer.constant(content, kernel_tensor)
-            bias = flatbuffer.constant(content, graph.tensors[operator.inputs[bias_at]])
-            given = activations.get(flatbuffer.tensor_name(graph.tensors[operator.inputs[source]]))
+            bias = flatbuffer.constant(content, graph.tensors[bias_index])
+            given = activations.get(flatbuffer.tensor_name(graph.tensors[operator.inputs[operands.source]]))
             if kernel is None or bias is None or given is None:
                 continue
-            axis = _CHANNEL_AXIS.get(kind, 0)
-            steps = _INT4_KERNEL_STEPS if mode == INT4X8 and kind in INT4_KERNELS else _KERNEL_STEPS
-            bounds = _widened(kernel, bias, axis, _input_scale(given, mode), steps)
+            steps = largest(kernel_bits(mode, kind))
+            bounds = _widened(kernel, bias, operands.channel_axis, _input_scale(given, mode), steps)
             if bounds is not None:
                 found[flatbuffer.tensor_name(kernel_tensor)] = {'min': -bounds, 'max': bounds}
     return found
@@ -84,6 +77,5 @@ def _widened(
 
 def _input_scale(given: Mapping[str, np.ndarray], mode: str) -> float:
     low, high = min(float(given['min'][0]), 0.0), max(float(given['max'][0]), 0.0)
-    if mode == INT16X8:
-        return max(-low, high, 1e-9) / _INT16_STEPS
-    return max(high - low, 1e-9) / _INT8_STEPS
+    bits = activation_bits(mode)
+    return max(activation_scale(low, high, bits), activation_scale(0.0, _SMALLEST_WIDTH, bits))

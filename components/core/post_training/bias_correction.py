@@ -14,11 +14,12 @@ import numpy as np
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert import flatbuffer
+from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.post_training.layers import (
     WeightedLayer,
     constant,
-    set_constant,
     weighted_layers,
+    with_constants,
 )
 from tfx_edge.components.core.post_training.tap_coverage import tap_coverage
 
@@ -30,26 +31,35 @@ class Corrected:
     """A float file with corrected biases.
 
     Attributes:
-      model: bytes of the float `.tflite` file.
+      file: the float `.tflite` file.
       corrected: output tensor names of the layers whose bias was changed, in order of execution.
       skipped: such names of layers with an integer kernel that has no bias of its own to correct, whose
         input's channels are not the kernel's, or which the converter dilated by SPACE_TO_BATCH_ND.
     """
 
-    model: bytes
+    file: ModelFile
     corrected: tuple[str, ...]
     skipped: tuple[str, ...]
 
+    @property
+    def model(self) -> bytes:
+        """The bytes of the file."""
+        return self.file.data
 
-def correct(float_model: bytes, quantized_model: bytes, channel_means: Mapping[str, np.ndarray]) -> Corrected:
+
+def correct(
+    float_model: bytes | ModelFile,
+    quantized_model: bytes | ModelFile,
+    channel_means: Mapping[str, np.ndarray],
+) -> Corrected:
     """Changes biases so that each quantized layer's mean output is the float layer's.
 
     The kernels' errors are read from the quantized file. Quantize the corrected file with the same options and
     ranges: its kernels become the same integers.
 
     Args:
-      float_model: bytes of the float32 `.tflite` file.
-      quantized_model: bytes of what was made of it, with int8 or int4 kernels.
+      float_model: the float32 `.tflite` file.
+      quantized_model: what was made of it, with int8 or int4 kernels.
       channel_means: by name of a layer's input tensor, the mean of each channel (last axis) over examples and
         places in the float model, float64 of shape (channels,); for all of `needed_means`.
 
@@ -63,9 +73,11 @@ def correct(float_model: bytes, quantized_model: bytes, channel_means: Mapping[s
       >>> corrected = correct(model, quantize_model(model, options, ranges), means)
       >>> file = quantize_model(corrected.model, options, ranges)
     """
-    content = flatbuffer.read(float_model)
-    errors = _kernel_errors(content, flatbuffer.read(quantized_model))
+    file = ModelFile.of(float_model)
+    content = file.content
+    errors = _kernel_errors(content, ModelFile.of(quantized_model).content)
     corrected, skipped = [], []
+    biases = {}
     for layer in weighted_layers(content):
         if layer.kernel not in errors:
             continue
@@ -76,20 +88,20 @@ def correct(float_model: bytes, quantized_model: bytes, channel_means: Mapping[s
         shifts = (errors[layer.kernel] * tap_coverage(content, layer) * means[layer.input_channel]).sum(
             axis=layer.other_axes
         )
-        set_constant(content, layer.bias, constant(content, layer.bias).astype(np.float64) - shifts)
+        biases[layer.bias] = constant(content, layer.bias).astype(np.float64) - shifts
         corrected.append(layer.name)
     return Corrected(
-        model=flatbuffer.write(content) if corrected else float_model,
+        file=ModelFile.of_content(with_constants(content, biases)) if corrected else file,
         corrected=tuple(corrected),
         skipped=tuple(skipped),
     )
 
 
-def needed_means(float_model: bytes) -> tuple[str, ...]:
+def needed_means(float_model: bytes | ModelFile) -> tuple[str, ...]:
     """The tensors whose channel means `correct` takes, in order of execution.
 
     Args:
-      float_model: bytes of a float32 `.tflite` file.
+      float_model: a float32 `.tflite` file.
 
     Returns:
       Names of the input tensors of layers with a bias of their own, each once.
@@ -101,7 +113,7 @@ def needed_means(float_model: bytes) -> tuple[str, ...]:
       >>> needed_means(model)
       ('image', 'conv/Relu')
     """
-    content = flatbuffer.read(float_model)
+    content = ModelFile.of(float_model).content
     layers = [layer for layer in weighted_layers(content) if _is_correctable(content, layer)]
     return tuple(dict.fromkeys(_source(content, layer) for layer in layers))
 

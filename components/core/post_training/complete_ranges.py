@@ -2,37 +2,62 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
-from tfx_edge.components.core.litert import activations, flatbuffer, live_ranges
+from tfx_edge.components.core.litert import activations, engine, live_ranges, weight_ranges
+from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
+
+Ranges = Mapping[str, tuple[float, float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class CompleteRanges:
+    """The ranges that a file takes, by name of every tensor and not only of those that decide.
+
+    Attributes:
+      ranges: (minimum, maximum) by tensor name; those that had to be widened are widened.
+      settled: those of the tensors that become integer, when each of them takes just this range in every file in which
+        more operators stay float; None where that cannot be said beforehand.
+    """
+
+    ranges: Ranges
+    settled: Ranges | None
 
 
 def complete_ranges(
-    float_model: bytes, options: QuantizationOptions, ranges: Mapping[str, tuple[float, float]]
-) -> dict[str, tuple[float, float]]:
-    """The ranges that a file takes, by name of every tensor and not only of those that decide.
+    float_model: bytes | ModelFile, options: QuantizationOptions, ranges: Ranges
+) -> CompleteRanges:
+    """The ranges that a file takes.
 
     Where all is quantized, one tensor decides for a group that shares a scale, and a kernel may dictate a range. In a
     file where neighbours stay float, each of these tensors can need a range of its own.
 
     Args:
-      float_model: bytes of a float32 `.tflite` file.
+      float_model: a float32 `.tflite` file.
       options: a mode with integer activations.
       ranges: (minimum, maximum) by tensor name, with all that `quantize_model` needs.
 
     Returns:
-      The same and more; ranges that had to be widened, which the log tells once, are widened.
+      The same and more; the log tells once which ranges had to be widened.
 
     Raises:
       EdgeError: the engine cannot quantize the graph, or a range is not finite.
 
     Example:
-      >>> complete_ranges(model, QuantizationOptions('INT8'), {'logits': (-9.1, 7.4)})
+      >>> complete_ranges(model, QuantizationOptions('INT8'), {'logits': (-9.1, 7.4)}).ranges
       {'logits': (-9.1, 7.4), 'probabilities': (0.0, 0.99609375)}
     """
-    tensors = activations.quantized_activations(float_model, keep_float=options.keep_float, mode=options.mode)
-    return {
-        **ranges,
-        **live_ranges.widened(flatbuffer.read(float_model), tensors, ranges, options.mode),
-    }
+    file, mode = ModelFile.of(float_model), options.mode
+    tensors = activations.quantized_activations(file, keep_float=options.keep_float, mode=mode)
+    live = live_ranges.widened(file.content, tensors, ranges, mode)
+    return CompleteRanges({**ranges, **live}, live if _is_settled(file, live, mode) else None)
+
+
+def _is_settled(file: ModelFile, live: Ranges, mode: str) -> bool:
+    """Whether these ranges are no others however tensors are grouped, and no kernel's depends on its neighbours."""
+    statistics = {name: engine.entry(*limits) for name, limits in live.items()}
+    if weight_ranges.for_large_biases(file.content, statistics, mode):
+        return False
+    return live_ranges.are_wide_enough(file.content, live, mode)

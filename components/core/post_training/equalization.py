@@ -24,9 +24,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from tfx_edge.components.core.litert import flatbuffer
+from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.quantize import require_finite_weights
 from tfx_edge.components.core.post_training.few_values import takes_few_values
-from tfx_edge.components.core.post_training.layers import WeightedLayer, constant, set_constant
+from tfx_edge.components.core.post_training.layers import WeightedLayer, constant, with_constants
 from tfx_edge.components.core.post_training.links import Link, find_links
 
 _MAX_SWEEPS = 100
@@ -41,18 +42,23 @@ class Equalized:
     """An equalized float file.
 
     Attributes:
-      model: bytes of the float `.tflite` file.
+      file: the float `.tflite` file.
       pairs: output tensor names of the layers whose common channels were scaled, in order of execution.
       kept: such names of the pairs that were left alone, because the second kernel takes few values (it was
         clustered, or trained for integers), which scaling its input channels would multiply.
     """
 
-    model: bytes
+    file: ModelFile
     pairs: tuple[tuple[str, str], ...]
     kept: tuple[tuple[str, str], ...]
 
+    @property
+    def model(self) -> bytes:
+        """The bytes of the file."""
+        return self.file.data
 
-def equalize(float_model: bytes) -> Equalized:
+
+def equalize(float_model: bytes | ModelFile) -> Equalized:
     """Scales channels between layers so that one scale for each tensor suits them all.
 
     Only values of constants change. The outputs stay the same but for float rounding: factors are applied in
@@ -60,7 +66,7 @@ def equalize(float_model: bytes) -> Equalized:
     kernel of a pair keeps its clusters.
 
     Args:
-      float_model: bytes of a float32 `.tflite` file.
+      float_model: a float32 `.tflite` file.
 
     Returns:
       The file, and what was done. Calibrate it anew: the ranges of its activations are others.
@@ -72,8 +78,9 @@ def equalize(float_model: bytes) -> Equalized:
       >>> equalize(model).pairs
       (('conv/Relu', 'depthwise/Relu'), ('depthwise/Relu', 'pointwise/Relu'))
     """
-    require_finite_weights(float_model)
-    content = flatbuffer.read(float_model)
+    file = ModelFile.of(float_model)
+    require_finite_weights(file)
+    content = file.content
     links: list[Link] = []
     kept: list[Link] = []
     for link in find_links(content):
@@ -86,10 +93,8 @@ def equalize(float_model: bytes) -> Equalized:
         changes = [_balance(link, constants) for link in links]
         if max(changes, default=0.0) < _CONVERGED:
             break
-    for index, values in constants.items():
-        set_constant(content, index, values)
     return Equalized(
-        model=flatbuffer.write(content) if links else float_model,
+        file=ModelFile.of_content(with_constants(content, constants)) if links else file,
         pairs=tuple((link.first.name, link.second.name) for link in links),
         kept=tuple((link.first.name, link.second.name) for link in kept),
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from tfx_edge.components.core.integer_types import narrow_steps
+
 # The integers of int8 that a kernel uses. With fewer than two weights to each value nothing is gained by them.
-_MAX_VALUES = 255
+_MAX_VALUES = narrow_steps(8) + 1
 _MANTISSA_BITS_DROPPED = 8
 
 

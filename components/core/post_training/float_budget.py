@@ -10,8 +10,9 @@ import numpy as np
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert.activation_reader import float_activations
+from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
-from tfx_edge.components.core.litert.quantize import missing_ranges, quantize_model
+from tfx_edge.components.core.litert.quantize import missing_ranges, quantized_file
 from tfx_edge.components.core.post_training.complete_ranges import complete_ranges
 from tfx_edge.components.core.post_training.output_error import Reference, in_decibels
 from tfx_edge.components.core.post_training.sensitivity import OperatorSensitivity, exactly, measure
@@ -44,7 +45,7 @@ class FloatBudget:
 
 
 def spend(
-    float_model: bytes,
+    float_model: bytes | ModelFile,
     options: QuantizationOptions,
     ranges: Mapping[str, tuple[float, float]] | None,
     samples: Mapping[str, np.ndarray],
@@ -57,7 +58,7 @@ def spend(
     never worse than without float operators.
 
     Args:
-      float_model: bytes of a float32 `.tflite` file.
+      float_model: a float32 `.tflite` file.
       options: which file to make; what it keeps float anyway costs nothing here.
       ranges: (minimum, maximum) by tensor name for modes with integer activations.
       samples: by signature input name, arrays of shape (rows, ...); 16 to 64 rows tell enough.
@@ -79,8 +80,9 @@ def spend(
             f'the float budget is {budget_bytes!r}; expected a whole number of bytes above 0, by which the file may '
             'grow for operators that stay float.'
         )
-    sensitivities = measure(float_model, options, ranges, samples)
-    trials = _Trials(float_model, options, ranges or {}, samples)
+    float_file = ModelFile.of(float_model)
+    sensitivities = measure(float_file, options, ranges, samples)
+    trials = _Trials(float_file, options, ranges or {}, samples)
     base_bytes, before = trials.make(())
     kept: tuple[str, ...] = ()
     spent, noise = 0, before
@@ -128,28 +130,34 @@ class _Trials:
 
     def __init__(
         self,
-        float_model: bytes,
+        float_file: ModelFile,
         options: QuantizationOptions,
         ranges: Mapping[str, tuple[float, float]],
         samples: Mapping[str, np.ndarray],
     ) -> None:
-        self._model = float_model
+        self._float_file = float_file
         self._options = options
         self._given = ranges
-        self._all_given = not options.needs_ranges or ranges.keys() >= float_activations(float_model).keys()
-        self._ranges = complete_ranges(float_model, options, ranges) if options.needs_ranges else None
-        self._reference = Reference(float_model, samples)
+        self._all_given = not options.needs_ranges or ranges.keys() >= float_activations(float_file).keys()
+        self._completed = complete_ranges(float_file, options, ranges) if options.needs_ranges else None
+        self._reference = Reference(float_file, samples)
         self._made: dict[tuple[str, ...], tuple[int, float]] = {}
 
     def possible(self, kept: tuple[str, ...]) -> bool:
         """Whether the given ranges are all that the file needs: neighbours of float operators may need their own."""
-        return self._all_given or not missing_ranges(self._model, self._with(kept), self._given)
+        return self._all_given or not missing_ranges(self._float_file, self._with(kept), self._given)
 
     def make(self, kept: tuple[str, ...]) -> tuple[int, float]:
         """The file's size, and the ratio of noise to signal in its outputs."""
         if kept not in self._made:
-            file = quantize_model(self._model, self._with(kept), self._ranges)
-            self._made[kept] = len(file), self._reference.noise(file)
+            completed = self._completed
+            file = quantized_file(
+                self._float_file,
+                self._with(kept),
+                completed.ranges if completed else None,
+                settled=completed.settled if completed else None,
+            )
+            self._made[kept] = len(file.data), self._reference.noise(file)
         return self._made[kept]
 
     def _with(self, kept: tuple[str, ...]) -> QuantizationOptions:

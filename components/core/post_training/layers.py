@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import collections
+import copy
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
 from tfx_edge.components.core.litert import flatbuffer
-from tfx_edge.components.core.litert.inspect import WEIGHT_OPERAND
+from tfx_edge.components.core.litert.operands import OPERANDS
 
-# Where the input and the bias stand among the operands.
-_OPERANDS = collections.defaultdict(lambda: (0, 2), {'TRANSPOSE_CONV': (2, 3)})
 _KINDS = ('CONV_2D', 'DEPTHWISE_CONV_2D', 'FULLY_CONNECTED', 'TRANSPOSE_CONV')
 _NO_TENSOR = -1
 
@@ -69,15 +69,15 @@ def weighted_layers(content: flatbuffer.schema.ModelT) -> tuple[WeightedLayer, .
         kind = flatbuffer.operator_name(content, operator)
         if kind not in _KINDS:
             continue
-        index = operator.inputs[WEIGHT_OPERAND[kind]]
+        operands = OPERANDS[kind]
+        index = operator.inputs[operands.kernel]
         kernel = float_constant(content, index)
-        source_at, bias_at = _OPERANDS[kind]
-        source = operator.inputs[source_at]
+        source = operator.inputs[operands.source]
         channels = flatbuffer.shape(graph.tensors[source])[-1:]
         if kernel is None or channels in ((), (None,)):
             continue
-        bias = operator.inputs[bias_at] if bias_at < len(operator.inputs) else _NO_TENSOR
-        is_constant = bias != _NO_TENSOR and float_constant(content, bias) is not None
+        bias = operands.bias_index(operator.inputs)
+        own = bias if bias is not None and float_constant(content, bias) is not None else None
         layers.append(
             WeightedLayer(
                 name=flatbuffer.tensor_name(graph.tensors[operator.outputs[0]]),
@@ -86,11 +86,11 @@ def weighted_layers(content: flatbuffer.schema.ModelT) -> tuple[WeightedLayer, .
                 source=source,
                 output=operator.outputs[0],
                 kernel=index,
-                bias=bias if is_constant else None,
+                bias=own,
                 owns_kernel=uses[graph.tensors[index].buffer] == 1,
-                owns_bias=is_constant and uses[graph.tensors[bias].buffer] == 1,
-                has_bias=bias != _NO_TENSOR,
-                channel_axis=3 if kind == 'DEPTHWISE_CONV_2D' else 0,
+                owns_bias=own is not None and uses[graph.tensors[own].buffer] == 1,
+                has_bias=bias is not None,
+                channel_axis=operands.channel_axis,
                 input_channel=_input_channel(kind, kernel.shape, int(channels[0] or 0)),
             )
         )
@@ -112,10 +112,23 @@ def constant(content: flatbuffer.schema.ModelT, index: int) -> np.ndarray:
     return values
 
 
-def set_constant(content: flatbuffer.schema.ModelT, index: int, values: np.ndarray) -> None:
-    """Replaces the values of a float32 constant of the main graph; shape and everything else stay."""
-    buffer = content.buffers[content.subgraphs[0].tensors[index].buffer]
-    buffer.data = np.frombuffer(np.ascontiguousarray(values, np.float32).tobytes(), np.uint8)
+def with_constants(
+    content: flatbuffer.schema.ModelT, values: Mapping[int, np.ndarray]
+) -> flatbuffer.schema.ModelT:
+    """A model with other values in some float32 constants of its main graph; shapes and all else are shared.
+
+    Args:
+      content: stays as it is.
+      values: by index of the tensor, arrays of its shape.
+    """
+    changed = copy.copy(content)
+    changed.buffers = list(content.buffers)
+    for index, array in values.items():
+        number = content.subgraphs[0].tensors[index].buffer
+        changed.buffers[number] = copy.copy(content.buffers[number])
+        packed = np.ascontiguousarray(array, np.float32).tobytes()
+        changed.buffers[number].data = np.frombuffer(packed, np.uint8)
+    return changed
 
 
 def _input_channel(kind: str, shape: tuple[int, ...], channels: int) -> np.ndarray:

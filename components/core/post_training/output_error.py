@@ -9,13 +9,14 @@ import numpy as np
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.model_file import ModelFile
 
 
 class Reference:
     """What the float file answers to samples.
 
     Args:
-      float_model: bytes of a float32 `.tflite` file.
+      float_model: a float32 `.tflite` file.
       samples: by signature input name, arrays of shape (rows, ...).
 
     Raises:
@@ -26,9 +27,9 @@ class Reference:
       38.5
     """
 
-    def __init__(self, float_model: bytes, samples: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, float_model: bytes | ModelFile, samples: Mapping[str, np.ndarray]) -> None:
         self._samples = samples
-        answers = LiteRTModel(float_model)(samples)
+        answers = LiteRTModel(ModelFile.of(float_model).data)(samples)
         self._answers = {name: values.astype(np.float64) for name, values in answers.items()}
         for name, values in self._answers.items():
             if not np.isfinite(values).all():
@@ -43,11 +44,11 @@ class Reference:
                 'give other examples.'
             )
 
-    def noise(self, model: bytes) -> float:
+    def noise(self, model: bytes | ModelFile) -> float:
         """A file's error on the samples.
 
         Args:
-          model: bytes of a `.tflite` file with the same inputs and outputs.
+          model: a `.tflite` file with the same inputs and outputs.
 
         Returns:
           The sum of squared errors over that of squared answers; the mean over outputs that are not all 0.
@@ -55,7 +56,7 @@ class Reference:
         Raises:
           EdgeError: the file is damaged or takes other inputs.
         """
-        answers = LiteRTModel(model)(self._samples)
+        answers = LiteRTModel(ModelFile.of(model).data)(self._samples)
         ratios = [
             float(np.sum((answers[name].astype(np.float64) - values) ** 2)) / self._powers[name]
             for name, values in self._answers.items()

@@ -9,11 +9,13 @@ from typing import Protocol
 
 import numpy as np
 
+from tfx_edge.components.core import integer_types
 from tfx_edge.components.core.calibration import range_methods
 from tfx_edge.components.core.calibration.pipeline import Calibrated
 from tfx_edge.components.core.litert import quantize
 from tfx_edge.components.core.litert.isolation import run_isolated
-from tfx_edge.components.core.litert.quantization_options import INT16X8, QuantizationOptions
+from tfx_edge.components.core.litert.model_file import ModelFile
+from tfx_edge.components.core.litert.quantization_options import QuantizationOptions, activation_bits
 from tfx_edge.components.core.post_training import bias_correction, equalization, float_budget, sensitivity
 
 _LOG = logging.getLogger(__name__)
@@ -66,7 +68,7 @@ class Outcome:
     """What came of a recipe.
 
     Attributes:
-      model: the quantized file.
+      file: the quantized file.
       engine: that made it.
       reason: why that engine.
       ranges: (minimum, maximum) by tensor name; empty where activations stay float.
@@ -74,16 +76,24 @@ class Outcome:
       kept_float: regular expressions on tensor names that the float budget was spent on.
     """
 
-    model: bytes
+    file: ModelFile
     engine: str
     reason: str
     ranges: Ranges
     sensitivities: tuple[sensitivity.OperatorSensitivity, ...] = ()
     kept_float: tuple[str, ...] = ()
 
+    @property
+    def model(self) -> bytes:
+        """The bytes of the file."""
+        return self.file.data
+
 
 def follow(
-    recipe: Recipe, float_model: bytes, examples: CalibrationExamples | None, given: Ranges | None = None
+    recipe: Recipe,
+    float_model: bytes | ModelFile,
+    examples: CalibrationExamples | None,
+    given: Ranges | None = None,
 ) -> Outcome:
     """Makes the quantized file.
 
@@ -91,7 +101,7 @@ def follow(
 
     Args:
       recipe: what to do.
-      float_model: bytes of a float32 `.tflite` file.
+      float_model: a float32 `.tflite` file.
       examples: to calibrate on; None where ranges are given or not needed.
       given: ranges that are used as they are.
 
@@ -105,58 +115,59 @@ def follow(
       >>> follow(Recipe(QuantizationOptions('FLOAT16')), float_model, None).engine
       'LITERT'
     """
+    float_file = ModelFile.of(float_model)
     if recipe.equalize:
-        equalized = equalization.equalize(float_model)
+        equalized = equalization.equalize(float_file)
         _LOG.info('equalized %d pairs of layers', len(equalized.pairs))
-        float_model = equalized.model
-    ranges, means = _calibrate(recipe, float_model, examples, given)
+        float_file = equalized.file
+    ranges, means = _calibrate(recipe, float_file, examples, given)
     options = recipe.quantization
     sensitivities: tuple[sensitivity.OperatorSensitivity, ...] = ()
     kept: tuple[str, ...] = ()
     if recipe.needs_samples:
         assert examples is not None
         samples = examples.sample()
-        sensitivities, kept = _sensitivities(recipe, float_model, ranges, samples)
+        sensitivities, kept = _sensitivities(recipe, float_file, ranges, samples)
         options = dataclasses.replace(options, keep_float=(*options.keep_float, *kept))
-    file = run_isolated(quantize.make_file, float_model, options, ranges)
+    made = run_isolated(quantize.make_file, float_file, options, ranges)
     if recipe.correct_bias:
-        corrected = bias_correction.correct(float_model, file.model, means)
+        corrected = bias_correction.correct(float_file, made.file, means)
         _LOG.info('corrected the biases of %d layers', len(corrected.corrected))
         if corrected.skipped:
             _LOG.info('no bias to correct: %s', ', '.join(name.split(';')[0] for name in corrected.skipped))
-        file = run_isolated(quantize.make_file, corrected.model, options, ranges)
-    return Outcome(file.model, file.engine, file.reason, ranges, sensitivities, kept)
+        made = run_isolated(quantize.make_file, corrected.file, options, ranges, known=made.activations)
+    return Outcome(made.file, made.engine, made.reason, ranges, sensitivities, kept)
 
 
 def _calibrate(
-    recipe: Recipe, float_model: bytes, examples: CalibrationExamples | None, given: Ranges | None
+    recipe: Recipe, float_file: ModelFile, examples: CalibrationExamples | None, given: Ranges | None
 ) -> tuple[Ranges, Mapping[str, np.ndarray]]:
     """The given ranges and those of the examples for what is not given; and the means that were asked for."""
-    means_of = bias_correction.needed_means(float_model) if recipe.correct_bias else ()
+    means_of = bias_correction.needed_means(float_file) if recipe.correct_bias else ()
     measured = recipe.quantization.needs_ranges
     if measured and given is not None:
-        missing = run_isolated(quantize.missing_ranges, float_model, recipe.quantization, given)
+        missing = run_isolated(quantize.missing_ranges, float_file, recipe.quantization, given)
         measured = bool(missing)
         if missing and examples is not None:
             _LOG.info('the calibration lacks %d ranges; calibrating these on the examples', len(missing))
     if examples is None or not (measured or means_of):
         return given or {}, {}
     histograms = measured and range_methods.needs_histograms(recipe.range_method)
-    calibrated = examples.calibrate(float_model, means_of, histograms=histograms)
+    calibrated = examples.calibrate(float_file.data, means_of, histograms=histograms)
     found: Ranges = {}
     if measured:
-        levels = 1 << (16 if recipe.quantization.mode == INT16X8 else 8)
+        levels = integer_types.levels(activation_bits(recipe.quantization.mode))
         found = range_methods.ranges(calibrated.statistics, recipe.range_method, recipe.percentile, levels)
     return {**found, **(given or {})}, calibrated.channel_means
 
 
 def _sensitivities(
-    recipe: Recipe, float_model: bytes, ranges: Ranges, samples: Mapping[str, np.ndarray]
+    recipe: Recipe, float_file: ModelFile, ranges: Ranges, samples: Mapping[str, np.ndarray]
 ) -> tuple[tuple[sensitivity.OperatorSensitivity, ...], tuple[str, ...]]:
     if recipe.float_budget_bytes is None:
-        return run_isolated(sensitivity.measure, float_model, recipe.quantization, ranges, samples), ()
+        return run_isolated(sensitivity.measure, float_file, recipe.quantization, ranges, samples), ()
     budget = run_isolated(
-        float_budget.spend, float_model, recipe.quantization, ranges, samples, recipe.float_budget_bytes
+        float_budget.spend, float_file, recipe.quantization, ranges, samples, recipe.float_budget_bytes
     )
     _LOG.info(
         'kept %d operators float for %d bytes: signal to noise %.1f dB, before %.1f dB',

@@ -12,11 +12,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert import engine, flatbuffer
+from tfx_edge.components.core.litert import engine
+from tfx_edge.components.core.litert.inserted_names import without_quantized
 from tfx_edge.components.core.litert.inspect import OperatorSummary, inspect_model
+from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.quantization_options import FLOAT32, QuantizationOptions
-from tfx_edge.components.core.litert.quantize import quantize_model
-from tfx_edge.components.core.post_training.complete_ranges import complete_ranges
+from tfx_edge.components.core.litert.quantize import quantized_file
+from tfx_edge.components.core.post_training.complete_ranges import CompleteRanges, complete_ranges
 from tfx_edge.components.core.post_training.output_error import Reference, in_decibels
 
 _LOG = logging.getLogger(__name__)
@@ -47,7 +49,7 @@ class OperatorSensitivity:
 
 
 def measure(
-    float_model: bytes,
+    float_model: bytes | ModelFile,
     options: QuantizationOptions,
     ranges: Mapping[str, tuple[float, float]] | None,
     samples: Mapping[str, np.ndarray],
@@ -57,7 +59,7 @@ def measure(
     For each a file is made in which it alone is quantized, and run. Same arguments, same answer.
 
     Args:
-      float_model: bytes of a float32 `.tflite` file.
+      float_model: a float32 `.tflite` file.
       options: which file is meant to be made; what it keeps float is not measured. Inputs and outputs are
         measured as float.
       ranges: (minimum, maximum) by tensor name for modes with integer activations.
@@ -75,15 +77,16 @@ def measure(
     """
     if options.mode == FLOAT32:
         raise EdgeError('mode FLOAT32 quantizes no operator; choose another mode to measure sensitivities.')
-    reference = Reference(float_model, samples)
-    outputs = [op.output for op in inspect_model(float_model).operators if op.output]
-    operators = _quantized_operators(float_model, options, ranges)
-    completed = complete_ranges(float_model, options, ranges or {}) if options.needs_ranges else None
+    float_file = ModelFile.of(float_model)
+    reference = Reference(float_file, samples)
+    outputs = [op.output for op in inspect_model(float_file).operators if op.output]
+    operators = _quantized_operators(float_file, options, ranges)
+    completed = complete_ranges(float_file, options, ranges or {}) if options.needs_ranges else None
     _LOG.info('measuring what the quantization of each of %d operators does to the outputs', len(operators))
-    written = flatbuffer.write(flatbuffer.read(float_model))
+    written = ModelFile.of_content(float_file.content)
     measured = []
     for operator in operators:
-        file = _only(operator.output, outputs, float_model, options, completed)
+        file = _only(operator.output, outputs, float_file, options, completed)
         saved = _constant_bytes(written) - _constant_bytes(file)
         # Where activations stay float, operators without weights do not change.
         if not saved and not options.needs_ranges:
@@ -94,7 +97,7 @@ def measure(
                 operator=operator.name,
                 snr_db=in_decibels(reference.noise(file)),
                 weight_bytes_saved=saved,
-                boundary_bytes=len(file) - len(written) + saved,
+                boundary_bytes=len(file.data) - len(written.data) + saved,
             )
         )
     if not measured:
@@ -134,34 +137,34 @@ def exactly(output: str) -> str:
 
 
 def _quantized_operators(
-    float_model: bytes, options: QuantizationOptions, ranges: Mapping[str, tuple[float, float]] | None
+    float_file: ModelFile, options: QuantizationOptions, ranges: Mapping[str, tuple[float, float]] | None
 ) -> list[OperatorSummary]:
     """The operators that may become integer operators under these options, in order of execution."""
-    content = flatbuffer.read(float_model)
     # As the engine writes them: each output with a semicolon.
-    kept = {scope.split(';')[0] for scope in engine.kept_float(content, options.keep_float)}
-    floats = [op for op in inspect_model(float_model).float_ops if op.output and op.output not in kept]
+    kept = {scope.split(';')[0] for scope in engine.kept_float(float_file.content, options.keep_float)}
+    floats = [op for op in inspect_model(float_file).float_ops if op.output and op.output not in kept]
     if not options.needs_ranges:
         return floats
-    quantized = inspect_model(quantize_model(float_model, options, ranges))
-    # What is made float again, at an output, has this ending.
-    integers = {op.output.removesuffix('_quantized') for op in quantized.operators if op.integer}
+    quantized = inspect_model(quantized_file(float_file, options, ranges))
+    integers = {without_quantized(op.output) for op in quantized.operators if op.integer}
     return [op for op in floats if op.output in integers]
 
 
 def _only(
     output: str,
     outputs: Sequence[str],
-    float_model: bytes,
+    float_file: ModelFile,
     options: QuantizationOptions,
-    ranges: Mapping[str, tuple[float, float]] | None,
-) -> bytes:
+    completed: CompleteRanges | None,
+) -> ModelFile:
     """A file in which one operator is quantized, given by its first output, of all that have these."""
     kept = '|'.join(exactly(other) for other in outputs if other != output)
     # Inputs and outputs stay float, so that only the operator itself makes an error.
     changed = dataclasses.replace(options, io='FLOAT', keep_float=(kept,) if kept else ())
-    return quantize_model(float_model, changed, ranges)
+    if completed is None:
+        return quantized_file(float_file, changed)
+    return quantized_file(float_file, changed, completed.ranges, settled=completed.settled)
 
 
-def _constant_bytes(file: bytes) -> int:
-    return sum(len(buffer.data) for buffer in flatbuffer.read(file).buffers if buffer.data is not None)
+def _constant_bytes(file: ModelFile) -> int:
+    return sum(len(buffer.data) for buffer in file.content.buffers if buffer.data is not None)

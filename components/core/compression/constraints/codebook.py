@@ -18,6 +18,7 @@ import dataclasses
 
 import numpy as np
 
+from tfx_edge.components.core import integer_types
 from tfx_edge.components.core.compression.constraints import integer_grid
 from tfx_edge.components.core.compression.constraints.centroid_initialization import place_centroids
 
@@ -27,7 +28,7 @@ GRANULARITIES = ('DEPLOYED', 'TENSOR', 'CHANNEL')
 MAX_CLUSTERS = 64
 # -127, 0 and 127 are members of a deployed codebook that keeps zeros.
 MIN_CLUSTERS = {'DEPLOYED': 3, 'TENSOR': 2, 'CHANNEL': 2}
-_LIMIT = integer_grid.limit(8)
+_LIMIT = integer_types.largest(8)
 # Floats are counted in bins before k-means where a group has more weights than this.
 _BINS = 2**14
 

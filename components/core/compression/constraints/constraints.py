@@ -11,6 +11,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from tfx_edge.components.core import integer_types
 from tfx_edge.components.core.compression.constraints import codebook as codebooks
 from tfx_edge.components.core.compression.constraints import integer_grid, sparsity
 from tfx_edge.components.core.compression.constraints.nearest_member import nearest_member
@@ -135,12 +136,12 @@ def _on_grid(
     sign = None if scale is None else tf.sign(tf.stop_gradient(scale))
     oriented = weight if sign is None else weight * sign
     largest = tf.stop_gradient(integer_grid.channel_largest(weight, channel_axes))
-    limit = float(integer_grid.limit(bits))
+    limit = float(integer_types.largest(bits))
     scaled = oriented / tf.where(largest > 0, largest, tf.ones_like(largest)) * limit
     if members is None:
         integers = straight_through(scaled, tf.round(scaled))
     else:
-        fewer = members * (limit / integer_grid.limit(8))
+        fewer = members * (limit / integer_types.largest(8))
         integers = nearest_member(scaled, straight_through(fewer, tf.round(fewer)), ())
     # Channels that are all zero have no scale: there `largest` makes every member zero.
     rounded = integers / limit * largest

@@ -1,8 +1,8 @@
 """The integer grid: the values a deployed kernel can hold.
 
-A symmetric weight of `bits` bits holds integers from -limit to limit (127 for 8 bits: LiteRT's
-narrow range), times one scale for each output channel, which the quantizer chooses so that the
-largest weight of the channel becomes limit. Folded kernels are arrays whose batch norm is already
+A symmetric weight of `bits` bits holds integers from -largest to largest (`integer_types.largest`, 127 for
+8 bits), times one scale for each output channel, which the quantizer chooses so that the largest
+weight of the channel becomes that. Folded kernels are arrays whose batch norm is already
 multiplied in; see `weight_sites.channel_scale`.
 """
 
@@ -11,14 +11,11 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from tfx_edge.components.core import integer_types
+
 # How far from an integer a float may lie and still stand for it: float32 keeps a product of two
 # roundings to 127 * 2**-22 (3e-5); 1e-3 leaves room for the converter's own order of operations.
 _TOLERANCE = 1e-3
-
-
-def limit(bits: int) -> int:
-    """The largest integer of a symmetric narrow-range weight: 127 for 8 bits, 7 for 4."""
-    return 2 ** (bits - 1) - 1
 
 
 def channel_largest(kernel: tf.Tensor, channel_axes: tuple[int, ...]) -> tf.Tensor:
@@ -53,6 +50,6 @@ def to_integers(kernel: np.ndarray, channel_axes: tuple[int, ...], bits: int = 8
     """
     others = tuple(axis for axis in range(kernel.ndim) if axis not in channel_axes)
     largest = np.abs(kernel).max(axis=others, keepdims=True).astype(np.float64)
-    scaled = kernel.astype(np.float64) / np.where(largest > 0, largest / limit(bits), 1.0)
+    scaled = kernel.astype(np.float64) / np.where(largest > 0, largest / integer_types.largest(bits), 1.0)
     integers = np.rint(scaled)
     return integers.astype(np.int64) if np.abs(scaled - integers).max() < _TOLERANCE else None

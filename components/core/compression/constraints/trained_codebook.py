@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from tfx_edge.components.core.compression.constraints import integer_grid
+from tfx_edge.components.core import integer_types
 from tfx_edge.components.core.compression.constraints.codebook import Codebook, groups, member_layout
 from tfx_edge.components.core.compression.constraints.straight_through import straight_through
 
-_LIMIT = integer_grid.limit(8)
+_LIMIT = integer_types.largest(8)
 
 
 class TrainedCodebook:

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert import flatbuffer
-from tfx_edge.components.core.litert.inspect import WEIGHT_OPERAND, TensorSummary, inspect_model
+from tfx_edge.components.core.litert.inspect import TensorSummary, inspect_model
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.metadata import ModelMetadata, add
+from tfx_edge.components.core.litert.operands import OPERANDS
 from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
 from tfx_edge.components.core.litert.quantize import quantize_model
 
@@ -93,8 +94,8 @@ def test_arithmetic_is_told_for_every_mode(
     by_weight: float,
 ) -> None:
     summary = inspect_model(_quantized(digits_float, mode, digits_ranges))
-    assert {op.arithmetic for op in summary.operators if op.name in WEIGHT_OPERAND} == kernel_operators
-    assert {op.arithmetic for op in summary.operators if op.name not in WEIGHT_OPERAND} == others
+    assert {op.arithmetic for op in summary.operators if op.name in OPERANDS} == kernel_operators
+    assert {op.arithmetic for op in summary.operators if op.name not in OPERANDS} == others
     assert {op.name for op in summary.operators if op.arithmetic == 'conversion'} <= {
         'QUANTIZE',
         'DEQUANTIZE',
@@ -132,7 +133,7 @@ def test_constants_take_the_bytes_that_the_file_stores(digits_float: bytes, digi
         stored = sum(t.stored_bytes for t in summary.tensors if t.dtype == dtype)
         assert summary.bytes_by_type[dtype] == stored
         assert sum(summary.bytes_by_type.values()) < summary.file_bytes
-        read = sum(op.weight_bytes for op in summary.operators if op.name in WEIGHT_OPERAND)
+        read = sum(op.weight_bytes for op in summary.operators if op.name in OPERANDS)
         # The axes of a mean are no weights.
         weights = [t for t in summary.tensors if t.constant and (t.dtype != 'int32' or t.scales)]
         assert read == sum(t.stored_bytes for t in weights)
