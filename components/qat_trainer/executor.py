@@ -30,6 +30,7 @@ from tfx_edge.components.core.compression.training.fine_tuning import FineTuning
 from tfx_edge.components.core.litert import saved_model_converter
 from tfx_edge.components.core.litert.float_files import FloatFiles, hand_on
 from tfx_edge.components.core.litert.isolation import load_ahead
+from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.quantize import quantize_model
 from tfx_edge.components.qat_trainer import parity
 from tfx_edge.components.qat_trainer.deployment import Deployment, plan_deployment, trained_ranges
@@ -111,8 +112,8 @@ class _Training:
             write_ranges(os.path.join(folder, FILE_NAME), {})
             return
         trained, signature_name = path_utils.serving_model_dir(model.uri), self._graph.signature.name
-        float_model = self._float_files.convert(trained, signature_name)
-        hand_on(folder, trained, signature_name, float_model)
+        float_model = ModelFile.of(self._float_files.convert(trained, signature_name))
+        hand_on(folder, trained, signature_name, float_model.data)
         ranges = trained_ranges(deployment, self._result.ranges, float_model, self._seen)
         write_ranges(os.path.join(folder, FILE_NAME), ranges)
         samples = self._held_out or {name: self._seen[0][name] for name in self._graph.inputs}
