@@ -31,7 +31,7 @@ from tfx_edge.components.core.litert import saved_model_converter
 from tfx_edge.components.core.litert.float_files import FloatFiles, hand_on
 from tfx_edge.components.core.litert.isolation import load_ahead
 from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.litert.quantize import quantize_model
+from tfx_edge.components.core.litert.quantize import quantized_file
 from tfx_edge.components.qat_trainer import parity
 from tfx_edge.components.qat_trainer.deployment import Deployment, plan_deployment, trained_ranges
 from tfx_edge.components.qat_trainer.held_out import split_held_out
@@ -122,7 +122,7 @@ class _Training:
             deployment,
             self._result,
             float_model,
-            quantize_model(float_model, deployment.options, ranges),
+            quantized_file(float_model, deployment.options, ranges),
             samples,
             output_kind=self._output_kind,
             held_out=self._held_out is not None,
