@@ -96,7 +96,7 @@ $(BENCHES): bench-%:
 	  $(if $(and $(DATA),$(filter-out step-cost calibration evaluation,$*)),--data '$(DATA)') $(ARGS)
 
 golden: $(READY) ## Make the golden files of the tests again.
-	$(BIN)/python tests/components/core/litert/golden/make_golden.py
+	PYTHONPATH=. $(BIN)/python -W ignore tests/golden/make_golden.py
 	PYTHONPATH=. $(BIN)/python -W ignore tests/pipelines/kubeflow/golden/make_golden.py
 
 # pip alone tries versions for longer than an hour; with the locked ones it takes minutes.

@@ -1,16 +1,18 @@
-"""What many tests share: handwritten digits, nets trained on them, and a portable runner for Beam."""
+"""What many tests share: handwritten digits, a net trained on them and its files, and a portable runner for Beam."""
 
 from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pytest
 
 from tests import portable_runner as beam
-
+from tests.digits import load as load_digits
+from tests.golden import files
 
 @pytest.fixture(scope='session', autouse=True)
 def outside_of_the_checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -24,13 +26,7 @@ def outside_of_the_checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture(scope='session')
 def digits() -> dict[str, np.ndarray]:
     """scikit-learn's digits: `x_train` (1438, 8, 8, 1) and `x_eval` (359, ...) float32 in 0..1, `y_*` int64."""
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    x = (bunch.images / 16.0).astype(np.float32)[..., np.newaxis]
-    y = bunch.target.astype(np.int64)
-    held_out = np.arange(len(x)) % 5 == 4
-    return {'x_train': x[~held_out], 'y_train': y[~held_out], 'x_eval': x[held_out], 'y_eval': y[held_out]}
+    return load_digits()
 
 
 @pytest.fixture(scope='session')
@@ -57,34 +53,29 @@ def digits_examples(digits: dict[str, np.ndarray], tmp_path_factory: pytest.Temp
 
 
 @pytest.fixture(scope='session')
-def digits_saved_model(
-    digits: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory
-) -> pathlib.Path:
+def digits_saved_model(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A Keras 3 net (conv + batch norm + relu, depthwise, dense) trained on digits, exported; input `image`."""
-    import keras
-
-    keras.utils.clear_session()  # layers have the same names whatever was made before
-    keras.utils.set_random_seed(0)
-    model = keras.Sequential(
-        [
-            keras.Input((8, 8, 1), name='image'),
-            keras.layers.Conv2D(16, 3, padding='same', use_bias=False),
-            keras.layers.BatchNormalization(),
-            keras.layers.ReLU(),
-            keras.layers.DepthwiseConv2D(3, padding='same', use_bias=False),
-            keras.layers.BatchNormalization(),
-            keras.layers.ReLU(),
-            keras.layers.Conv2D(32, 3, strides=2, padding='same', activation='relu'),
-            keras.layers.GlobalAveragePooling2D(),
-            keras.layers.Dense(32, activation='relu'),
-            keras.layers.Dense(10, activation='softmax'),
-        ]
-    )
-    model.compile(keras.optimizers.Adam(3e-3), 'sparse_categorical_crossentropy', metrics=['accuracy'])
-    model.fit(digits['x_train'], digits['y_train'], batch_size=32, epochs=25, verbose=0)
     folder = tmp_path_factory.mktemp('digits_model') / 'saved_model'
-    model.export(folder, verbose=False)
+    shutil.copytree(files.saved_model('digits'), folder)
     return folder
+
+
+@pytest.fixture(scope='session')
+def digits_float() -> bytes:
+    """The digits net as float `.tflite`."""
+    return files.float_model('digits')
+
+
+@pytest.fixture(scope='session')
+def digits_ranges() -> Mapping[str, tuple[float, float]]:
+    """Ranges of the digits net's activations on 400 training images."""
+    return files.digits_ranges()
+
+
+@pytest.fixture(scope='session')
+def digits_int8() -> bytes:
+    """The digits net in int8 with these ranges; inputs and outputs are float."""
+    return files.digits_int8()
 
 
 @pytest.fixture(scope='session')
