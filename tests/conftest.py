@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -12,7 +14,59 @@ import pytest
 
 from tests import portable_runner as beam
 from tests.digits import load as load_digits
+from tests.fast_session import sitecustomize
 from tests.golden import files
+
+# Modules that a fast session does not even import: they import TFX.
+_NOT_FAST = re.compile(r'^pytestmark = pytest\.mark\.(slow|e2e)$', re.MULTILINE)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        '--fast', action='store_true', help='only tests that neither convert, train nor start TFX'
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.fast:
+        sitecustomize.refuse('tfx')
+
+
+def pytest_ignore_collect(collection_path: pathlib.Path, config: pytest.Config) -> bool | None:
+    if config.option.fast and collection_path.name.endswith('_test.py'):
+        return bool(_NOT_FAST.search(collection_path.read_text())) or None
+    return None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Longest first, file by file, so that no process is left with a long file at the end."""
+    if config.option.fast:
+        slow = [item for item in items if _length(item)]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if not _length(item)]
+    lengths: dict[pathlib.Path, int] = {}
+    for item in items:
+        lengths[item.path] = max(_length(item), lengths.get(item.path, 0))
+    items.sort(key=lambda item: -lengths[item.path])
+
+
+def _length(item: pytest.Item) -> int:
+    return 2 if item.get_closest_marker('e2e') else 1 if item.get_closest_marker('slow') else 0
+
+
+@pytest.fixture(scope='session', autouse=True)
+def nothing_slow_in_a_fast_session(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No process that a test starts can import TensorFlow, and this one has not imported TFX at the end."""
+    if not request.config.option.fast:
+        yield
+        return
+    folders = [str(pathlib.Path(sitecustomize.__file__).parent), os.environ.get('PYTHONPATH', '')]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('PYTHONPATH', os.pathsep.join(filter(None, folders)))
+        yield
+    assert 'tfx' not in sys.modules
+
 
 @pytest.fixture(scope='session', autouse=True)
 def outside_of_the_checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
