@@ -101,8 +101,8 @@ $(BENCHES): bench-%:
 	.venv-bench/bin/python -W ignore tests/bench/$(subst -,_,$*)_bench.py \
 	  $(if $(and $(DATA),$(filter-out step-cost calibration evaluation,$*)),--data '$(DATA)') $(ARGS)
 
-golden: $(READY) ## Make the golden files of the tests again.
-	PYTHONPATH=. $(BIN)/python -W ignore tests/golden/make_golden.py
+golden: $(READY) ## Make the golden files of the tests again (ARGS='digits ...' exports these nets anew).
+	PYTHONPATH=. $(BIN)/python -W ignore tests/golden/make_golden.py $(ARGS)
 	PYTHONPATH=. $(BIN)/python -W ignore tests/pipelines/kubeflow/golden/make_golden.py
 
 # pip alone tries versions for longer than an hour; with the locked ones it takes minutes.
