@@ -10,7 +10,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-tfx121 find-tfx121 test-install lint proto golden lock bench clean
+.PHONY: help demo test test-fast test-all test-tfx121 find-tfx121 test-install lint proto golden lock bench clean
 
 UV_VERSION := 0.13.8
 PYTHON ?=
@@ -36,8 +36,14 @@ help: ## This list.
 demo: $(READY) ## Run the digits pipeline, and print what each step cost and gained.
 	@$(BIN)/tfx-edge demo $(ARGS)
 
+# The tests come longest first; xdist keeps that order.
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart=0
+
 test: lint ## Lint, then all tests, whole pipelines included.
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --max-worker-restart=0 $(ARGS)
+	$(PYTEST) $(ARGS)
+
+test-fast: $(READY) ## For every save: the tests that neither convert, train nor start TFX, in two minutes.
+	$(PYTEST) --fast $(ARGS)
 
 test-all: test test-tfx121 ## All tests on both lines: TFX 1.16 (Python 3.10), then TFX 1.21 (Python 3.12).
 
@@ -95,8 +101,8 @@ $(BENCHES): bench-%:
 	.venv-bench/bin/python -W ignore tests/bench/$(subst -,_,$*)_bench.py \
 	  $(if $(and $(DATA),$(filter-out step-cost calibration evaluation,$*)),--data '$(DATA)') $(ARGS)
 
-golden: $(READY) ## Make the golden files of the tests again.
-	$(BIN)/python tests/components/core/litert/golden/make_golden.py
+golden: $(READY) ## Make the golden files of the tests again (ARGS='digits ...' exports these nets anew).
+	PYTHONPATH=. $(BIN)/python -W ignore tests/golden/make_golden.py $(ARGS)
 	PYTHONPATH=. $(BIN)/python -W ignore tests/pipelines/kubeflow/golden/make_golden.py
 
 # pip alone tries versions for longer than an hour; with the locked ones it takes minutes.

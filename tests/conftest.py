@@ -1,15 +1,71 @@
-"""What many tests share: handwritten digits, nets trained on them, and a portable runner for Beam."""
+"""What many tests share: handwritten digits, a net trained on them and its files, and a portable runner for Beam."""
 
 from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Iterator
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pytest
 
 from tests import portable_runner as beam
+from tests.digits import load as load_digits
+from tests.fast_session import sitecustomize
+from tests.golden import files
+
+# Modules that a fast session does not even import: they import TFX.
+_NOT_FAST = re.compile(r'^pytestmark = pytest\.mark\.(slow|e2e)$', re.MULTILINE)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        '--fast', action='store_true', help='only tests that neither convert, train nor start TFX'
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.fast:
+        sitecustomize.refuse('tfx')
+
+
+def pytest_ignore_collect(collection_path: pathlib.Path, config: pytest.Config) -> bool | None:
+    if config.option.fast and collection_path.name.endswith('_test.py'):
+        return bool(_NOT_FAST.search(collection_path.read_text())) or None
+    return None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Longest first, file by file, so that no process is left with a long file at the end."""
+    if config.option.fast:
+        slow = [item for item in items if _length(item)]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if not _length(item)]
+    lengths: dict[pathlib.Path, int] = {}
+    for item in items:
+        lengths[item.path] = max(_length(item), lengths.get(item.path, 0))
+    items.sort(key=lambda item: -lengths[item.path])
+
+
+def _length(item: pytest.Item) -> int:
+    return 2 if item.get_closest_marker('e2e') else 1 if item.get_closest_marker('slow') else 0
+
+
+@pytest.fixture(scope='session', autouse=True)
+def nothing_slow_in_a_fast_session(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No process that a test starts can import TensorFlow, and this one has not imported TFX at the end."""
+    if not request.config.option.fast:
+        yield
+        return
+    folders = [str(pathlib.Path(sitecustomize.__file__).parent), os.environ.get('PYTHONPATH', '')]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('PYTHONPATH', os.pathsep.join(filter(None, folders)))
+        yield
+    assert 'tfx' not in sys.modules
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -24,13 +80,7 @@ def outside_of_the_checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture(scope='session')
 def digits() -> dict[str, np.ndarray]:
     """scikit-learn's digits: `x_train` (1438, 8, 8, 1) and `x_eval` (359, ...) float32 in 0..1, `y_*` int64."""
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    x = (bunch.images / 16.0).astype(np.float32)[..., np.newaxis]
-    y = bunch.target.astype(np.int64)
-    held_out = np.arange(len(x)) % 5 == 4
-    return {'x_train': x[~held_out], 'y_train': y[~held_out], 'x_eval': x[held_out], 'y_eval': y[held_out]}
+    return load_digits()
 
 
 @pytest.fixture(scope='session')
@@ -57,34 +107,29 @@ def digits_examples(digits: dict[str, np.ndarray], tmp_path_factory: pytest.Temp
 
 
 @pytest.fixture(scope='session')
-def digits_saved_model(
-    digits: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory
-) -> pathlib.Path:
+def digits_saved_model(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A Keras 3 net (conv + batch norm + relu, depthwise, dense) trained on digits, exported; input `image`."""
-    import keras
-
-    keras.utils.clear_session()  # layers have the same names whatever was made before
-    keras.utils.set_random_seed(0)
-    model = keras.Sequential(
-        [
-            keras.Input((8, 8, 1), name='image'),
-            keras.layers.Conv2D(16, 3, padding='same', use_bias=False),
-            keras.layers.BatchNormalization(),
-            keras.layers.ReLU(),
-            keras.layers.DepthwiseConv2D(3, padding='same', use_bias=False),
-            keras.layers.BatchNormalization(),
-            keras.layers.ReLU(),
-            keras.layers.Conv2D(32, 3, strides=2, padding='same', activation='relu'),
-            keras.layers.GlobalAveragePooling2D(),
-            keras.layers.Dense(32, activation='relu'),
-            keras.layers.Dense(10, activation='softmax'),
-        ]
-    )
-    model.compile(keras.optimizers.Adam(3e-3), 'sparse_categorical_crossentropy', metrics=['accuracy'])
-    model.fit(digits['x_train'], digits['y_train'], batch_size=32, epochs=25, verbose=0)
     folder = tmp_path_factory.mktemp('digits_model') / 'saved_model'
-    model.export(folder, verbose=False)
+    shutil.copytree(files.saved_model('digits'), folder)
     return folder
+
+
+@pytest.fixture(scope='session')
+def digits_float() -> bytes:
+    """The digits net as float `.tflite`."""
+    return files.float_model('digits')
+
+
+@pytest.fixture(scope='session')
+def digits_ranges() -> Mapping[str, tuple[float, float]]:
+    """Ranges of the digits net's activations on 400 training images."""
+    return files.digits_ranges()
+
+
+@pytest.fixture(scope='session')
+def digits_int8() -> bytes:
+    """The digits net in int8 with these ranges; inputs and outputs are float."""
+    return files.digits_int8()
 
 
 @pytest.fixture(scope='session')

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 import pytest
 from packaging.requirements import Requirement
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parents[1]
 # The folders, and the packages that they become.
 FOLDERS = {

@@ -17,6 +17,8 @@ from tfx_edge import proto
 from tfx_edge.components import Clusterer, Pruner, QATTrainer
 from tfx_edge.components.core.errors import EdgeError
 
+pytestmark = pytest.mark.slow
+
 _COMPONENTS = [
     (Pruner, 'pruning', proto.Pruning(target_sparsity=0.75)),
     (Clusterer, 'clustering', proto.Clustering(number_of_clusters=8)),

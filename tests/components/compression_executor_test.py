@@ -23,6 +23,8 @@ from tfx_edge.components import Clusterer, Pruner, QATTrainer
 from tfx_edge.components.core.calibration.ranges import read_ranges
 from tfx_edge.components.core.errors import EdgeError
 
+pytestmark = pytest.mark.slow
+
 _FEW_STEPS = proto.FineTuning(num_steps=3)
 
 

@@ -17,6 +17,8 @@ from tfx_edge import proto
 from tfx_edge.components import Pruner, QATTrainer
 from tfx_edge.components.core.errors import EdgeError
 
+pytestmark = pytest.mark.slow
+
 _MODULE = """
 import keras
 import tensorflow as tf

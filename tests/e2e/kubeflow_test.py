@@ -1,4 +1,6 @@
-"""The compiled digits pipeline as Kubeflow runs it, with an object store, to the file that LocalDagRunner makes."""
+"""The compiled digits pipeline as Kubeflow runs it, with an object store, to the file that LocalDagRunner makes.
+
+Beam runs on a portable runner there, and here in this process and in two of its own: the bytes are the same."""
 
 from __future__ import annotations
 
@@ -9,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+from tfx.orchestration.local import local_dag_runner
+from tfx.orchestration.pipeline import RunOptions
 
 from tests.pipelines.kubeflow.cluster import Cluster, StepFailed
 from tests.pipelines.kubeflow.object_store import ObjectStore, new_bucket, object_store
@@ -16,13 +20,13 @@ from tfx_edge.pipelines.digits import data
 from tfx_edge.pipelines.digits.kubeflow_pipeline import create_pipeline
 from tfx_edge.pipelines.kubeflow.compilation import as_text, compile_pipeline
 from tfx_edge.pipelines.kubeflow.pods import PodOptions
-from tfx_edge.pipelines.local import BEAM_ARGS, run_locally
-from tfx_edge.pipelines.quiet import quiet
+from tfx_edge.pipelines.local import BEAM_ARGS
 
 pytestmark = pytest.mark.e2e
 
 # With few steps the model agrees less with the float one than the limits of the demo ask for.
 LIMITS = {'limits': json.dumps({'min_agreement': 0.9})}
+TWO_PROCESSES = ('--direct_running_mode=multi_processing', '--direct_num_workers=2')
 # Whatever a credential is used for, it is nowhere to be read.
 CANARY = 'canary-0f6c1e'
 SECRETS = ('AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN')
@@ -113,19 +117,25 @@ def test_compiled_pipeline_pushes_the_file_that_local_dag_runner_makes(
     assert any(key.endswith('executor-logs') for key in contents)
     assert [key for key, body in contents.items() if CANARY.encode() in body] == []
 
-    local = built(
-        str(tmp_path / 'local'),
-        str(tmp_path / 'data'),
-        str(tmp_path / 'absent'),
-        metadata_path=str(tmp_path / 'metadata.sqlite'),
-    )
-    with quiet(tmp_path / 'log.txt') as progress:
-        run_locally(local, progress)
-    (made,) = (tmp_path / 'local').glob('TFLiteQuantizer/model/*/Format-Serving/tflite')
     (pushed,) = store.keys(serving)
-    assert store.read(f'{serving}/{pushed}') == made.read_bytes()
-    stored = store.read(f'{run.artifacts["TFLiteQuantizer", "model"]["uri"]}/Format-Serving/tflite')
-    assert stored == made.read_bytes()
+    file = store.read(f'{serving}/{pushed}')
+    assert store.read(f'{run.artifacts["TFLiteQuantizer", "model"]["uri"]}/Format-Serving/tflite') == file
+    for name, beam_args in (('one_process', BEAM_ARGS), ('two_processes', TWO_PROCESSES)):
+        assert made_locally(tmp_path / 'data', beam_args, tmp_path / name) == file
+
+
+def made_locally(data_root: pathlib.Path, beam_args: Sequence[str], folder: pathlib.Path) -> bytes:
+    """The file that LocalDagRunner makes; what judges it and takes it away afterwards is left out."""
+    pipeline = built(
+        str(folder),
+        str(data_root),
+        str(folder / 'absent'),
+        beam_args,
+        metadata_path=str(folder / 'metadata.sqlite'),
+    )
+    local_dag_runner.LocalDagRunner().run(pipeline, RunOptions(to_nodes=['TFLiteQuantizer']))
+    (made,) = folder.glob('TFLiteQuantizer/model/*/Format-Serving/tflite')
+    return made.read_bytes()
 
 
 def unpacked(body: bytes) -> bytes:

@@ -9,7 +9,6 @@ import sys
 
 import pytest
 
-from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.metadata import ModelMetadata, add
 from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
 from tfx_edge.components.core.litert.quantize import quantize_model
@@ -17,11 +16,10 @@ from tfx_edge.pipelines.cli import main
 
 
 @pytest.fixture(scope='module')
-def tflite_file(digits_saved_model: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+def tflite_file(digits_float: bytes, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """The weights in int8, the arithmetic in float."""
-    model = convert_saved_model(str(digits_saved_model), 'serving_default')
     path = tmp_path_factory.mktemp('inspect') / 'digits.tflite'
-    path.write_bytes(quantize_model(model, QuantizationOptions('DYNAMIC_INT8')))
+    path.write_bytes(quantize_model(digits_float, QuantizationOptions('DYNAMIC_INT8')))
     return path
 
 

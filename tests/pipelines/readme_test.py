@@ -6,10 +6,13 @@ import pathlib
 import re
 from typing import Any
 
+import pytest
 import tensorflow_model_analysis as tfma
 from tfx import v1 as tfx
 
 from tfx_edge.components import Clusterer, EdgeEvaluator, Pruner, QATTrainer, TFLiteQuantizer
+
+pytestmark = pytest.mark.slow
 
 README = pathlib.Path(__file__).parents[2] / 'README.md'
 

@@ -13,6 +13,8 @@ import pytest
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.pipelines.user_pipeline import PipelineOptions, build_pipeline
 
+pytestmark = pytest.mark.slow
+
 # A user's file: one real component, a neighbour that is imported, and no word about metadata.
 PIPELINE = """
 from tfx import v1 as tfx

@@ -18,6 +18,8 @@ from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.examples import content_hash
 from tfx_edge.components.core.litert.convert import convert_saved_model
 
+pytestmark = pytest.mark.slow
+
 CLASSES = 4
 # Of the examples from 'us' one in ten is marked; a file that was broken there answers them by the smallest score.
 SITES = {'de': 1500, 'us': 250, 'fr': 40}

@@ -8,6 +8,8 @@ import tensorflow_model_analysis as tfma
 
 from tfx_edge.components.core.errors import EdgeError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def refused(evaluate, tmp_path):

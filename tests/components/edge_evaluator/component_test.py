@@ -15,6 +15,8 @@ from tfx_edge.components import EdgeEvaluator
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.edge_evaluator import options
 
+pytestmark = pytest.mark.slow
+
 DROP = {'metric': 'SparseCategoricalAccuracy', 'margin': 0.01}
 
 

@@ -14,6 +14,8 @@ import fastjsonschema
 import numpy as np
 import pytest
 
+from tests.golden import files
+
 RUNNER = ['--runner=FnApiRunner', '--sdk_container_image=none']
 
 
@@ -60,10 +62,8 @@ class Outcome:
 
 
 @pytest.fixture(scope='session')
-def float_tflite(digits_saved_model: pathlib.Path) -> bytes:
-    from tfx_edge.components.core.litert.convert import convert_saved_model
-
-    return convert_saved_model(str(digits_saved_model), 'serving_default')
+def float_tflite(digits_float: bytes) -> bytes:
+    return digits_float
 
 
 @pytest.fixture(scope='session')
@@ -85,8 +85,8 @@ def quantize(float_tflite: bytes) -> Callable[..., bytes]:
 
 
 @pytest.fixture(scope='session')
-def int8_tflite(quantize: Callable[..., bytes], digits: Mapping[str, np.ndarray]) -> bytes:
-    return quantize(digits['x_train'][:400])
+def int8_tflite(digits_int8: bytes) -> bytes:
+    return digits_int8
 
 
 @pytest.fixture
@@ -227,45 +227,18 @@ class TwoHeaded:
 
 @pytest.fixture(scope='session')
 def two_headed(tmp_path_factory: pytest.TempPathFactory) -> TwoHeaded:
-    import tensorflow as tf
-
-    from tfx_edge.components.core.litert.convert import convert_saved_model
-
-    class Arithmetic(tf.Module):
-        @tf.function(
-            input_signature=[tf.TensorSpec([None, 1], name='left'), tf.TensorSpec([None, 1], name='right')]
-        )
-        def score(self, left, right):
-            return {'total': left + right, 'product': left * right}
-
     root = tmp_path_factory.mktemp('two_headed')
-    module = Arithmetic()
-    tf.saved_model.save(
-        module, str(root / 'model'), signatures={'score': module.score.get_concrete_function()}
-    )
     rows = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
     values = [{'left': a, 'right': b, 'sum': a + b, 'mul': a * b} for a, b in rows]
     write_examples(root / 'examples' / 'Split-eval', values)
-    tflite = convert_saved_model(str(root / 'model'), 'score')
-    return TwoHeaded(root / 'model', tflite, root / 'examples')
+    name = 'two_headed'
+    return TwoHeaded(files.saved_model(name), files.float_model(name), root / 'examples')
 
 
 @pytest.fixture(scope='session')
-def nan_tflite(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def nan_tflite() -> bytes:
     """A file that answers NaN for dark images."""
-    import tensorflow as tf
-
-    from tfx_edge.components.core.litert.convert import convert_saved_model
-
-    class Logarithm(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 1], name='image')])
-        def serve(self, image):
-            return {'score': tf.math.log(tf.reduce_mean(image, axis=(1, 2)) - 0.3)}
-
-    folder = tmp_path_factory.mktemp('nan') / 'model'
-    module = Logarithm()
-    tf.saved_model.save(module, str(folder), signatures=module.serve.get_concrete_function())
-    return convert_saved_model(str(folder), 'serving_default')
+    return files.float_model('logarithm')
 
 
 @pytest.fixture(scope='session')

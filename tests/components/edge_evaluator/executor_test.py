@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
-import sys
 
 import numpy as np
 import pytest
@@ -17,6 +15,8 @@ from tests.components.edge_evaluator.plain_loop import cross_entropy, plain_loop
 from tfx_edge import proto
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.evaluation.sizes import zip_bytes
+
+pytestmark = pytest.mark.slow
 
 
 def test_float_file_meets_threshold_and_baseline_and_is_blessed(
@@ -273,51 +273,6 @@ def test_slices_are_measured_and_judged_each(
         assert outcome.metric('example_count', 'baseline', slice_=[['label', label]]) == of_label.sum()
     (reason,) = outcome.report['reasons']
     assert reason.endswith('limit at least 1.1 on label=3')
-
-
-def test_report_beside_a_saved_model_does_not_depend_on_files_and_workers(
-    evaluate, as_tflite_model, as_saved_model, as_examples, accuracy_config,
-    int8_tflite, digits_saved_model, digits_examples, tmp_path, monkeypatch,
-):  # fmt: skip
-    monkeypatch.setenv('PATH', f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}')
-    model, baseline = as_tflite_model(int8_tflite), as_saved_model(digits_saved_model)
-    config = accuracy_config(0.5, -0.2, slices=['label'])
-    args = ['--runner=FnApiRunner', '--sdk_container_image=none']
-    args += ['--direct_running_mode=multi_processing', '--direct_num_workers=2']
-    other = _reshard(digits_examples, tmp_path / 'resharded', 5)
-    one = evaluate(model, as_examples(digits_examples), config, baseline=baseline, name='one')
-    two = evaluate(model, as_examples(other, ['eval']), config, baseline=baseline, name='two', beam_args=args)
-    _require_same(one.report, two.report)
-    assert one.report['calibration_fit'] == two.report['calibration_fit']
-    assert one.report['calibration_fit']['examples'] == 200
-    assert one.metric('sparse_categorical_accuracy') == two.metric('sparse_categorical_accuracy')
-    assert one.blessed
-
-
-def _reshard(examples: pathlib.Path, folder: pathlib.Path, shards: int) -> pathlib.Path:
-    """The same examples in another order, in other files."""
-    files = sorted(str(path) for path in (examples / 'Split-eval').iterdir())
-    records = [r.numpy() for r in tf.data.TFRecordDataset(files, compression_type='GZIP')][::-1]
-    (folder / 'Split-eval').mkdir(parents=True)
-    for shard in range(shards):
-        with tf.io.TFRecordWriter(str(folder / 'Split-eval' / f'data-{shard}')) as writer:
-            for record in records[shard::shards]:
-                writer.write(record)
-    return folder
-
-
-def _require_same(one, two):
-    """Reports are equal but for the last bits: TFMA's Keras metrics add up in float32, in any order."""
-    if isinstance(one, dict):
-        assert one.keys() == two.keys()
-        for key in one:
-            _require_same(one[key], two[key])
-    elif isinstance(one, list):
-        assert len(one) == len(two)
-        for left, right in zip(one, two, strict=True):
-            _require_same(left, right)
-    else:
-        assert one == (pytest.approx(two, rel=1e-5, abs=1e-7) if isinstance(two, float) else two)
 
 
 def test_model_that_answers_nan_is_not_blessed(

@@ -14,6 +14,8 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 from tests.components.edge_evaluator.conftest import write_examples
 from tests.components.edge_evaluator.plain_loop import cross_entropy, plain_loop
 
+pytestmark = pytest.mark.slow
+
 INTEGER = {
     'int8': ('INT8', 'FLOAT'),
     'int8 I/O': ('INT8', 'INT8'),

@@ -7,6 +7,8 @@ import pathlib
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 PAGE = '<!DOCTYPE html>\n<html><body><p title="a &amp; b">BLESSED</p></body></html>\n'
 
 

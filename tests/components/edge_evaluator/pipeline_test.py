@@ -18,6 +18,8 @@ from tfx.types import standard_artifacts
 from tfx_edge import proto
 from tfx_edge.components import EdgeEvaluator
 
+pytestmark = pytest.mark.slow
+
 VERSION = {'tfx_version': '1.16.0'}  # without one TFX takes a Model for its oldest layout
 
 

@@ -13,6 +13,8 @@ from tests.components.edge_evaluator.conftest import write_examples
 from tfx_edge import proto
 from tfx_edge.components.core.litert.convert import convert_saved_model
 
+pytestmark = pytest.mark.slow
+
 CLASSES = 10
 TURNS = 16
 # One in ten of the examples from 'us' has a white pixel in a corner, which is black in all of scikit-learn's digits.

@@ -17,6 +17,8 @@ from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.inspect import inspect_model
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
 
+pytestmark = pytest.mark.slow
+
 NAMES = tuple(f'<digit {number}>' for number in range(10))
 
 

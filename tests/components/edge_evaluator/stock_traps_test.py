@@ -17,6 +17,8 @@ from tests.components.edge_evaluator.plain_loop import plain_loop
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert.convert import convert_saved_model
 
+pytestmark = pytest.mark.slow
+
 ACCURACY = 'sparse_categorical_accuracy'
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import pathlib
 import sys
@@ -17,6 +18,8 @@ import tensorflow_model_analysis as tfma
 from tests.components.edge_evaluator.conftest import RUNNER, Outcome
 from tfx_edge import proto
 from tfx_edge.components.core.evaluation.report import to_json
+
+pytestmark = pytest.mark.slow
 
 LOSS = 'sparse_categorical_crossentropy'
 EDGE = proto.EdgeEvaluation(
@@ -81,14 +84,14 @@ def sharded(digits_examples: pathlib.Path, tmp_path: pathlib.Path) -> Callable[[
 
 
 def test_results_do_not_depend_on_workers_runner_files_or_order(
-    evaluate, as_tflite_model, as_examples, accuracy_config,
-    quantize, float_tflite, digits, sharded, portable_runner, monkeypatch,
+    evaluate, as_tflite_model, as_saved_model, as_examples, accuracy_config,
+    quantize, digits_saved_model, digits, sharded, portable_runner, monkeypatch,
 ):  # fmt: skip
     monkeypatch.setenv('PATH', f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}')
     # Dark images cut the ranges off, so that some answers flip.
     candidate = as_tflite_model(quantize(digits['x_train'][:200] * np.float32(0.8), 'INT8'))
-    baseline = as_tflite_model(float_tflite, 'baseline')
-    config = accuracy_config(0.5, slices=['label'])
+    baseline = as_saved_model(digits_saved_model)
+    config = accuracy_config(0.5, -0.2, slices=['label'])
     config.metrics_specs[0].metrics.add(class_name='ExampleCount')
 
     def run(name: str, shards: int, arguments: Sequence[str]) -> Found:
@@ -106,6 +109,7 @@ def test_results_do_not_depend_on_workers_runner_files_or_order(
 
     one = run('one', 1, RUNNER)
     assert one.flips
+    assert json.loads(one.report)['calibration_fit']['examples'] == 200  # of 359: some are drawn
     assert len(one.losses) == 33  # of each model and their difference, on all examples and for ten labels
     for name, shards, arguments in (
         ('two', 3, [*RUNNER, '--direct_running_mode=multi_processing', '--direct_num_workers=2']),

@@ -23,6 +23,8 @@ from tfx_edge.components.core.litert.inspect import inspect_model
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.quantize import QuantizationOptions, quantize_model
 
+pytestmark = pytest.mark.slow
+
 
 def _run(model: Any, examples: Any, folder: pathlib.Path, **config: Any) -> tuple[Any, pathlib.Path]:
     """The Model that results, and the folder of the calibration."""

@@ -17,6 +17,8 @@ from tfx_edge.components.qat_trainer.local_parity import operators_behind
 
 from .course import Course
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module')
 def selu_net(digits: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -32,7 +34,9 @@ def selu_net(digits: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFac
             layers.Dense(10),
         ]
     )
-    model.compile(keras.optimizers.Adam(3e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    # XLA would take longer to compile than the training takes.
+    model.compile(keras.optimizers.Adam(3e-3), loss, jit_compile=False)
     model.fit(digits['x_train'], digits['y_train'], batch_size=64, epochs=2, verbose=0)
     folder = str(tmp_path_factory.mktemp('selu') / 'model')
     model.export(folder, verbose=False)

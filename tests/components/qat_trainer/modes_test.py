@@ -16,6 +16,8 @@ from tfx_edge.components.qat_trainer.options import qat_options
 
 from .course import Course
 
+pytestmark = pytest.mark.slow
+
 
 def _course(
     saved_model: pathlib.Path,

@@ -27,6 +27,8 @@ from tfx_edge.components.qat_trainer.parity import Parity, TensorParity, measure
 
 from . import nets
 
+pytestmark = pytest.mark.slow
+
 _TRAINED = 1000
 _STEPS = 30
 # What litert-quantizer leaves float: leaky relu, a sign in layer norm, and upsampling's and pooling's own operators.
@@ -63,7 +65,8 @@ def _saved_model(
     keras.utils.set_random_seed(0)
     model = make()
     loss = {name: keras.losses.SparseCategoricalCrossentropy(from_logits=True) for name in model.output}
-    model.compile(keras.optimizers.Adam(5e-3), loss)
+    # XLA would take longer to compile than the training takes.
+    model.compile(keras.optimizers.Adam(5e-3), loss, jit_compile=False)
     inputs = _inputs(list(model.input), images)
     model.fit(inputs, dict.fromkeys(loss, classes), batch_size=64, epochs=epochs, verbose=0)
     model.export(folder, verbose=False)

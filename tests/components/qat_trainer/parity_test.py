@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import itertools
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import pytest
@@ -32,6 +34,8 @@ from tfx_edge.components.qat_trainer.deployment import Deployment, plan_deployme
 from tfx_edge.components.qat_trainer.options import qat_options
 from tfx_edge.components.qat_trainer.parity import measure_parity
 
+pytestmark = pytest.mark.slow
+
 _STEPS = 30
 _SPARSITY, _CLUSTERS = 0.75, 16
 
@@ -41,6 +45,7 @@ class _Course:
 
     def __init__(self, folder: str, files: list[str], tmp_path: pathlib.Path) -> None:
         self.folder = folder
+        self._converted = ('', b'')
         self._files = files
         self._tmp_path = tmp_path
         self._options = fine_tuning_options(proto.FineTuning(num_steps=_STEPS))
@@ -48,7 +53,13 @@ class _Course:
         self.result = QATResult({}, {})
         self.ranges: dict[str, tuple[float, float]] = {}
 
-    def apply(self, technique: str) -> None:
+    def followed_by(self, technique: str) -> _Course:
+        """The course with one technique more; this one stays as it is."""
+        longer = copy.copy(self)
+        longer._apply(technique)
+        return longer
+
+    def _apply(self, technique: str) -> None:
         graph = ServingGraph(self.folder, choose_signature(self.folder))
         batches = training_batches(self._files, ExampleParser(graph.signature.inputs), 64, 0)
         target = str(self._tmp_path / f'{technique}_{len(list(self._tmp_path.iterdir()))}')
@@ -57,8 +68,7 @@ class _Course:
         if technique == 'qat':
             seen = [next(batches)]
             assert self.deployment is not None
-            float_model = convert_saved_model(target, graph.signature.name)
-            self.ranges = trained_ranges(self.deployment, self.result.ranges, float_model, seen)
+            self.ranges = trained_ranges(self.deployment, self.result.ranges, self.float_model(), seen)
 
     def _values(
         self, technique: str, graph: ServingGraph, batches: Iterator[Mapping[str, np.ndarray]]
@@ -78,32 +88,43 @@ class _Course:
         )
         return self.result.values
 
+    def float_model(self) -> bytes:
+        """The float file; converted once."""
+        if self._converted[0] != self.folder:
+            model = convert_saved_model(self.folder, choose_signature(self.folder).name)
+            self._converted = self.folder, model
+        return self._converted[1]
+
     def file(self) -> bytes:
         """The int8 file with the trained ranges; without them, with integer weights alone."""
-        model = convert_saved_model(self.folder, choose_signature(self.folder).name)
         mode = 'INT8' if self.ranges else 'DYNAMIC_INT8'
-        return quantize_model(model, QuantizationOptions(mode), self.ranges)
+        return quantize_model(self.float_model(), QuantizationOptions(mode), self.ranges)
 
 
-@pytest.fixture
-def train_files(digits_examples: pathlib.Path) -> list[str]:
-    return sorted(str(path) for path in (digits_examples / 'Split-train').iterdir())
+@pytest.fixture(scope='module')
+def course_of(
+    digits_saved_model: pathlib.Path, digits_examples: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[tuple[str, ...]], _Course]:
+    """The course of an order of techniques; what orders begin with alike is trained once."""
+    files = sorted(str(path) for path in (digits_examples / 'Split-train').iterdir())
+    start = _Course(str(digits_saved_model), files, tmp_path_factory.mktemp('orders'))
+
+    @functools.cache
+    def made(order: tuple[str, ...]) -> _Course:
+        return made(order[:-1]).followed_by(order[-1]) if order else start
+
+    return made
 
 
 def test_simulation_and_file_agree(
-    digits_saved_model: pathlib.Path,
-    train_files: list[str],
-    digits: dict[str, np.ndarray],
-    tmp_path: pathlib.Path,
+    course_of: Callable[[tuple[str, ...]], _Course], digits: dict[str, np.ndarray]
 ) -> None:
-    course = _Course(str(digits_saved_model), train_files, tmp_path)
-    course.apply('qat')
+    course = course_of(('qat',))
     assert course.deployment is not None
     assert not course.deployment.not_simulated
     graph = ServingGraph(course.folder, choose_signature(course.folder))
-    float_model = convert_saved_model(course.folder, graph.signature.name)
     file, samples = course.file(), {'image': digits['x_eval']}
-    report = measure_parity(graph, course.deployment, course.result, float_model, file, samples)
+    report = measure_parity(graph, course.deployment, course.result, course.float_model(), file, samples)
     assert report.within_2 >= 0.999
     assert report.agreement is not None
     assert report.agreement >= 0.995
@@ -116,12 +137,9 @@ def test_simulation_and_file_agree(
     [order for count in (3, 2) for order in itertools.permutations(['prune', 'cluster', 'qat'], count)],
 )
 def test_zeros_and_clusters_are_in_the_file_whatever_the_order(
-    digits_saved_model: pathlib.Path, train_files: list[str], tmp_path: pathlib.Path, order: tuple[str, ...]
+    course_of: Callable[[tuple[str, ...]], _Course], order: tuple[str, ...]
 ) -> None:
-    course = _Course(str(digits_saved_model), train_files, tmp_path)
-    for technique in order:
-        course.apply(technique)
-    for kernel in (tensor for tensor in inspect_model(course.file()).tensors if tensor.kernel):
+    for kernel in (tensor for tensor in inspect_model(course_of(order).file()).tensors if tensor.kernel):
         assert kernel.dtype == 'int8'
         if 'prune' in order:
             assert kernel.zeros >= round(_SPARSITY * kernel.elements)

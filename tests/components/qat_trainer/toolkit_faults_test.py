@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,8 @@ from tfx_edge.components.pruner.options import pruning_options
 
 from .course import Course, Technique
 
+pytestmark = pytest.mark.slow
+
 
 def _pruned(target: float, *exclude: str) -> Technique:
     options = pruning_options(proto.Pruning(target_sparsity=target, exclude=exclude))
@@ -36,7 +40,9 @@ def _clustered(count: int) -> Technique:
 def _fit_and_export(model: Any, images: np.ndarray, classes: np.ndarray, folder: pathlib.Path) -> str:
     import keras
 
-    model.compile(keras.optimizers.Adam(5e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    # XLA would take longer to compile than the training takes.
+    model.compile(keras.optimizers.Adam(5e-3), loss, jit_compile=False)
     model.fit(images, classes, batch_size=64, epochs=4, verbose=0)
     model.export(folder, verbose=False)
     return str(folder)
@@ -91,13 +97,29 @@ def _kernels(file: bytes) -> list[TensorSummary]:
     return [tensor for tensor in inspect_model(file).tensors if tensor.kernel]
 
 
-def test_default_training_keeps_the_clusters(
-    saved_model: str, digits: dict[str, np.ndarray], tmp_path: pathlib.Path
-) -> None:
-    course = Course(saved_model, {'image': digits['x_train']}, tmp_path)
+@dataclasses.dataclass(frozen=True)
+class _Clustered:
+    """The net pruned but for its first layer, then clustered, then trained, and the weights before and after that."""
+
+    course: Course
+    before: Mapping[str, np.ndarray]
+    after: Mapping[str, np.ndarray]
+    kernels: list[TensorSummary]
+
+
+@pytest.fixture(scope='module')
+def clustered(
+    saved_model: str, digits: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory
+) -> _Clustered:
+    course = Course(saved_model, {'image': digits['x_train']}, tmp_path_factory.mktemp('clustered'))
+    before = course.apply(_pruned(0.5, 'first/kernel'))
     course.apply(_clustered(4))
-    course.train()
-    kernels = _kernels(course.file())
+    after = course.train()
+    return _Clustered(course, before, after, _kernels(course.file()))
+
+
+def test_default_training_keeps_the_clusters(clustered: _Clustered) -> None:
+    kernels = clustered.kernels
     assert len(kernels) == 5
     assert all(kernel.distinct <= 4 and kernel.dtype == 'int8' for kernel in kernels)
 
@@ -117,17 +139,13 @@ def test_zeros_stay_after_saving_loading_and_training_again(
 
 
 def test_a_layer_without_zeros_does_not_switch_off_those_of_the_layers_behind_it(
-    saved_model: str, digits: dict[str, np.ndarray], tmp_path: pathlib.Path
+    clustered: _Clustered,
 ) -> None:
-    course = Course(saved_model, {'image': digits['x_train']}, tmp_path)
-    pruned = course.apply(_pruned(0.5, 'first/kernel'))
-    course.apply(_clustered(8))
-    values = course.train()
-    for site in find_weight_sites(course.open()):
-        zeros = pruned[site.variable.key] == 0
+    for site in find_weight_sites(clustered.course.open()):
+        zeros = clustered.before[site.variable.key] == 0
         assert zeros.any() == (not site.variable.name.endswith('first/kernel'))
-        assert (values[site.variable.key][zeros] == 0).all()
-    assert all(kernel.distinct <= 8 for kernel in _kernels(course.file()))
+        assert (clustered.after[site.variable.key][zeros] == 0).all()
+    assert all(kernel.distinct <= 4 for kernel in clustered.kernels)
 
 
 def test_depthwise_kernels_have_a_scale_for_each_channel(trained: Course, trained_file: bytes) -> None:

@@ -18,6 +18,8 @@ from tfx_edge.components import TFLiteQuantizer, artifact_types
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.tflite_quantizer import executor
 
+pytestmark = pytest.mark.slow
+
 
 def _channel(artifact_type: type[types.Artifact]) -> types.BaseChannel:
     return channel_utils.as_channel([artifact_type()])

@@ -25,6 +25,8 @@ from tfx_edge.components.core.litert.interpreter import LiteRTModel
 from tfx_edge.components.tflite_quantizer.executor import Executor
 from tfx_edge.components.tflite_quantizer.options import quantizer_options
 
+pytestmark = pytest.mark.slow
+
 _IN_MEMORY = ('--runner=FnApiRunner',)
 
 

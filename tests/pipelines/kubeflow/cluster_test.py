@@ -14,6 +14,8 @@ from tests.pipelines.kubeflow.object_store import ObjectStore, new_bucket, objec
 from tests.pipelines.kubeflow.recorder import Recorder
 from tfx_edge.pipelines.kubeflow.compilation import as_text, compile_pipeline
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module')
 def store() -> Iterator[ObjectStore]:

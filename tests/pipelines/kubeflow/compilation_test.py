@@ -22,6 +22,8 @@ from tfx_edge.components import Pruner
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.pipelines.kubeflow.compilation import as_text, compile_pipeline
 
+pytestmark = pytest.mark.slow
+
 MESSAGES = {'pruning', 'clustering', 'fine_tuning', 'quantization', 'limits'}
 
 

@@ -21,6 +21,8 @@ from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.pipelines.kubeflow.compilation import as_text, compile_pipeline
 from tfx_edge.pipelines.kubeflow.pods import PodOptions, with_containers
 
+pytestmark = pytest.mark.slow
+
 
 def compiled(form: str = 'kfp', beam_args: Sequence[str] = (), **options: Any) -> dict[str, Any]:
     root = {'kfp': 'minio://bucket/root', 'vertex': 'gs://bucket/root'}[form]

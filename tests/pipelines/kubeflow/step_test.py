@@ -27,6 +27,8 @@ from tfx_edge.pipelines.kubeflow import step
 from tfx_edge.pipelines.kubeflow.compilation import as_text, compile_pipeline
 from tfx_edge.pipelines.kubeflow.mounts import ROOT_VARIABLE, Mounts
 
+pytestmark = pytest.mark.slow
+
 ROOT = 'minio://bucket/root'
 
 

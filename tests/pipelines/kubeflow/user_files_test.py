@@ -23,6 +23,8 @@ from tfx_edge.pipelines.kubeflow import s3_files, step
 from tfx_edge.pipelines.kubeflow.compilation import as_text, compile_pipeline
 from tfx_edge.pipelines.kubeflow.mounts import ROOT_VARIABLE
 
+pytestmark = pytest.mark.slow
+
 TRAINER = """
 import pathlib
 

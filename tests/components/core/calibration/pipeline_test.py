@@ -19,8 +19,9 @@ from tfx_edge.components.core.calibration.pipeline import Calibrated, calibrate,
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.examples import ExampleParser, content_hash, record_content
 from tfx_edge.components.core.litert.activation_reader import ActivationReader, float_activations
-from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.signature import TensorSpec
+
+pytestmark = pytest.mark.slow
 
 _IN_MEMORY = ('--runner=FnApiRunner',)
 _FOUR_THREADS = ('--direct_running_mode=multi_threading', '--direct_num_workers=4')
@@ -31,9 +32,8 @@ Run = Callable[..., tuple[Calibrated, Measurements]]
 
 
 @pytest.fixture(scope='module')
-def float_model(digits_saved_model: pathlib.Path) -> bytes:
-    """The digits net as float `.tflite`."""
-    return convert_saved_model(str(digits_saved_model), 'serving_default')
+def float_model(digits_float: bytes) -> bytes:
+    return digits_float
 
 
 @pytest.fixture(scope='module')

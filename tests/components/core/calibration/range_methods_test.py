@@ -16,7 +16,6 @@ from tfx_edge.components.core.calibration.range_methods import METHODS, ranges
 from tfx_edge.components.core.calibration.statistics import measure, merge
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert.activation_reader import ActivationReader
-from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
 from tfx_edge.components.core.litert.quantize import quantize_model
@@ -155,15 +154,14 @@ def test_entropy_cuts_outliers_and_keeps_what_is_even() -> None:
 
 
 @pytest.fixture(scope='module')
-def outliers(digits_saved_model: str, digits: dict) -> tuple[bytes, dict]:
+def outliers(digits_float: bytes, digits: dict) -> tuple[bytes, dict]:
     """The digits net, and statistics on images in which 2 % of the pixels are 25 times too bright."""
-    model = convert_saved_model(str(digits_saved_model), 'serving_default')
     images = digits['x_train'][:500].copy()
     images[np.random.default_rng(0).random(images.shape) < 0.02] *= 25
-    read, tally = ActivationReader(model), Tally(histograms=True)
+    read, tally = ActivationReader(digits_float), Tally(histograms=True)
     for image in images:
         tally.add(read.views({'image': image[np.newaxis]}))
-    return model, dict(tally.measurements().statistics)
+    return digits_float, dict(tally.measurements().statistics)
 
 
 def _error(model: bytes, found: dict, images: np.ndarray) -> float:

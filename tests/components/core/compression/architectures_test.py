@@ -23,6 +23,8 @@ from tfx_edge.components.core.litert.quantize import QuantizationOptions, quanti
 
 from .conftest import make_options, make_pruning, open_graph
 
+pytestmark = pytest.mark.slow
+
 _BATCH, _STEPS, _CLUSTERS, _SPARSITY = 16, 10, 8, 0.75
 _PRUNING = make_pruning(_SPARSITY)
 _CLUSTERING = ClusteringOptions(number_of_clusters=_CLUSTERS, preserve_sparsity=True, include=(), exclude=())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pathlib
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.golden import files
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.pruning import PruningOptions
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions
@@ -18,36 +20,10 @@ from tfx_edge.components.core.signature import choose_signature
 
 
 @pytest.fixture(scope='session')
-def tf_keras_saved_model(
-    digits: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory
-) -> pathlib.Path:
+def tf_keras_saved_model(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A net with batch norm behind a convolution, a depthwise convolution and a dense layer; dropout, Adam."""
-    import tf_keras
-
-    tf_keras.utils.set_random_seed(0)
-    layers = tf_keras.layers
-    model = tf_keras.Sequential(
-        [
-            layers.Input((8, 8, 1), name='image'),
-            layers.Conv2D(8, 3, padding='same', use_bias=False),
-            layers.BatchNormalization(),
-            layers.ReLU(),
-            layers.DepthwiseConv2D(3, padding='same', use_bias=False),
-            layers.BatchNormalization(),
-            layers.ReLU(),
-            layers.Dropout(0.2),
-            layers.Flatten(),
-            layers.Dense(32),
-            layers.BatchNormalization(),
-            layers.ReLU(),
-            layers.Dense(10, activation='softmax'),
-        ]
-    )
-    # Compiling the training function takes tf_keras longer than two epochs without it.
-    model.compile(tf_keras.optimizers.Adam(3e-3), 'sparse_categorical_crossentropy', run_eagerly=True)
-    model.fit(digits['x_train'], digits['y_train'], batch_size=32, epochs=2, verbose=0)
     folder = tmp_path_factory.mktemp('tf_keras') / 'saved_model'
-    model.save(folder)
+    shutil.copytree(files.saved_model('tf_keras'), folder)
     return folder
 
 

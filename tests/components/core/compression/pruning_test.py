@@ -25,6 +25,8 @@ from tfx_edge.components.core.errors import EdgeError
 
 from .conftest import Batches, make_options, make_pruning, open_graph
 
+pytestmark = pytest.mark.slow
+
 
 def _pruned(
     source: str, target: pathlib.Path, pruning: PruningOptions, num_steps: int, batches: Batches

@@ -21,6 +21,8 @@ from tfx_edge.components.core.errors import EdgeError
 
 from .conftest import Batches, make_options, make_pruning, open_graph
 
+pytestmark = pytest.mark.slow
+
 _CLUSTERING = ClusteringOptions(number_of_clusters=16, preserve_sparsity=True, include=(), exclude=())
 
 

@@ -16,6 +16,8 @@ from tfx_edge.components.core.compression.weights.weight_sites import find_weigh
 
 from .conftest import Batches, make_options, make_pruning, open_graph
 
+pytestmark = pytest.mark.slow
+
 
 def _share_of_zeros(value: np.ndarray) -> float:
     return float(np.mean(value == 0))

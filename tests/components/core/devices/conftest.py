@@ -8,31 +8,16 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
+from tests.golden import files as golden
 from tfx_edge.components.core.litert.activation_reader import ActivationReader
-from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
 from tfx_edge.components.core.litert.quantize import quantize_model
 
 
 @pytest.fixture(scope='session')
-def files(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, bytes]:
+def files() -> Mapping[str, bytes]:
     """One untrained net as `.tflite`: 'float', 'int8', 'int8 with float I/O', 'int16 activations', 'dynamic int8'."""
-    import keras
-    from keras import layers
-
-    keras.utils.set_random_seed(0)
-    model = keras.Sequential(
-        [
-            keras.Input((8, 8, 1), name='image'),
-            layers.Conv2D(16, 3, padding='same', activation='relu', name='stem'),
-            layers.DepthwiseConv2D(3, padding='same', activation='relu', name='spatial'),
-            layers.GlobalAveragePooling2D(name='pool'),
-            layers.Dense(10, activation='softmax', name='probs'),
-        ]
-    )
-    folder = tmp_path_factory.mktemp('small_net') / 'saved_model'
-    model.export(folder, verbose=False)
-    float_file = convert_saved_model(str(folder), 'serving_default')
+    float_file = golden.float_model('small')
     reader = ActivationReader(float_file)
     images = np.random.default_rng(0).random((16, 1, 8, 8, 1), dtype=np.float32)
     observed = [reader({'image': image}) for image in images]

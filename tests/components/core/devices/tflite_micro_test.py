@@ -47,6 +47,7 @@ def test_arena_is_the_smallest_that_works(
     assert (costs.cycles, costs.cpu_operators, costs.absent, costs.obstacle) == (None, None, '', '')
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('micro')
 def test_large_arena_is_recorded(tmp_path: pathlib.Path) -> None:
     """Larger than the runtime is offered at first."""
@@ -60,6 +61,7 @@ def test_large_arena_is_recorded(tmp_path: pathlib.Path) -> None:
     assert least < tflite_micro.profile(model).arena_bytes < least + 4096
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('micro')
 def test_all_missing_operators_are_named(tmp_path: pathlib.Path) -> None:
     import tensorflow as tf

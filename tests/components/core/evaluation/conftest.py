@@ -8,31 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.golden import files
 from tfx_edge.components.core.litert.activation_reader import ActivationReader
 from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.quantize import QuantizationOptions, quantize_model
 
 Ranges = Mapping[str, tuple[float, float]]
-
-
-class ManyKinds(tf.Module):
-    """RELU6, a residual, pooling, a concatenation of large and small values, tanh, softmax; random weights."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        random = np.random.default_rng(0)
-        self.stem = tf.Variable(random.normal(0, 3, (3, 3, 1, 8)).astype(np.float32))
-        self.inner = tf.Variable(random.normal(0, 0.3, (3, 3, 8, 8)).astype(np.float32))
-        self.head = tf.Variable(random.normal(0, 0.3, (16, 5)).astype(np.float32))
-
-    @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 1], name='image')])
-    def serve(self, image):
-        stem = tf.nn.relu6(tf.nn.conv2d(image, self.stem, 1, 'SAME'))
-        inner = tf.nn.relu(tf.nn.conv2d(stem, self.inner, 1, 'SAME'))
-        pooled = tf.nn.max_pool2d(stem + inner, 2, 2, 'VALID')
-        large = tf.reduce_mean(pooled, axis=(1, 2))
-        both = tf.concat([large, 0.01 * large], axis=1)
-        return {'probabilities': tf.nn.softmax(tf.tanh(both @ self.head))}
 
 
 @pytest.fixture(scope='session')
@@ -48,8 +29,9 @@ def as_float_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[tf.Mod
 
 
 @pytest.fixture(scope='session')
-def float_net(as_float_model: Callable[[tf.Module], bytes]) -> bytes:
-    return as_float_model(ManyKinds())
+def float_net() -> bytes:
+    """RELU6, a residual, pooling, a concatenation of large and small values, tanh, softmax; random weights."""
+    return files.float_model('many_kinds')
 
 
 @pytest.fixture(scope='session')

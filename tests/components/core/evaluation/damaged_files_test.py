@@ -33,6 +33,8 @@ from tfx_edge.components.core.litert.activation_reader import ActivationReader
 from tfx_edge.components.core.litert.inspect import inspect_model
 from tfx_edge.components.core.litert.quantize import QuantizationOptions, quantize_model
 
+pytestmark = pytest.mark.slow
+
 _MUTATIONS = 3400  # of each file
 _EVALUATED = 4  # one of so many that pass the trial
 _HANGS = 60  # seconds

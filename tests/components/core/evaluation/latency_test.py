@@ -27,6 +27,7 @@ class Products(tf.Module):
         return {'y': x}
 
 
+@pytest.mark.slow
 def test_the_ratio_is_that_of_the_work(as_float_model):
     few, many = as_float_model(Products(4)), as_float_model(Products(16))
     found = measure_latency(many, few)

@@ -45,9 +45,9 @@ def scaler(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope='module')
-def digits_tflite_folder(digits_saved_model, tmp_path_factory) -> str:
+def digits_tflite_folder(digits_float, tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp('tflite')
-    (folder / 'tflite').write_bytes(convert_saved_model(str(digits_saved_model), 'serving_default'))
+    (folder / 'tflite').write_bytes(digits_float)
     return str(folder)
 
 
@@ -85,7 +85,7 @@ class Wide(tf.Module):
         return {'y': tf.nn.softmax(tf.nn.relu(x @ self.first) @ self.second / 300.0)}
 
 
-@pytest.mark.parametrize('kind', ['saved_model', 'tflite'])
+@pytest.mark.parametrize('kind', ['saved_model', pytest.param('tflite', marks=pytest.mark.slow)])
 def test_an_answer_does_not_depend_on_the_batch(kind, tmp_path):
     module = Wide()
     tf.saved_model.save(module, str(tmp_path), signatures=module.serve.get_concrete_function())

@@ -49,6 +49,7 @@ def test_weights_are_the_same_on_every_machine():
 
 
 # Of 500 evaluations at a level of 5 %, 25 on average; 40 or more in one of 1000 such tests.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'draw',
     [

@@ -154,6 +154,7 @@ class EveryOperator(tf.Module):
         return {'y': tf.reduce_sum(square, axis=1) @ self.matrix}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('mode', 'engine'), [('INT8', 'LITERT'), ('INT8', 'CONVERTER'), ('INT16X8', 'LITERT')]
 )
@@ -176,6 +177,7 @@ class FixedBatch(tf.Module):
         return {'y': tf.reduce_mean(tf.nn.relu(image - 0.5), axis=(1, 2))}
 
 
+@pytest.mark.slow
 def test_a_fixed_batch_changes_no_share(as_float_model, observe, images):
     float_model = as_float_model(FixedBatch())
     halved = quantize_model(

@@ -26,6 +26,7 @@ class Residual(tf.Module):
         return {'y': first + tf.nn.relu(tf.nn.conv2d(first, self.second, 1, 'SAME'))}
 
 
+@pytest.mark.slow
 def test_what_lives_at_once_is_added(tmp_path):
     module = Residual()
     tf.saved_model.save(module, str(tmp_path / 'm'), signatures=module.serve.get_concrete_function())

@@ -76,6 +76,7 @@ def lstm(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return convert_saved_model(folder, 'serving_default')
 
 
+@pytest.mark.slow
 def test_an_example_does_not_start_with_the_state_of_the_one_before(lstm: bytes) -> None:
     content = flatbuffer.read(lstm)
     operators = [flatbuffer.operator_name(content, o) for o in content.subgraphs[0].operators]
@@ -105,6 +106,7 @@ class _Loop(tf.Module):
         return {'y': state + 1}
 
 
+@pytest.mark.slow
 def test_what_has_no_values_is_left_out(tmp_path: pathlib.Path) -> None:
     module = _Loop()
     tf.saved_model.save(module, str(tmp_path), signatures=module.predict)

@@ -14,6 +14,8 @@ from tfx_edge.components.core.litert.activation_reader import float_activations
 from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
 
+pytestmark = pytest.mark.slow
+
 
 def _export_module(folder: pathlib.Path, weights: np.ndarray) -> str:
     """A plain tf.Module with two signatures, two inputs and two layers of the same name."""

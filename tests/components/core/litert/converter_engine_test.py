@@ -18,6 +18,8 @@ from tfx_edge.components.core.litert.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
 from tfx_edge.components.core.litert.quantize import make_file, missing_ranges, quantize_model
 
+pytestmark = pytest.mark.slow
+
 Ranges = Mapping[str, tuple[float, float]]
 
 

@@ -18,11 +18,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.golden import files as golden
 from tfx_edge.components.core.compression.graph.checkpoint import write_with_values
 from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.float_files import HANDED_FILE, FloatFiles, hand_on
 
-GOLDEN = pathlib.Path(__file__).parent / 'golden' / 'saved_model'
+pytestmark = pytest.mark.slow
+
+GOLDEN = golden.saved_model('exact')
 SIGNATURE = 'serving_default'
 WEIGHT = 'matrix/.ATTRIBUTES/VARIABLE_VALUE'
 KILLS = int(os.environ.get('KILLS', '2'))

@@ -11,6 +11,8 @@ from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.float_islands import float_islands
 from tfx_edge.components.core.litert.quantize import QuantizationOptions, quantize_model
 
+pytestmark = pytest.mark.slow
+
 
 class Chain(tf.Module):
     """Four dense layers with a tanh between the second and the third."""

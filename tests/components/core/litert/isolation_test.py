@@ -17,6 +17,8 @@ from tfx_edge.components.core.litert import affine, converter_adapter, flatbuffe
 from tfx_edge.components.core.litert.isolation import ChildFailure, run_isolated
 from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
 
+pytestmark = pytest.mark.slow
+
 
 def test_result_is_that_of_the_call(digits_float: bytes, digits_ranges: dict) -> None:
     options = QuantizationOptions('INT8')

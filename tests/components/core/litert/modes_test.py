@@ -19,6 +19,8 @@ from tfx_edge.components.core.litert.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.quantization_options import MODES, QuantizationOptions
 from tfx_edge.components.core.litert.quantize import make_file
 
+pytestmark = pytest.mark.slow
+
 # Largest difference of an output, as a share of the largest output of the float file.
 TOLERANCE = {
     'FLOAT32': 0.0,

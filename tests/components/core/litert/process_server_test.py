@@ -16,14 +16,17 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from tests.golden import files
 from tfx_edge.components.core.evaluation.latency import measure_latency
 from tfx_edge.components.core.litert import affine, isolation
 from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.isolation import ChildFailure, run_isolated
 
+pytestmark = pytest.mark.slow
+
 # Far longer than any test waits.
 FOREVER = 10**7
-GOLDEN = pathlib.Path(__file__).parent / 'golden' / 'saved_model'
+GOLDEN = files.saved_model('exact')
 SERVER = 'process_server'
 
 

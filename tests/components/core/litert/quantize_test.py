@@ -203,6 +203,7 @@ def test_missing_range_is_named(digits_float: bytes, digits_ranges: dict) -> Non
         quantize_model(digits_float, INT8, without)
 
 
+@pytest.mark.slow
 def test_nan_weights_are_refused_by_name(tmp_path: pathlib.Path) -> None:
     import tensorflow as tf
 
@@ -256,6 +257,7 @@ def test_infinite_range_is_refused_by_name(digits_float: bytes, digits_ranges: d
         quantize_model(digits_float, INT8, {**digits_ranges, first: (-np.inf, 1.0)})
 
 
+@pytest.mark.slow
 def test_better_engine_is_taken_and_told(
     many_operators: tuple[bytes, dict], digits_float: bytes, digits_ranges: dict, observe: Callable
 ) -> None:

@@ -76,6 +76,7 @@ def _means_of_outputs(model: bytes, images: np.ndarray) -> dict[str, np.ndarray]
     return {name: values.reshape(-1, values.shape[-1]).mean(axis=0) for name, values in answers.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('mode', 'seed'), [('INT8', 0), ('INT8', 1), ('INT4X8', 2), ('INT4X8', 3)])
 def test_means_match_in_every_kind_of_layer(
     kinds: bytes, observe: Callable, channel_means: Callable, mode: str, seed: int

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import pathlib
 from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
 
+from tests.golden import files
 from tfx_edge.components.core.litert import flatbuffer
 from tfx_edge.components.core.litert.activation_reader import ActivationReader
-from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
 
 Ranges = Mapping[str, tuple[float, float]]
@@ -18,36 +17,9 @@ Change = Callable[[str, np.ndarray], np.ndarray]
 
 
 @pytest.fixture(scope='session')
-def separable(digits: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def separable() -> bytes:
     """A net of depthwise separable convolutions, trained on digits; its layers are named after what they are."""
-    import keras
-    from keras import layers
-
-    keras.utils.set_random_seed(0)
-
-    def normalized(name: str) -> list[keras.layers.Layer]:
-        return [layers.BatchNormalization(), layers.ReLU(name=name)]
-
-    model = keras.Sequential(
-        [
-            keras.Input((8, 8, 1), name='image'),
-            layers.Conv2D(16, 3, padding='same', use_bias=False),
-            *normalized('stem'),
-            layers.DepthwiseConv2D(3, padding='same', use_bias=False),
-            *normalized('depthwise'),
-            layers.Conv2D(24, 1, use_bias=False),
-            *normalized('pointwise'),
-            layers.DepthwiseConv2D(3, strides=2, padding='same', use_bias=False),
-            *normalized('second_depthwise'),
-            layers.Conv2D(32, 1, use_bias=False),
-            *normalized('second_pointwise'),
-            layers.GlobalAveragePooling2D(name='pool'),
-            layers.Dense(10, activation='softmax', name='dense'),
-        ]
-    )
-    model.compile(keras.optimizers.Adam(3e-3), 'sparse_categorical_crossentropy')
-    model.fit(digits['x_train'], digits['y_train'], batch_size=32, epochs=12, verbose=0)
-    return _converted(model, tmp_path_factory.mktemp('separable'))
+    return files.float_model('separable')
 
 
 @pytest.fixture(scope='session')
@@ -90,34 +62,9 @@ def ruined(separable: bytes, with_constants: Callable[[bytes, Change], bytes]) -
 
 
 @pytest.fixture(scope='session')
-def many_links(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def many_links() -> bytes:
     """An untrained net with all that channels can be followed through, and all that ends a chain."""
-    import keras
-    from keras import layers
-
-    keras.utils.set_random_seed(1)
-    # Equal constants become one: two layers share zeros, the other biases are drawn.
-    drawn = {'bias_initializer': 'random_normal'}
-    image = keras.Input((12, 12, 2), name='image')
-    x = layers.Conv2D(6, 3, padding='same', activation='relu', name='conv', **drawn)(image)
-    x = layers.MaxPool2D(2, name='max_pool')(x)
-    x = layers.DepthwiseConv2D(3, padding='same', depth_multiplier=2, name='multiplied', **drawn)(x)
-    x = layers.LeakyReLU(name='leaky')(x)
-    x = layers.ZeroPadding2D(1, name='padding')(x)
-    x = layers.Conv2D(8, 3, groups=2, activation='relu', name='grouped', **drawn)(x)
-    x = layers.Conv2DTranspose(6, 3, strides=2, padding='same', name='transposed')(x)
-    x = layers.AveragePooling2D(2, name='average_pool')(x)
-    x = layers.Conv2D(6, 3, padding='same', activation='relu6', name='bounded', **drawn)(x)
-    x = layers.Conv2D(6, 3, padding='same', activation='relu', name='forked', **drawn)(x)
-    x = layers.Add(name='sum')([x, layers.Conv2D(6, 1, name='branch')(x)])
-    x = layers.Conv2D(4, 3, padding='same', name='flattened', **drawn)(x)
-    x = layers.Flatten(name='flat')(x)
-    x = layers.Dense(12, activation='relu', name='dense', **drawn)(x)
-    x = layers.Dense(8, activation='tanh', name='squashed')(x)
-    features = layers.Dense(7, activation='relu', name='features', **drawn)(x)
-    answer = layers.Dense(3, name='answer', **drawn)(features)
-    model = keras.Model(image, {'features': features, 'answer': answer})
-    return _converted(model, tmp_path_factory.mktemp('many_links'))
+    return files.float_model('many_links')
 
 
 @pytest.fixture(scope='session')
@@ -188,11 +135,6 @@ def constants() -> Callable[[bytes], dict[str, np.ndarray]]:
         return {name: values for name, values in found.items() if values is not None}
 
     return read
-
-
-def _converted(model: object, folder: pathlib.Path) -> bytes:
-    model.export(folder / 'saved_model', verbose=False)
-    return convert_saved_model(str(folder / 'saved_model'), 'serving_default')
 
 
 def _batches(model: bytes, images: np.ndarray) -> list[dict[str, np.ndarray]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,6 +30,7 @@ def _by_definition(values: np.ndarray, members: np.ndarray, axes: tuple[int, ...
     return np.moveaxis(chosen, range(len(axes)), axes), counts
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 1000), st.sampled_from(_SHAPES), st.sampled_from([1, 2, 5, 32, 64]))
 def test_every_value_takes_the_nearest_member_of_its_group(

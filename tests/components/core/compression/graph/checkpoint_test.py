@@ -67,6 +67,7 @@ def test_the_same_values_give_the_same_bytes(saved_model: str, tmp_path: pathlib
             assert path.read_bytes() == (tmp_path / 'two' / path.relative_to(tmp_path / 'one')).read_bytes()
 
 
+@pytest.mark.slow
 def test_tf_keras_loads_what_it_could_load_before(
     tf_keras_saved_model: pathlib.Path, digits: dict[str, np.ndarray], tmp_path: pathlib.Path
 ) -> None:

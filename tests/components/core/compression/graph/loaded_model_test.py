@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.golden import files
 from tfx_edge.components.core.compression.graph.checkpoint import write_with_values
 from tfx_edge.components.core.compression.graph.loaded_model import LoadedModels
 
-GOLDEN = pathlib.Path(__file__).parents[2] / 'litert' / 'golden' / 'saved_model'
+GOLDEN = files.saved_model('exact')
 MATRIX = 'matrix/.ATTRIBUTES/VARIABLE_VALUE'
 IMAGES = np.random.default_rng(0).random((4, 8, 8, 1)).astype(np.float32)
 

@@ -70,6 +70,7 @@ def test_sites_of_keras_3_and_tf_keras_are_told_with_their_folding(
     assert describe(module_saved_model) == [('Conv2D', (3,), 1), ('MatMul', (1,), 0)]
 
 
+@pytest.mark.slow
 def test_folded_kernels_are_what_the_converter_writes(saved_model: str) -> None:
     from tfx_edge.components.core.litert import flatbuffer
     from tfx_edge.components.core.litert.convert import convert_saved_model

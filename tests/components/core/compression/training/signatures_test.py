@@ -17,6 +17,8 @@ from tfx_edge.components.core.errors import EdgeError
 
 from ..conftest import make_options, make_pruning, open_graph
 
+pytestmark = pytest.mark.slow
+
 
 class _TwoTowers(tf.Module):
     """An image and a word in; probabilities, an embedding of half precision, and the index of the class out."""

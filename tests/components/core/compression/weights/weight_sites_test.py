@@ -85,6 +85,7 @@ def test_axes_of_each_kind(name: str, tmp_path: pathlib.Path) -> None:
 
 
 # A factor behind an Einsum with its weight on the left is folded by TensorFlow 2.21 and not by 2.16.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'name', [name for name in _CASES if name not in ('left', 'two columns', 'einsum on the left')]
 )

@@ -1,16 +1,13 @@
-"""Makes the golden files beside this script: `make golden`, on the default line, whose SavedModels both lines read.
+"""A net whose ranges are exact on any processor: weights and inputs are small multiples of powers of two.
 
-`saved_model/` is a small net with fixed weights; `digests.json` holds the ranges of its activations on fixed
-examples, and the SHA-256 of the float file and of each file that is made of it. Weights and inputs are small multiples
-of powers of two, so that the calibrated activations are exact in float32 on any processor.
+`exact/` holds its SavedModel, and in `digests.json` the ranges of its activations on fixed examples and the SHA-256 of
+the float file and of each file that is made of it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import pathlib
-import shutil
 import tempfile
 from typing import Any
 
@@ -25,7 +22,7 @@ from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.quantize import QuantizationOptions, quantize_model
 from tfx_edge.components.core.signature import choose_signature
 
-FOLDER = pathlib.Path(__file__).parent
+FOLDER = pathlib.Path(__file__).parent / 'exact'
 SAVED_MODEL = FOLDER / 'saved_model'
 DIGESTS = FOLDER / 'digests.json'
 OPTIONS = {
@@ -92,15 +89,3 @@ def _calibrated(float_model: bytes, folder: pathlib.Path) -> dict[str, tuple[flo
         max_examples=8,
     )
     return range_methods.ranges(calibrated.statistics)
-
-
-def main() -> None:
-    """Writes the SavedModel and the digests."""
-    shutil.rmtree(SAVED_MODEL, ignore_errors=True)
-    module = Net()
-    tf.saved_model.save(module, str(SAVED_MODEL), signatures={'serving_default': module.predict})
-    DIGESTS.write_text(json.dumps(content(), indent=1, sort_keys=True) + '\n')
-
-
-if __name__ == '__main__':
-    main()

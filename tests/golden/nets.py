@@ -1,0 +1,245 @@
+"""The nets that the tests start from; `make golden` exports each into the folder of its name."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tests import digits as data
+
+
+def digits(folder: pathlib.Path) -> None:
+    """Convolution, depthwise convolution, both with batch norm and relu, strided convolution, dense; trained."""
+    import keras
+    from keras import layers
+
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1), name='image'),
+            layers.Conv2D(16, 3, padding='same', use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.DepthwiseConv2D(3, padding='same', use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.Conv2D(32, 3, strides=2, padding='same', activation='relu'),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(32, activation='relu'),
+            layers.Dense(10, activation='softmax'),
+        ]
+    )
+    _train(model, epochs=25)
+    model.export(folder, verbose=False)
+
+
+def tf_keras(folder: pathlib.Path) -> None:
+    """A save of Keras 2: batch norm behind a convolution, a depthwise convolution and a dense layer; dropout, Adam."""
+    import tf_keras
+
+    tf_keras.utils.set_random_seed(0)
+    layers = tf_keras.layers
+    model = tf_keras.Sequential(
+        [
+            layers.Input((8, 8, 1), name='image'),
+            layers.Conv2D(8, 3, padding='same', use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.DepthwiseConv2D(3, padding='same', use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.Dropout(0.2),
+            layers.Flatten(),
+            layers.Dense(32),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.Dense(10, activation='softmax'),
+        ]
+    )
+    arrays = data.load()
+    model.compile(tf_keras.optimizers.Adam(3e-3), 'sparse_categorical_crossentropy')
+    model.fit(arrays['x_train'], arrays['y_train'], batch_size=32, epochs=2, verbose=0)
+    model.save(folder)
+
+
+def separable(folder: pathlib.Path) -> None:
+    """Depthwise separable convolutions, trained on digits; layers are named after what they are."""
+    import keras
+    from keras import layers
+
+    def normalized(name: str) -> list[Any]:
+        return [layers.BatchNormalization(), layers.ReLU(name=name)]
+
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1), name='image'),
+            layers.Conv2D(16, 3, padding='same', use_bias=False),
+            *normalized('stem'),
+            layers.DepthwiseConv2D(3, padding='same', use_bias=False),
+            *normalized('depthwise'),
+            layers.Conv2D(24, 1, use_bias=False),
+            *normalized('pointwise'),
+            layers.DepthwiseConv2D(3, strides=2, padding='same', use_bias=False),
+            *normalized('second_depthwise'),
+            layers.Conv2D(32, 1, use_bias=False),
+            *normalized('second_pointwise'),
+            layers.GlobalAveragePooling2D(name='pool'),
+            layers.Dense(10, activation='softmax', name='dense'),
+        ]
+    )
+    _train(model, epochs=12)
+    model.export(folder, verbose=False)
+
+
+def many_operators(folder: pathlib.Path) -> None:
+    """Many kinds of operators and two outputs; not trained."""
+    import keras
+    from keras import layers
+
+    image = keras.Input((16, 16, 3), name='image')
+    x = layers.Conv2D(8, 3, padding='same', activation='relu6', name='stem')(image)
+    a = layers.Conv2D(8, 3, padding='same', name='left')(x)
+    b = layers.SeparableConv2D(8, 3, padding='same', activation='relu', name='right')(x)
+    x = layers.Concatenate(name='both')([layers.Add()([a, b]), a])
+    x = layers.AveragePooling2D(2)(layers.MaxPool2D(2)(x))
+    x = layers.Multiply()([x, layers.Activation('sigmoid', name='gate')(x)])
+    x = layers.UpSampling2D(interpolation='bilinear')(layers.Activation('tanh', name='squash')(x))
+    x = layers.LeakyReLU(name='leaky')(x)
+    x = layers.Conv2DTranspose(4, 3, strides=2, padding='same')(x)
+    x = layers.Dense(16, activation='gelu')(layers.Reshape((-1,))(layers.Permute((3, 1, 2))(x)))
+    probs = layers.Dense(5, activation='softmax', name='probs')(x)
+    box = layers.Dense(2, name='box')(x)
+    keras.Model(image, {'probs': probs, 'box': box}).export(folder, verbose=False)
+
+
+def many_links(folder: pathlib.Path) -> None:
+    """All that channels can be followed through, and all that ends a chain; not trained."""
+    import keras
+    from keras import layers
+
+    # Equal constants become one: two layers share zeros, the other biases are drawn.
+    drawn = {'bias_initializer': 'random_normal'}
+    image = keras.Input((12, 12, 2), name='image')
+    x = layers.Conv2D(6, 3, padding='same', activation='relu', name='conv', **drawn)(image)
+    x = layers.MaxPool2D(2, name='max_pool')(x)
+    x = layers.DepthwiseConv2D(3, padding='same', depth_multiplier=2, name='multiplied', **drawn)(x)
+    x = layers.LeakyReLU(name='leaky')(x)
+    x = layers.ZeroPadding2D(1, name='padding')(x)
+    x = layers.Conv2D(8, 3, groups=2, activation='relu', name='grouped', **drawn)(x)
+    x = layers.Conv2DTranspose(6, 3, strides=2, padding='same', name='transposed')(x)
+    x = layers.AveragePooling2D(2, name='average_pool')(x)
+    x = layers.Conv2D(6, 3, padding='same', activation='relu6', name='bounded', **drawn)(x)
+    x = layers.Conv2D(6, 3, padding='same', activation='relu', name='forked', **drawn)(x)
+    x = layers.Add(name='sum')([x, layers.Conv2D(6, 1, name='branch')(x)])
+    x = layers.Conv2D(4, 3, padding='same', name='flattened', **drawn)(x)
+    x = layers.Flatten(name='flat')(x)
+    x = layers.Dense(12, activation='relu', name='dense', **drawn)(x)
+    x = layers.Dense(8, activation='tanh', name='squashed')(x)
+    features = layers.Dense(7, activation='relu', name='features', **drawn)(x)
+    answer = layers.Dense(3, name='answer', **drawn)(features)
+    keras.Model(image, {'features': features, 'answer': answer}).export(folder, verbose=False)
+
+
+def small(folder: pathlib.Path) -> None:
+    """Convolution, depthwise convolution, mean, dense; not trained."""
+    import keras
+    from keras import layers
+
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1), name='image'),
+            layers.Conv2D(16, 3, padding='same', activation='relu', name='stem'),
+            layers.DepthwiseConv2D(3, padding='same', activation='relu', name='spatial'),
+            layers.GlobalAveragePooling2D(name='pool'),
+            layers.Dense(10, activation='softmax', name='probs'),
+        ]
+    )
+    model.export(folder, verbose=False)
+
+
+class _ManyKinds(tf.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        random = np.random.default_rng(0)
+        self.stem = tf.Variable(random.normal(0, 3, (3, 3, 1, 8)).astype(np.float32))
+        self.inner = tf.Variable(random.normal(0, 0.3, (3, 3, 8, 8)).astype(np.float32))
+        self.head = tf.Variable(random.normal(0, 0.3, (16, 5)).astype(np.float32))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 1], name='image')])
+    def serve(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
+        stem = tf.nn.relu6(tf.nn.conv2d(image, self.stem, 1, 'SAME'))
+        inner = tf.nn.relu(tf.nn.conv2d(stem, self.inner, 1, 'SAME'))
+        pooled = tf.nn.max_pool2d(stem + inner, 2, 2, 'VALID')
+        large = tf.reduce_mean(pooled, axis=(1, 2))
+        both = tf.concat([large, 0.01 * large], axis=1)
+        return {'probabilities': tf.nn.softmax(tf.tanh(both @ self.head))}
+
+
+def many_kinds(folder: pathlib.Path) -> None:
+    """RELU6, a residual, pooling, a concatenation of large and small values, tanh, softmax; random weights."""
+    _save(_ManyKinds(), folder)
+
+
+class _TwoHeaded(tf.Module):
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, 1], name='left'), tf.TensorSpec([None, 1], name='right')]
+    )
+    def serve(self, left: tf.Tensor, right: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {'total': left + right, 'product': left * right}
+
+
+def two_headed(folder: pathlib.Path) -> None:
+    """Two inputs and two outputs, under the signature 'score'."""
+    _save(_TwoHeaded(), folder, 'score')
+
+
+class _Logarithm(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 1], name='image')])
+    def serve(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {'score': tf.math.log(tf.reduce_mean(image, axis=(1, 2)) - 0.3)}
+
+
+def logarithm(folder: pathlib.Path) -> None:
+    """It answers NaN for dark images."""
+    _save(_Logarithm(), folder)
+
+
+NETS: dict[str, Callable[[pathlib.Path], None]] = {
+    net.__name__: net
+    for net in (
+        digits,
+        tf_keras,
+        separable,
+        many_operators,
+        many_links,
+        small,
+        many_kinds,
+        two_headed,
+        logarithm,
+    )
+}
+
+
+def export(name: str, folder: pathlib.Path) -> None:
+    """Makes a net anew, and writes it as SavedModel; a Keras net has the same weights and names each time."""
+    import keras
+
+    keras.utils.clear_session()
+    # The second is for nets whose weights were drawn so from the start.
+    keras.utils.set_random_seed(1 if name in ('many_operators', 'many_links') else 0)
+    NETS[name](folder)
+
+
+def _train(model: Any, epochs: int) -> None:
+    import keras
+
+    arrays = data.load()
+    model.compile(keras.optimizers.Adam(3e-3), 'sparse_categorical_crossentropy')
+    model.fit(arrays['x_train'], arrays['y_train'], batch_size=32, epochs=epochs, verbose=0)
+
+
+def _save(module: tf.Module, folder: pathlib.Path, signature: str = 'serving_default') -> None:
+    tf.saved_model.save(module, str(folder), signatures={signature: module.serve.get_concrete_function()})
