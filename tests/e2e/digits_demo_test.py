@@ -48,11 +48,12 @@ ARTIFACTS = 13
 
 @dataclasses.dataclass(frozen=True)
 class Demo:
-    """What two runs of the command printed, and the folder."""
+    """What two runs of the command printed, and the folder; of the first, how often each event of `counting` was."""
 
     folder: pathlib.Path
     printed: list[str]
     seconds: list[float]
+    counted: Counter[str]
 
     @property
     def connection(self) -> mlmd.ConnectionConfig:
@@ -70,14 +71,17 @@ class Demo:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     folder = tmp_path_factory.mktemp('demo')
     command = [str(pathlib.Path(sys.executable).with_name('tfx-edge')), 'demo', '--output', str(folder)]
+    events = tmp_path_factory.mktemp('counted') / 'events'
+    counting = {'PYTHONPATH': str(pathlib.Path(__file__).with_name('counting')), 'COUNTED_IN': str(events)}
     printed, seconds = [], []
-    for _ in range(2):
+    for variables in (counting, {}):
         start = time.monotonic()
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **variables})
         seconds.append(time.monotonic() - start)
         assert (done.returncode, done.stderr) == (0, ''), done.stdout + done.stderr
         printed.append(done.stdout)
-    return Demo(folder, printed, seconds)
+    counted = Counter(line.split()[0] for line in events.read_text().splitlines())
+    return Demo(folder, printed, seconds, counted)
 
 
 @pytest.fixture(scope='module')
@@ -111,6 +115,18 @@ def test_first_run_prints_progress_table_and_verdict_and_nothing_else(demo: Demo
         assert re.search(r'\d\d\.\d\d%  +[\d,]+  +[\d,]+  +\d+\.\d%  +\d+  +\d+ *$', row)
     assert 'verdict: BLESSED' in lines
     assert not re.search('warning|traceback', demo.printed[0], re.IGNORECASE)
+
+
+def test_each_model_is_converted_once_and_tensorflow_loaded_once_for_all_children(demo: Demo) -> None:
+    """The table adds the conversion of the pruned model, which no step needs, and the load that belongs to it."""
+    run, table = (
+        part.count('converting signature') for part in demo.printed[0].split('measuring the models')
+    )
+    assert (run, table) == (3, 1)
+    assert demo.counted['conversion'] == run + table
+    assert demo.counted['load'] == 6 + table
+    # The command itself, and the server that forks its children.
+    assert demo.counted['tensorflow'] == 2
 
 
 def test_later_run_takes_every_step_from_the_cache_within_a_minute(demo: Demo) -> None:
