@@ -191,7 +191,9 @@ def test_forked_and_fresh_processes_give_the_same_bytes_and_forked_ones_import_t
 
 
 HOLDER = """
-import sys
+import signal, sys
+# Whoever starts the tests in the background may have it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from tfx_edge.components.core.evaluation.latency import measure_latency
 from tfx_edge.components.core.litert.isolation import run_isolated
 model = open(sys.argv[1], 'rb').read()
@@ -208,7 +210,7 @@ def test_nothing_outlives_its_parent(digits_float: bytes, tmp_path: pathlib.Path
     wait_until(lambda: len(processes_below(parent.pid)) == 2)
     below = processes_below(parent.pid)
     parent.send_signal(number)
-    parent.wait()
+    parent.wait(30)
     wait_until(lambda: not any(map(is_alive, below)), 5)
 
 
