@@ -48,12 +48,12 @@ ARTIFACTS = 13
 
 @dataclasses.dataclass(frozen=True)
 class Demo:
-    """What two runs of the command printed, and the folder; of the first, how often each event of `counting` was."""
+    """What two runs of the command printed, and the folder; of the first, what `counting` saw: (event, process)."""
 
     folder: pathlib.Path
     printed: list[str]
     seconds: list[float]
-    counted: Counter[str]
+    counted: list[tuple[str, str]]
 
     @property
     def connection(self) -> mlmd.ConnectionConfig:
@@ -80,7 +80,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
         seconds.append(time.monotonic() - start)
         assert (done.returncode, done.stderr) == (0, ''), done.stdout + done.stderr
         printed.append(done.stdout)
-    counted = Counter(line.split()[0] for line in events.read_text().splitlines())
+    counted = [(event, process) for event, process in map(str.split, events.read_text().splitlines())]
     return Demo(folder, printed, seconds, counted)
 
 
@@ -118,16 +118,18 @@ def test_first_run_prints_progress_table_and_verdict_and_nothing_else(demo: Demo
 
 
 def test_each_model_is_converted_once_and_tensorflow_loaded_once_for_all_children(demo: Demo) -> None:
-    """The table adds the conversion of the pruned model, which no step needs, and the load that belongs to it."""
+    """The table adds the conversion of the pruned model, which no step needs."""
     run, table = (
         part.count('converting signature') for part in demo.printed[0].split('measuring the models')
     )
     assert (run, table) == (3, 1)
-    assert demo.counted['conversion'] == run + table
-    # Conversions, the graph that Pruner, Clusterer and QATTrainer share, and EdgeEvaluator's baseline.
-    assert demo.counted['load'] == run + 2 + table
+    converters = [process for event, process in demo.counted if event == 'conversion']
+    assert len(converters) == run + table
+    # Beside those of conversions, which load once (TensorFlow 2.21: twice): the graph that Pruner, Clusterer and
+    # QATTrainer share, and EdgeEvaluator's baseline.
+    assert len([p for event, p in demo.counted if event == 'load' and p not in converters]) == 2
     # The command itself, and the server that forks its children.
-    assert demo.counted['tensorflow'] == 2
+    assert len([p for event, p in demo.counted if event == 'tensorflow']) == 2
 
 
 def test_later_run_takes_every_step_from_the_cache_within_a_minute(demo: Demo) -> None:
