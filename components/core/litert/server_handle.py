@@ -146,9 +146,7 @@ class _Handle:
             control = self._running(environment)
             try:
                 socket.send_fds(control, [_as_request(modules)], list(descriptors))
-                # The server says nothing on the control socket: what is to be read there is its end.
-                ready, _, _ = select.select([status, control], [], [])
-                answer = status.recv(1) if status in ready else b''
+                answer = _first_byte(status, control)
                 if not answer:
                     raise ConnectionResetError('the process server has ended')
                 return answer
@@ -201,6 +199,15 @@ class _Handle:
                 self._server.kill()
                 self._server.wait()
         self._control = self._server = None
+
+
+def _first_byte(status: socket.socket, control: socket.socket) -> bytes:
+    """What the server answers, b'' if it has ended: it says nothing on the control socket but that."""
+    waiting = select.poll()  # a process with more than a thousand files open cannot use select
+    for stream in (status, control):
+        waiting.register(stream, select.POLLIN)
+    ready = [descriptor for descriptor, _ in waiting.poll()]
+    return status.recv(1) if status.fileno() in ready else b''
 
 
 def _as_request(modules: Sequence[str]) -> bytes:
