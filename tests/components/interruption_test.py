@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from tfx_edge.components.core.litert import server_handle
+
 pytestmark = pytest.mark.slow
 
 # Runs executors as an orchestrator does, each in a process that can be killed. It imports TFX once, and forks.
@@ -123,7 +125,11 @@ class _Started:
 def server() -> Iterator[subprocess.Popen[str]]:
     """A process that has imported all that executors need."""
     command = [sys.executable, '-W', 'ignore', '-c', _SCRIPT]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    # With one thread it forks safely.
+    environment = {**os.environ, **server_handle.THREADLESS}
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         yield process
         with contextlib.suppress(BrokenPipeError):
             process.communicate()
