@@ -8,8 +8,13 @@ from typing import Any
 
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2  # TFMA 0.52 does not export every message
-from tfx import v1 as tfx
+
+# Not tfx.v1, which imports Google Cloud's AI Platform too, for two seconds.
+from tfx.components import ImportExampleGen, Pusher, Trainer
+from tfx.orchestration import metadata
 from tfx.orchestration.data_types import RuntimeParameter
+from tfx.orchestration.pipeline import Pipeline
+from tfx.proto import example_gen_pb2, pusher_pb2, trainer_pb2
 
 import tfx_edge
 from tfx_edge import proto
@@ -41,7 +46,7 @@ def create_pipeline(
     limits: proto.EdgeEvaluation | RuntimeParameter = LIMITS,
     beam_pipeline_args: Sequence[str] = (),
     enable_cache: bool = True,
-) -> tfx.dsl.Pipeline:
+) -> Pipeline:
     """Builds the pipeline.
 
     Args:
@@ -67,16 +72,14 @@ def create_pipeline(
       >>> create_pipeline('run/root', 'run/data', 'run/serving', 'run/metadata.sqlite').pipeline_name
       'digits'
     """
-    splits = [tfx.proto.Input.Split(name=name, pattern=f'{name}/*') for name in ('train', 'eval')]
-    example_gen = tfx.components.ImportExampleGen(
-        input_base=data_root, input_config=tfx.proto.Input(splits=splits)
-    )
+    splits = [example_gen_pb2.Input.Split(name=name, pattern=f'{name}/*') for name in ('train', 'eval')]
+    example_gen = ImportExampleGen(input_base=data_root, input_config=example_gen_pb2.Input(splits=splits))
     examples = example_gen.outputs['examples']
-    trainer = tfx.components.Trainer(
+    trainer = Trainer(
         run_fn='tfx_edge.pipelines.digits.trainer_module.run_fn',
         examples=examples,
-        train_args=tfx.proto.TrainArgs(num_steps=train_steps),
-        eval_args=tfx.proto.EvalArgs(),
+        train_args=trainer_pb2.TrainArgs(num_steps=train_steps),
+        eval_args=trainer_pb2.EvalArgs(),
         # Not read: a run_fn named by its path is not part of the cache key, so the version stands for it.
         custom_config={'tfx_edge_version': tfx_edge.__version__},
     )
@@ -107,14 +110,14 @@ def create_pipeline(
         eval_config=_eval_config(),
         edge=limits,
     )
-    pusher = tfx.components.Pusher(
+    pusher = Pusher(
         model=quantizer.outputs['model'],
         model_blessing=evaluator.outputs['blessing'],
-        push_destination=tfx.proto.PushDestination(
-            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=serving_dir)
+        push_destination=pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=serving_dir)
         ),
     )
-    return tfx.dsl.Pipeline(
+    return Pipeline(
         pipeline_name=pipeline_name,
         pipeline_root=pipeline_root,
         components=[example_gen, trainer, pruner, clusterer, qat_trainer, quantizer, evaluator, pusher],
@@ -128,7 +131,7 @@ def _metadata(path: str | None) -> Any:
     if path is None:
         return None
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    return tfx.orchestration.metadata.sqlite_metadata_connection_config(path)
+    return metadata.sqlite_metadata_connection_config(path)
 
 
 def _eval_config() -> tfma.EvalConfig:

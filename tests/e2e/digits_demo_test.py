@@ -23,8 +23,9 @@ from tfx import v1 as tfx
 
 from tfx_edge import proto
 from tfx_edge.components.core.litert.inspect import inspect_model
+from tfx_edge.pipelines.demo import all_beam_args
 from tfx_edge.pipelines.digits.pipeline import PIPELINE_NAME, create_pipeline
-from tfx_edge.pipelines.local import BEAM_ARGS, run_locally
+from tfx_edge.pipelines.local import run_locally
 from tfx_edge.pipelines.quiet import Progress
 from tfx_edge.pipelines.runs import Step, last_run
 
@@ -202,7 +203,7 @@ def test_model_over_a_limit_is_not_blessed_and_not_pushed(demo: Demo, tmp_path: 
         serving_dir=str(tmp_path / 'serving'),
         metadata_path=str(metadata),
         limits=proto.EdgeEvaluation(max_file_bytes=10_000),
-        beam_pipeline_args=BEAM_ARGS,
+        beam_pipeline_args=all_beam_args(),
     )
     run_locally(pipeline, Progress(sys.stdout))
     steps = last_run(pipeline.metadata_connection_config, PIPELINE_NAME)
