@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import pathlib
@@ -82,7 +81,7 @@ def all_beam_args(given: Sequence[str] = ()) -> list[str]:
     """The default arguments for Apache Beam, and those that are given.
 
     Unless these name a runner, its workers are processes of this machine and have what is installed here. TFX is told
-    that they have an image: otherwise it packs itself for them in each step, which takes a second.
+    that they have an image: otherwise it packs itself for them in each step.
 
     Args:
       given: for Apache Beam.
@@ -106,10 +105,10 @@ def _measure(steps: Mapping[str, Step], folder: pathlib.Path) -> dict[str, Costs
     from tfx_edge.pipelines.digits.data import LABEL
 
     models = {step: os.path.join(steps[step].output('model').uri, 'Format-Serving') for step in _MODELS}
-    examples = os.path.join(steps['ImportExampleGen'].output('examples').uri, 'Split-eval', '*')
+    examples = pathlib.Path(steps['ImportExampleGen'].output('examples').uri) / 'Split-eval'
     convert = FloatFiles(float_files_folder(str(folder / 'pipeline'))).convert
     costs = measure_all(
-        list(models.values()), sorted(glob.glob(examples)), LABEL, folder / 'measured.json', convert
+        list(models.values()), sorted(map(str, examples.iterdir())), LABEL, folder / 'measured.json', convert
     )
     return {step: costs[model] for step, model in models.items()}
 

@@ -22,18 +22,22 @@ def content_digest(saved_model_dir: str, folders: Sequence[str] = ('variables', 
       A SHA-256 in hexadecimal.
 
     Example:
-      >>> content_digest('/models/digits')[:8]
-      'b0e0f0a0'
+      >>> content_digest('/models/digits') == content_digest('/a/copy/of/digits')
+      True
     """
     digest = hashlib.sha256()
-    paths = [os.path.join(saved_model_dir, 'saved_model.pb')]
-    for folder in folders:
-        paths += sorted(tf.io.gfile.glob(os.path.join(saved_model_dir, folder, '*')))
-    for path in paths:
-        if tf.io.gfile.isdir(path):
-            continue
+    for path in [os.path.join(saved_model_dir, 'saved_model.pb'), *_files(saved_model_dir, folders)]:
         digest.update(os.path.relpath(path, saved_model_dir).encode() + b'\0')
         with tf.io.gfile.GFile(path, 'rb') as file:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
     return digest.hexdigest()
+
+
+def _files(saved_model_dir: str, folders: Sequence[str]) -> list[str]:
+    """All files in some folders, at any depth, sorted. Not by a pattern: a path may have brackets in it."""
+    found = []
+    for folder in folders:
+        for place, _, names in tf.io.gfile.walk(os.path.join(saved_model_dir, folder)):
+            found += [os.path.join(place, name) for name in names]
+    return sorted(found)
