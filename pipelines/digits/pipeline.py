@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2  # TFMA 0.52 does not export every message
 
-# Not tfx.v1, which imports Google Cloud's AI Platform too, for two seconds.
+# Not tfx.v1, which imports Google Cloud's AI Platform too; that takes seconds.
 from tfx.components import ImportExampleGen, Pusher, Trainer
 from tfx.orchestration import metadata
 from tfx.orchestration.data_types import RuntimeParameter

@@ -16,6 +16,7 @@ from tfx.orchestration.pipeline import RunOptions
 
 from tests.pipelines.kubeflow.cluster import Cluster, StepFailed
 from tests.pipelines.kubeflow.object_store import ObjectStore, new_bucket, object_store
+from tfx_edge.pipelines.demo import all_beam_args
 from tfx_edge.pipelines.digits import data
 from tfx_edge.pipelines.digits.kubeflow_pipeline import create_pipeline
 from tfx_edge.pipelines.kubeflow.compilation import as_text, compile_pipeline
@@ -120,7 +121,10 @@ def test_compiled_pipeline_pushes_the_file_that_local_dag_runner_makes(
     (pushed,) = store.keys(serving)
     file = store.read(f'{serving}/{pushed}')
     assert store.read(f'{run.artifacts["TFLiteQuantizer", "model"]["uri"]}/Format-Serving/tflite') == file
-    for name, beam_args in (('one_process', BEAM_ARGS), ('two_processes', TWO_PROCESSES)):
+    for name, beam_args in (
+        ('one_process', all_beam_args()),
+        ('two_processes', all_beam_args(TWO_PROCESSES)),
+    ):
         assert made_locally(tmp_path / 'data', beam_args, tmp_path / name) == file
 
 

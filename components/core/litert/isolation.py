@@ -105,7 +105,7 @@ def load_ahead(function: Callable[..., Any]) -> None:
       function: that `run_isolated` will be asked to call soon.
 
     Example:
-      >>> load_ahead(conversion.convert_signature)
+      >>> load_ahead(saved_model_converter.convert_signature)
     """
     if not os.environ.get(FRESH_PROCESSES):
         server_handle.load(_needed(function.__module__), _environment())

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import processes
 from tests.golden import files as golden
 from tfx_edge.components.core.compression.graph.checkpoint import write_with_values
 from tfx_edge.components.core.litert.convert import convert_saved_model
@@ -143,11 +144,11 @@ def test_killed_at_any_moment_it_leaves_no_process_and_no_wrong_file(
         assert process.stdout is not None
         assert process.stdout.readline() == 'ready\n'
         time.sleep(draw.uniform(0, 1.5))
-        below = _below(process.pid)
+        below = processes.below(process.pid)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         end = time.monotonic() + 5
-        while any((pathlib.Path('/proc') / pid / 'exe').exists() for pid in below):
+        while any(map(processes.is_alive, below)):
             assert time.monotonic() < end
             time.sleep(0.02)
         files = FloatFiles(str(tmp_path / f'{number % 3}'))
@@ -178,14 +179,3 @@ def _start(folder: pathlib.Path, times: int) -> subprocess.Popen[str]:
         stderr=subprocess.DEVNULL,
         text=True,
     )
-
-
-def _below(parent: int) -> list[str]:
-    """The processes that a process has started, and theirs."""
-    tree = subprocess.run(['ps', '-e', '-o', 'pid=,ppid='], capture_output=True, text=True, check=True)
-    children: dict[str, list[str]] = {}
-    for line in tree.stdout.splitlines():
-        pid, above = line.split()
-        children.setdefault(above, []).append(pid)
-    found = children.get(str(parent), [])
-    return found + [below for pid in found for below in children.get(pid, [])]

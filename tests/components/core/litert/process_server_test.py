@@ -11,11 +11,12 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 
+from tests import processes
 from tests.golden import files
 from tfx_edge.components.core.evaluation.latency import measure_latency
 from tfx_edge.components.core.litert import affine, isolation
@@ -28,32 +29,13 @@ pytestmark = pytest.mark.slow
 FOREVER = 10**7
 GOLDEN = files.saved_model('exact')
 SERVER = 'process_server'
-
-
-def processes_below(parent: int) -> list[int]:
-    """All processes that a process has started, and theirs."""
-    parents = {}
-    for entry in pathlib.Path('/proc').iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / 'stat').read_text().rpartition(')')[2].split()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if fields[0] != 'Z':
-                parents[int(entry.name)] = int(fields[1])
-    found = [pid for pid, above in parents.items() if above == parent]
-    return found + [below for pid in found for below in processes_below(pid)]
+LongCall = Callable[[], tuple[concurrent.futures.Future[object], int]]
 
 
 def servers_below(parent: int) -> list[int]:
-    """The process servers among them, without what they forked."""
-    below = processes_below(parent)
-    named = [
-        pid
-        for pid in below
-        if SERVER in (pathlib.Path('/proc') / str(pid) / 'cmdline').read_bytes().decode(errors='replace')
-    ]
-    forked = {child for pid in named for child in processes_below(pid)}
+    """The process servers that a process has started, without what they forked."""
+    named = [pid for pid in processes.below(parent) if SERVER in processes.command(pid)]
+    forked = {child for pid in named for child in processes.below(pid)}
     return [pid for pid in named if pid not in forked]
 
 
@@ -62,13 +44,6 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < end, 'it did not come to pass'
         time.sleep(0.02)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return (pathlib.Path('/proc') / str(pid) / 'stat').read_text().rpartition(')')[2].split()[0] != 'Z'
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def quick() -> None:
@@ -85,10 +60,17 @@ def server() -> int:
 
 
 @pytest.fixture
-def long_call(digits_float: bytes) -> Callable[[], concurrent.futures.Future[object]]:
-    """Starts a call that does not end by itself."""
-    pool = concurrent.futures.ThreadPoolExecutor(1)
-    return lambda: pool.submit(run_isolated, measure_latency, digits_float, digits_float, rounds=FOREVER)
+def long_call(server: int, digits_float: bytes) -> Iterator[LongCall]:
+    """Starts a call that does not end by itself, and tells its process."""
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+
+        def start() -> tuple[concurrent.futures.Future[object], int]:
+            call = pool.submit(run_isolated, measure_latency, digits_float, digits_float, rounds=FOREVER)
+            wait_until(lambda: len(processes.below(server)) == 1)
+            (child,) = processes.below(server)
+            return call, child
+
+        yield start
 
 
 def test_server_has_one_thread_when_tensorflow_is_loaded(server: int) -> None:
@@ -99,12 +81,8 @@ def test_server_has_one_thread_when_tensorflow_is_loaded(server: int) -> None:
     assert len(os.listdir(f'/proc/{server}/task')) == 1
 
 
-def test_killed_call_ends_alone(
-    server: int, long_call: Callable[[], concurrent.futures.Future[object]]
-) -> None:
-    call = long_call()
-    wait_until(lambda: len(processes_below(server)) == 1)
-    (child,) = processes_below(server)
+def test_killed_call_ends_alone(server: int, long_call: LongCall) -> None:
+    call, child = long_call()
     quick()
     os.kill(child, signal.SIGKILL)
     with pytest.raises(ChildFailure, match=r'measure_latency .*\(SIGKILL\); the system ends processes'):
@@ -114,15 +92,13 @@ def test_killed_call_ends_alone(
 
 
 def test_killed_server_ends_its_calls_and_the_next_call_starts_another(
-    server: int, long_call: Callable[[], concurrent.futures.Future[object]]
+    server: int, long_call: LongCall
 ) -> None:
-    call = long_call()
-    wait_until(lambda: len(processes_below(server)) == 1)
-    (child,) = processes_below(server)
+    call, child = long_call()
     os.kill(server, signal.SIGKILL)
     with pytest.raises(ChildFailure, match='SIGKILL'):
         call.result(10)
-    wait_until(lambda: not is_alive(child), 5)
+    wait_until(lambda: not processes.is_alive(child), 5)
     quick()
     (another,) = servers_below(os.getpid())
     os.kill(another, signal.SIGKILL)  # idle
@@ -135,7 +111,7 @@ def test_threads_call_at_the_same_time(server: int) -> None:
             lambda n: run_isolated(affine.dequantize, np.array([n], np.int8), 0.5, 0).tolist(), range(40)
         )
         assert list(made) == [[n / 2] for n in range(40)]
-    assert not processes_below(server)
+    assert not processes.below(server)
 
 
 def test_call_sees_this_folder_and_these_variables(
@@ -207,11 +183,11 @@ def test_nothing_outlives_its_parent(digits_float: bytes, tmp_path: pathlib.Path
     parent = subprocess.Popen(
         [sys.executable, '-c', HOLDER, str(tmp_path / 'model')], stderr=subprocess.DEVNULL
     )
-    wait_until(lambda: len(processes_below(parent.pid)) == 2)
-    below = processes_below(parent.pid)
+    wait_until(lambda: len(processes.below(parent.pid)) == 2)
+    below = processes.below(parent.pid)
     parent.send_signal(number)
     parent.wait(30)
-    wait_until(lambda: not any(map(is_alive, below)), 5)
+    wait_until(lambda: not any(map(processes.is_alive, below)), 5)
 
 
 def test_forked_process_of_this_one_has_a_server_of_its_own(tmp_path: pathlib.Path) -> None:
