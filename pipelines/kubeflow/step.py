@@ -9,18 +9,19 @@ import argparse
 import os
 import shutil
 import sys
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import TYPE_CHECKING
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.pipelines.failure import one_line
-from tfx_edge.pipelines.kubeflow import shared_folder
+from tfx_edge.pipelines.kubeflow import outcome, shared_folder
+from tfx_edge.pipelines.kubeflow.fingerprint_tasks import PARAMETER
+from tfx_edge.pipelines.kubeflow.image_version import VERSION_FLAG, version_line
 from tfx_edge.pipelines.kubeflow.mounts import ROOT_VARIABLE, Mounts
 from tfx_edge.pipelines.kubeflow.pods import SHARED_FLAG
 from tfx_edge.pipelines.kubeflow.specification import DRIVER_FLAG
 
 if TYPE_CHECKING:
+    from google.protobuf import struct_pb2
     from kfp.pipeline_spec import pipeline_spec_pb2
 
 
@@ -40,13 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from absl import logging as absl_logging
 
     absl_logging.use_absl_handler()
-    try:
-        run_step(arguments, beam_args)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the log ends with one line
-        traceback.print_exc()
-        print(f'tfx-edge: {arguments.executor_class_path} failed: {one_line(error)}', file=sys.stderr)
-        return 1
-    return 0
+    print(version_line(arguments.image_version), file=sys.stderr)
+    return outcome.exit_status(arguments.executor_class_path, lambda: run_step(arguments, beam_args))
 
 
 def run_step(arguments: argparse.Namespace, beam_args: Sequence[str]) -> None:
@@ -72,6 +68,7 @@ def run_step(arguments: argparse.Namespace, beam_args: Sequence[str]) -> None:
     messages.parse(
         arguments.json_serialized_inputs_spec_args, inputs_spec, '--json_serialized_inputs_spec_args'
     )
+    _check_data(executor_input.inputs.parameter_values)
     mounts = Mounts(os.environ.get(ROOT_VARIABLE, '/'))
     if not arguments.shared_folder:
         with user_files.fetched(executor_input.inputs.parameter_values, None):
@@ -93,6 +90,22 @@ def run_step(arguments: argparse.Namespace, beam_args: Sequence[str]) -> None:
         shared_folder.copy(outputs, shared, mounts)
         os.makedirs(os.path.dirname(answer_file), exist_ok=True)
         shutil.copyfile(executor_input.outputs.output_file, answer_file)
+
+
+def _check_data(parameters: MutableMapping[str, struct_pb2.Value]) -> None:
+    """Takes away what only the cache asks for, and refuses data that are others than it was asked about."""
+    if PARAMETER not in parameters:
+        return
+    from tfx_edge.pipelines.kubeflow.data_fingerprint import data_fingerprint
+
+    expected = parameters[PARAMETER].string_value
+    del parameters[PARAMETER]
+    found = data_fingerprint(parameters)
+    if found != expected:
+        raise EdgeError(
+            f'the data at {parameters["input_base"].string_value} changed while the run began, from {expected!r} to '
+            f'{found!r}; run again when they are complete, or compile with --no-cache, which does not ask.'
+        )
 
 
 def _execute(
@@ -202,9 +215,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar='DIR',
         help="folder that Beam's workers see too; the artifacts are there while the step runs",
     )
+    parser.add_argument(VERSION_FLAG, default='', help='tag or digest of the image')
     parser.add_argument(DRIVER_FLAG, action='store_true', help="run the driver of TFX's ExampleGen first")
     return parser
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    outcome.end_process(main())
