@@ -13,7 +13,8 @@ from collections.abc import Callable, MutableMapping, Sequence
 from typing import TYPE_CHECKING
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.pipelines.kubeflow import outcome, shared_folder
+from tfx_edge.pipelines.kubeflow import engine_faults, outcome, shared_folder
+from tfx_edge.pipelines.kubeflow.engine_jobs import EngineJobs
 from tfx_edge.pipelines.kubeflow.fingerprint_tasks import PARAMETER
 from tfx_edge.pipelines.kubeflow.image_version import VERSION_FLAG, version_line
 from tfx_edge.pipelines.kubeflow.mounts import ROOT_VARIABLE, Mounts
@@ -70,11 +71,13 @@ def run_step(arguments: argparse.Namespace, beam_args: Sequence[str]) -> None:
     )
     _check_data(executor_input.inputs.parameter_values)
     mounts = Mounts(os.environ.get(ROOT_VARIABLE, '/'))
+    jobs = EngineJobs(arguments.executor_class_path, beam_args)
     if not arguments.shared_folder:
-        with user_files.fetched(executor_input.inputs.parameter_values, None):
-            _execute(arguments, beam_args, executor_input, inputs_spec, mounts)
+        with user_files.fetched(executor_input.inputs.parameter_values, None), jobs.cancelled_early():
+            _execute(arguments, jobs, executor_input, inputs_spec, mounts)
         return
-    with shared_folder.own_folder(arguments.shared_folder) as folder:
+    execution = _execution(executor_input)
+    with shared_folder.own_folder(arguments.shared_folder, execution, jobs) as folder:
         answer_file = executor_input.outputs.output_file
         shared = Mounts(folder)
         inputs, outputs = (
@@ -85,11 +88,17 @@ def run_step(arguments: argparse.Namespace, beam_args: Sequence[str]) -> None:
         # TFX's folder for temporary files lies beside it.
         executor_input.outputs.output_file = os.path.join(folder, os.path.basename(answer_file))
         with user_files.fetched(executor_input.inputs.parameter_values, folder):
-            _execute(arguments, beam_args, executor_input, inputs_spec, shared)
+            _execute(arguments, jobs, executor_input, inputs_spec, shared)
         shared_folder.require_files(executor_input.outputs.artifacts, folder)
         shared_folder.copy(outputs, shared, mounts)
         os.makedirs(os.path.dirname(answer_file), exist_ok=True)
         shutil.copyfile(executor_input.outputs.output_file, answer_file)
+
+
+def _execution(executor_input: pipeline_spec_pb2.ExecutorInput) -> str:
+    """Where the outputs go: Kubeflow gives each execution of a step places of its own, and keeps them for a new pod."""
+    outputs = executor_input.outputs.artifacts
+    return min((artifact.uri for key in outputs for artifact in outputs[key].artifacts), default='')
 
 
 def _check_data(parameters: MutableMapping[str, struct_pb2.Value]) -> None:
@@ -110,7 +119,7 @@ def _check_data(parameters: MutableMapping[str, struct_pb2.Value]) -> None:
 
 def _execute(
     arguments: argparse.Namespace,
-    beam_args: Sequence[str],
+    jobs: EngineJobs,
     executor_input: pipeline_spec_pb2.ExecutorInput,
     inputs_spec: pipeline_spec_pb2.ComponentInputsSpec,
     mounts: Mounts,
@@ -133,7 +142,8 @@ def _execute(
         json_serialized_invocation_args=json_format.MessageToJson(executor_input),
         json_serialized_inputs_spec_args=arguments.json_serialized_inputs_spec_args,
     )
-    kubeflow_v2_run_executor.main((stock, list(beam_args)))
+    with engine_faults.told(jobs.endpoint):
+        kubeflow_v2_run_executor.main((stock, list(jobs.beam_args)))
     pages.write_pages(page_uris, executor_input, mounts.path)
     _mend_answer(executor_input, mounts.uri)
 
