@@ -12,6 +12,8 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 
+from tests.engines import private_host
+
 _BRIDGE = 'edge0'
 _NETWORK = '10.66.0'
 # A pod's hostname is its name.
@@ -23,9 +25,17 @@ class Pods:
 
     Args:
       folder: for the logs.
+
+    Raises:
+      RuntimeError: this is not a private host.
     """
 
     def __init__(self, folder: pathlib.Path) -> None:
+        if os.environ.get(private_host.OUTSIDE, private_host.network()) == private_host.network():
+            raise RuntimeError(
+                'pods change the network and the mounts of the machine; run these tests by make test-flink or make '
+                'test-prism, which give them a machine of their own.'
+            )
         self.folder = folder
         self.address = f'{_NETWORK}.1'
         self._names: dict[str, str] = {}

@@ -16,6 +16,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+# The network namespace of the machine, for whoever must be outside of it.
+OUTSIDE = 'TFX_EDGE_NETWORK_OUTSIDE'
 _TOOLS = {'unshare': 'util-linux', 'mount': 'mount', 'ip': 'iproute2'}
 # Killed, it takes with it the process that it has started, and this one all others of its namespace.
 _UNSHARE = ('unshare', '--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc')
@@ -33,7 +35,8 @@ def main(command: Sequence[str]) -> int:
     if lack := what_is_missing():
         print(f'engines: {lack}', file=sys.stderr)
         return 1
-    child = subprocess.Popen([*_UNSHARE, '--', *command], start_new_session=True)
+    environment = {**os.environ, OUTSIDE: network()}
+    child = subprocess.Popen([*_UNSHARE, '--', *command], env=environment, start_new_session=True)
 
     def end(number: int, _: object) -> None:
         child.kill()
@@ -43,6 +46,11 @@ def main(command: Sequence[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
     return child.wait()
+
+
+def network() -> str:
+    """The network namespace of this process."""
+    return os.readlink('/proc/self/ns/net')
 
 
 def what_is_missing() -> str:

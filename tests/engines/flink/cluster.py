@@ -111,6 +111,7 @@ class FlinkCluster:
             f'--job_endpoint={_JOB_SERVER}:{self._ports(_JOB_SERVER)["job"]}',
             '--environment_type=EXTERNAL',
             f'--environment_config=localhost:{pool}',
+            f'--flink_master={_JOB_MANAGER}:{self._ports(_JOB_MANAGER)["rest"]}',
             '--sdk_container_image=image',
             f'--parallelism={parallelism}',
         )
