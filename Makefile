@@ -10,7 +10,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-all test-tfx121 find-tfx121 test-flink test-prism engines test-install lint proto golden lock bench clean
+.PHONY: help demo test test-fast test-all test-tfx121 find-tfx121 test-flink test-prism engines fetch-flink fetch-prism test-install lint proto golden lock bench clean
 
 UV_VERSION := 0.13.8
 PYTHON ?=
@@ -80,7 +80,9 @@ test-flink: $(READY) $(FLINK)/pom.xml ## On Flink with the numbers of deploy/: a
 test-prism: $(READY) $(PRISM) ## On Beam's Prism: a pipeline and a calibration (root, Go).
 	PRISM=$(abspath $(PRISM)) $(ON_PRIVATE_HOST) tests/engines/prism/*_on_prism.py $(ARGS)
 
-engines: $(FLINK)/pom.xml $(PRISM) ## Fetch and build what test-flink and test-prism start.
+engines: fetch-flink fetch-prism ## Fetch and build what test-flink and test-prism start.
+fetch-flink: $(FLINK)/pom.xml
+fetch-prism: $(PRISM)
 
 # The pom lies beside the jars once all are there.
 $(FLINK)/pom.xml: tests/engines/flink/pom.xml
