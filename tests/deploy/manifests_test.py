@@ -79,7 +79,9 @@ def test_flink_has_all_the_memory_that_it_takes() -> None:
 
 def test_no_old_pod_is_needed_or_left_for_a_new_one() -> None:
     """None of these can be there twice, and a task manager more than there is room for never starts."""
-    made = {document['metadata']['name']: document for document in documents() if document['kind'] == 'Deployment'}
+    made = {
+        document['metadata']['name']: document for document in documents() if document['kind'] == 'Deployment'
+    }
     assert [document['spec']['strategy'] for document in made.values()] == [{'type': 'Recreate'}] * len(made)
 
 

@@ -8,21 +8,16 @@ import gzip
 import json
 import pathlib
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import pytest
-from tfx.orchestration.local import local_dag_runner
-from tfx.orchestration.pipeline import RunOptions
 
 from tests.digits_runs import LIMITS, built, made_locally
 from tests.pipelines.kubeflow.cluster import Cluster, StepFailed
 from tests.pipelines.kubeflow.object_store import ObjectStore, new_bucket, object_store
 from tfx_edge.pipelines.demo import all_beam_args
 from tfx_edge.pipelines.digits import data
-from tfx_edge.pipelines.digits.kubeflow_pipeline import create_pipeline
 from tfx_edge.pipelines.kubeflow.compilation import as_text, compile_pipeline
 from tfx_edge.pipelines.kubeflow.pods import PodOptions
-from tfx_edge.pipelines.local import BEAM_ARGS
 
 pytestmark = pytest.mark.e2e
 

@@ -39,7 +39,10 @@ def pushed_file(beam_args: Sequence[str], shared: pathlib.Path, folder: pathlib.
         )
         text = as_text(compile_pipeline(pipeline, 'image', 'kfp', pods), 'kfp')
         cluster = Cluster(
-            store, folder / 'cluster', claims={'shared': shared}, secrets={'store': dict.fromkeys(_KEYS, 'any')}
+            store,
+            folder / 'cluster',
+            claims={'shared': shared},
+            secrets={'store': dict.fromkeys(_KEYS, 'any')},
         )
         run = cluster.run(text, LIMITS)
         assert run.artifacts['EdgeEvaluator', 'blessing']['metadata']['blessed'] == 1

@@ -48,7 +48,9 @@ class Deployment:
 
 def deployments(folder: pathlib.Path = FOLDER) -> dict[str, Deployment]:
     """The Deployments of the manifests, by name."""
-    documents = [made for path in sorted(folder.glob('*.yaml')) for made in yaml.safe_load_all(path.read_text())]
+    documents = [
+        made for path in sorted(folder.glob('*.yaml')) for made in yaml.safe_load_all(path.read_text())
+    ]
     return {
         made['metadata']['name']: Deployment(
             made['spec']['replicas'],

@@ -70,7 +70,8 @@ class Pods:
 
     def _write_hosts(self) -> None:
         """Written in place: a file that is mounted cannot be replaced."""
-        lines = [f'127.0.0.1 localhost {socket.gethostname()}', *(f'{address} {name}' for name, address in self._names.items())]
+        lines = [f'127.0.0.1 localhost {socket.gethostname()}']
+        lines += [f'{address} {name}' for name, address in self._names.items()]
         self._hosts.write_text('\n'.join(lines) + '\n')
 
 

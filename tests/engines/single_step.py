@@ -156,4 +156,3 @@ def write_examples(folder: pathlib.Path, shards: int = 4) -> None:
                 for record in records[shard::shards]:
                     writer.write(record)
     shutil.rmtree(folder / 'whole')
-

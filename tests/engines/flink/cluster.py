@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import pathlib
-import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from tests.engines import manifests
 from tests.engines.flink.java import java
@@ -52,7 +50,10 @@ class FlinkCluster:
     def start(self) -> None:
         """Starts all, and waits until it is ready."""
         self.job_manager = self._start_flink(
-            self._job_manager_pod, _JOB_MANAGER, 'JM', f'{_ENTRY}.entrypoint.StandaloneSessionClusterEntrypoint'
+            self._job_manager_pod,
+            _JOB_MANAGER,
+            'JM',
+            f'{_ENTRY}.entrypoint.StandaloneSessionClusterEntrypoint',
         )
         self.pools = [self._start_pool(pod) for pod in self._task_manager_pods]
         wait_for_port(_JOB_MANAGER, self._ports(_JOB_MANAGER)['rest'], [self.job_manager])
@@ -64,7 +65,9 @@ class FlinkCluster:
         """Starts the job server, anew where it has ended."""
         spec = self._deployed[_JOB_SERVER].containers['job-server']
         arguments = [
-            argument.replace('$(POD_IP)', self._job_server_pod.address).replace(SHARED_FOLDER, str(self._shared))
+            argument.replace('$(POD_IP)', self._job_server_pod.address).replace(
+                SHARED_FOLDER, str(self._shared)
+            )
             for argument in spec.arguments
         ]
         command = java(
@@ -100,7 +103,9 @@ class FlinkCluster:
     def slots(self) -> int:
         """All slots of the cluster."""
         properties = self._deployed[_TASK_MANAGER].containers['taskmanager'].properties
-        (line,) = [line for line in properties.splitlines() if line.startswith('taskmanager.numberOfTaskSlots:')]
+        (line,) = [
+            line for line in properties.splitlines() if line.startswith('taskmanager.numberOfTaskSlots:')
+        ]
         return int(line.partition(':')[2]) * self._deployed[_TASK_MANAGER].replicas
 
     def beam_args(self, parallelism: int) -> tuple[str, ...]:
@@ -135,10 +140,15 @@ class FlinkCluster:
         (conf / 'config.yaml').write_text(container.properties)
         at_conf = ['--configDir', str(conf)]
         asked = java(
-            self._jars, f'{_ENTRY}.util.bash.BashJavaUtils', [f'GET_{kind}_RESOURCE_PARAMS', *at_conf], beam=False
+            self._jars,
+            f'{_ENTRY}.util.bash.BashJavaUtils',
+            [f'GET_{kind}_RESOURCE_PARAMS', *at_conf],
+            beam=False,
         )
         done = subprocess.run(asked, capture_output=True, text=True)
-        answers = [line.partition(_ANSWER)[2] for line in done.stdout.splitlines() if line.startswith(_ANSWER)]
+        answers = [
+            line.partition(_ANSWER)[2] for line in done.stdout.splitlines() if line.startswith(_ANSWER)
+        ]
         if len(answers) != 2:
             raise RuntimeError(f'Flink does not take the settings of {deployment}: {done.stderr[-2000:]}')
         flags, parameters = (answer.split() for answer in answers)

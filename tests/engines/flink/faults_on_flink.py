@@ -34,10 +34,10 @@ class Fault:
     line: Sequence[str]
 
 
-def kill_worker(cluster: FlinkCluster, step: subprocess.Popen[bytes]) -> None:
-    """As the kernel does when a worker takes more memory than its container has."""
-    workers = [worker for pool in cluster.pools for worker in processes.below(pool.process.pid)]
-    os.kill(workers[0], signal.SIGKILL)
+def kill_workers(cluster: FlinkCluster, step: subprocess.Popen[bytes]) -> None:
+    """As the kernel does when workers take more memory than their container has."""
+    for worker in processes.below(cluster.pools[0].process.pid):
+        os.kill(worker, signal.SIGKILL)
 
 
 FAULTS = {
@@ -52,7 +52,7 @@ FAULTS = {
         ('a task manager of Flink', ' was lost', 'kubectl describe pod'),
     ),
     'worker_is_killed': Fault(
-        kill_worker, 1, ('a worker of Beam died', 'memory limit', 'crash', '-c beam-workers')
+        kill_workers, 1, ('a worker of Beam died', 'memory limit', 'crash', '-c beam-workers')
     ),
     'job_server_is_killed': Fault(
         lambda cluster, step: cluster.job_server.end(signal.SIGKILL),
