@@ -75,7 +75,7 @@ PRISM := $(ENGINES)/prism-$(PRISM_VERSION)
 DEPENDENCY_PLUGIN := org.apache.maven.plugins:maven-dependency-plugin:3.6.1
 
 test-flink: $(READY) $(FLINK)/pom.xml ## On Flink with the numbers of deploy/: a pipeline, a calibration and faults (root, Java 11, Maven).
-	$(ON_PRIVATE_HOST) tests/engines/flink/*_on_flink.py $(ARGS)
+	$(ON_PRIVATE_HOST) tests/engines/*_on_host.py tests/engines/flink/*_on_flink.py $(ARGS)
 
 test-prism: $(READY) $(PRISM) ## On Beam's Prism: a pipeline and a calibration (root, Go).
 	PRISM=$(abspath $(PRISM)) $(ON_PRIVATE_HOST) tests/engines/prism/*_on_prism.py $(ARGS)

@@ -15,12 +15,25 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
 # The network namespace of the machine, for whoever must be outside of it.
 OUTSIDE = 'TFX_EDGE_NETWORK_OUTSIDE'
-_TOOLS = {'unshare': 'util-linux', 'mount': 'mount', 'ip': 'iproute2'}
-# Killed, it takes with it the process that it has started, and this one all others of its namespace.
-_UNSHARE = ('unshare', '--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc')
+_TOOLS = {'setpriv': 'util-linux', 'unshare': 'util-linux', 'mount': 'mount', 'ip': 'iproute2'}
+# It is killed when this process is; killed, it takes with it the process that it has started, and this one all others of
+# its namespace.
+_UNSHARE = (
+    'setpriv',
+    '--pdeathsig',
+    'KILL',
+    'unshare',
+    '--net',
+    '--mount',
+    '--pid',
+    '--fork',
+    '--kill-child',
+    '--mount-proc',
+)
 
 
 def main(command: Sequence[str]) -> int:
@@ -37,15 +50,17 @@ def main(command: Sequence[str]) -> int:
         return 1
     environment = {**os.environ, OUTSIDE: network()}
     child = subprocess.Popen([*_UNSHARE, '--', *command], env=environment, start_new_session=True)
-
-    def end(number: int, _: object) -> None:
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _end)
+        return child.wait()
+    finally:
         child.kill()
         child.wait()
-        sys.exit(128 + number)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, end)
-    return child.wait()
+
+def _end(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 def network() -> str:
