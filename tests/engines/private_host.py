@@ -20,8 +20,8 @@ from types import FrameType
 # The network namespace of the machine, for whoever must be outside of it.
 OUTSIDE = 'TFX_EDGE_NETWORK_OUTSIDE'
 _TOOLS = {'setpriv': 'util-linux', 'unshare': 'util-linux', 'mount': 'mount', 'ip': 'iproute2'}
-# It is killed when this process is; killed, it takes with it the process that it has started, and this one all others of
-# its namespace.
+# It is killed when this process is. Killed, it takes with it the process that it has started, and this one all others
+# of its namespace.
 _UNSHARE = (
     'setpriv',
     '--pdeathsig',

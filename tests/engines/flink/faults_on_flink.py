@@ -101,10 +101,10 @@ def test_step_tells_what_was_lost_and_leaves_nothing_when(
 
 
 def until_in_the_middle(flink: FlinkCluster, evaluator: Step, step: subprocess.Popen[bytes]) -> None:
-    """Waits until workers have done a part of the step's job, and have more to do."""
+    """Waits until the worker beside each task manager has done a part of the step's job, and has more to do."""
     while True:
         assert step.poll() is None, evaluator.log.read_text(errors='replace')[-4000:]
         jobs = flink.rest.unfinished()
-        if any(flink.rest.finished_tasks(job) >= 3 for job in jobs):
+        if any(flink.rest.served(job) >= 3 for job in jobs):
             return
         time.sleep(0.3)

@@ -11,6 +11,8 @@ from typing import Any
 
 from tests.engines.pods import Container
 
+# What Beam's Flink runner calls the tasks whose work is Python's.
+_OF_WORKERS = 'MapPartition at ['
 _ENDED = {'CANCELED', 'FAILED', 'FINISHED'}
 
 
@@ -40,9 +42,10 @@ class Rest:
         """The jobs that hold slots, or wait for them."""
         return {job: state for job, state in self.jobs().items() if state not in _ENDED}
 
-    def finished_tasks(self, job: str) -> int:
-        """How many tasks of a job have come to their end."""
-        return self.get(f'/jobs/{job}')['status-counts']['FINISHED']
+    def served(self, job: str) -> int:
+        """How many stages of a job the workers of every slot have done."""
+        vertices = self.get(f'/jobs/{job}')['vertices']
+        return sum(_OF_WORKERS in vertex['name'] and vertex['status'] == 'FINISHED' for vertex in vertices)
 
     def wait_for_slots(self, slots: int, containers: Sequence[Container], seconds: float = 120) -> None:
         """Waits until that many slots are there and free.
