@@ -68,6 +68,10 @@ class Pods:
         self._write_hosts()
         return Pod(name, address, namespace, self.folder)
 
+    def own(self) -> Pod:
+        """The pod of this process: what runs there is at localhost for it."""
+        return Pod('localhost', '127.0.0.1', None, self.folder)
+
     def _write_hosts(self) -> None:
         """Written in place: a file that is mounted cannot be replaced."""
         lines = [f'127.0.0.1 localhost {socket.gethostname()}']
@@ -82,13 +86,13 @@ class Pod:
     Attributes:
       name: others find it by this.
       address: likewise.
-      namespace: the name of its network namespace.
+      namespace: the name of its network namespace; None for that of this process.
       folder: for its logs.
     """
 
     name: str
     address: str
-    namespace: str
+    namespace: str | None
     folder: pathlib.Path
 
     def start(
@@ -96,9 +100,10 @@ class Pod:
     ) -> Container:
         """Starts a process in it."""
         log = self.folder / f'{self.name}-{title}.log'
+        inside = ['ip', 'netns', 'exec', self.namespace, *_NAMED, self.name] if self.namespace else []
         with log.open('ab') as file:
             process = subprocess.Popen(
-                ['ip', 'netns', 'exec', self.namespace, *_NAMED, self.name, *command],
+                [*inside, *command],
                 env={**os.environ, **(environment or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=file,
