@@ -20,6 +20,7 @@ from tfx_edge.pipelines.kubeflow.image_version import VERSION_FLAG, version_line
 from tfx_edge.pipelines.kubeflow.mounts import ROOT_VARIABLE, Mounts
 from tfx_edge.pipelines.kubeflow.pods import SHARED_FLAG
 from tfx_edge.pipelines.kubeflow.specification import DRIVER_FLAG
+from tfx_edge.pipelines.worker_processes import lost_workers_told
 
 if TYPE_CHECKING:
     from google.protobuf import struct_pb2
@@ -142,7 +143,7 @@ def _execute(
         json_serialized_invocation_args=json_format.MessageToJson(executor_input),
         json_serialized_inputs_spec_args=arguments.json_serialized_inputs_spec_args,
     )
-    with engine_faults.told(jobs.endpoint):
+    with engine_faults.told(jobs.endpoint), lost_workers_told():
         kubeflow_v2_run_executor.main((stock, list(jobs.beam_args)))
     pages.write_pages(page_uris, executor_input, mounts.path)
     _mend_answer(executor_input, mounts.uri)
