@@ -6,13 +6,14 @@ import contextlib
 import dataclasses
 import json
 import re
-import sys
 import time
 import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+
+from tfx_edge.pipelines.kubeflow.log_line import log
 
 if TYPE_CHECKING:
     from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
@@ -93,18 +94,23 @@ def cancel_jobs(name: str, endpoint: str, flink: str, seconds: float = 20.0) -> 
       Whether no job of that name runs any more. If not, a line on stderr says what may still run.
     """
     until = time.monotonic() + seconds
+    if flink:
+        # Asked first, since a step that is terminated has little time, and alone: what a job server that was lost, or
+        # has forgotten the job, says of it is no matter.
+        return _cancelled_on_flink(flink, name, until)
     ended = True
     if endpoint:
         with _told(f"Beam's job server at {endpoint}", name) as server:
-            flink = flink or _flink_of(endpoint, name)
+            flink = _flink_of(endpoint, name)
             server.ended = _cancel_on_server(endpoint, name, until)
         ended = server.ended
-    if flink:
-        with _told(f'Flink at {flink}', name) as cluster:
-            cluster.ended = _cancel_on_flink(flink, name, until)
-        # A job server that was lost, or has forgotten the job, is no matter then.
-        ended = cluster.ended
-    return ended
+    return _cancelled_on_flink(flink, name, until) if flink else ended
+
+
+def _cancelled_on_flink(flink: str, name: str, until: float) -> bool:
+    with _told(f'Flink at {flink}', name) as cluster:
+        cluster.ended = _cancel_on_flink(flink, name, until)
+    return cluster.ended
 
 
 @dataclasses.dataclass
@@ -125,9 +131,7 @@ def _told(place: str, name: str) -> Iterator[_Answer]:
     except (OSError, ValueError) as error:
         reason = f'no answer ({error})'
     if not answer.ended:
-        print(
-            f'tfx-edge: job {name} of {place} could not be cancelled: {reason}', file=sys.stderr, flush=True
-        )
+        log(f'tfx-edge: job {name} of {place} could not be cancelled: {reason}')
 
 
 @contextlib.contextmanager
@@ -162,7 +166,7 @@ def _cancel_on_server(endpoint: str, name: str, until: float) -> bool:
 
     with _job_service(endpoint) as service:
         for job in _running_on_server(service, name):
-            print(f'tfx-edge: cancelling job {job}', file=sys.stderr, flush=True)
+            log(f'tfx-edge: cancelling job {job}')
             service.Cancel(beam_job_api_pb2.CancelJobRequest(job_id=job), timeout=_CALL_SECONDS)
         return _ended(lambda: _running_on_server(service, name), until)
 
@@ -175,7 +179,7 @@ def _running_on_server(service: beam_job_api_pb2_grpc.JobServiceStub, name: str)
 
 def _cancel_on_flink(address: str, name: str, until: float) -> bool:
     for job in _running_on_flink(address, name):
-        print(f'tfx-edge: cancelling Flink job {job}', file=sys.stderr, flush=True)
+        log(f'tfx-edge: cancelling Flink job {job}')
         _flink(address, f'/jobs/{urllib.parse.quote(job, safe="")}?mode=cancel', 'PATCH')
     return _ended(lambda: _running_on_flink(address, name), until)
 
@@ -199,5 +203,5 @@ def _ended(running: Callable[[], list[str]], until: float) -> bool:
     while running():
         if time.monotonic() > until:
             return False
-        time.sleep(0.2)
+        time.sleep(0.1)
     return True

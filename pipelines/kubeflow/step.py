@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import sys
 from collections.abc import Callable, MutableMapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from tfx_edge.pipelines.kubeflow import engine_faults, outcome, shared_folder
 from tfx_edge.pipelines.kubeflow.engine_jobs import EngineJobs
 from tfx_edge.pipelines.kubeflow.fingerprint_tasks import PARAMETER
 from tfx_edge.pipelines.kubeflow.image_version import VERSION_FLAG, version_line
+from tfx_edge.pipelines.kubeflow.log_line import log
 from tfx_edge.pipelines.kubeflow.mounts import ROOT_VARIABLE, Mounts
 from tfx_edge.pipelines.kubeflow.pods import SHARED_FLAG
 from tfx_edge.pipelines.kubeflow.specification import DRIVER_FLAG
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from absl import logging as absl_logging
 
     absl_logging.use_absl_handler()
-    print(version_line(arguments.image_version), file=sys.stderr)
+    log(version_line(arguments.image_version))
     return outcome.exit_status(arguments.executor_class_path, lambda: run_step(arguments, beam_args))
 
 
