@@ -65,12 +65,14 @@ find-tfx121:
 	    "$$(getconf GNU_LIBC_VERSION); run it there, or make test alone." >&2; exit 1; \
 	fi
 
-# Into an environment of nothing but the wheel and what pip brings, outside of the checkout.
+# Into an environment of nothing but the wheel and what pip brings, outside of the checkout. Only Python 3.10
+# may use a compiler: for the others it is one that fails.
 test-install: $(READY) ## Install the wheel with pip into a bare environment, and run the README's snippet there.
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
 	  $(BIN)/python -m build --wheel --no-isolation --outdir "$$folder" . >"$$folder/build.log" && \
 	  "$$($(BIN)/python -c 'import sys; print(sys._base_executable)')" -m venv "$$folder/bare" && \
-	  "$$folder/bare/bin/pip" install --quiet --disable-pip-version-check -c $(CONSTRAINTS) "$$folder"/*.whl && \
+	  if [ "$$($(BIN)/python -c 'import sys; print(sys.version_info[1])')" != 10 ]; then export CC=false CXX=false; fi && \
+	  "$$folder/bare/bin/pip" install --quiet --disable-pip-version-check --no-deps -r $(CONSTRAINTS) "$$folder"/*.whl && \
 	  cd "$$folder" && bare/bin/python -W ignore -c 'import runpy, sys; \
 	    runpy.run_path(sys.argv[1])["test_snippet_adds_the_five_components_to_a_pipeline"](); \
 	    from tfx import v1; print("the snippet of README.md runs with TFX", v1.__version__)' \
@@ -105,11 +107,11 @@ golden: $(READY) ## Make the golden files of the tests again (ARGS='digits ...' 
 	PYTHONPATH=. $(BIN)/python -W ignore tests/golden/make_golden.py $(ARGS)
 	PYTHONPATH=. $(BIN)/python -W ignore tests/pipelines/kubeflow/golden/make_golden.py
 
-# pip alone tries versions for longer than an hour; with the locked ones it takes minutes.
+# The complete list for pip, extras included: it knows no overrides, so it can only install the list as it is.
 lock: ## Make uv.lock and deploy/constraints.txt (the same versions, for pip) from pyproject.toml again.
 	@uv=$$(command -v uv || echo .uv/$(UV_VERSION)/bin/uv); \
 	$$uv lock && \
-	$$uv export --quiet --frozen --no-hashes --no-emit-project --no-default-groups --extra s3 --no-annotate --no-header \
+	$$uv export --quiet --frozen --no-hashes --no-emit-project --no-default-groups --all-extras --no-annotate --no-header \
 	  --output-file $(CONSTRAINTS).unfinished && \
 	mv $(CONSTRAINTS).unfinished $(CONSTRAINTS)
 
