@@ -54,15 +54,16 @@ def debian_root(suite: str, packages: Sequence[str], folder: pathlib.Path) -> pa
       The folder.
 
     Raises:
-      DebianRootError: If the user is not root, debootstrap or the keyring is missing, or one of the commands failed.
+      DebianRootError: If the folder is there, the user is not root, debootstrap or the keyring is missing, or a
+        command failed.
 
     Example:
       `debian_root('trixie', ['python3-venv'], pathlib.Path('/tmp/root'))`
     """
-    check_host()
-    bare = _bare(suite)
     if folder.exists():
         raise DebianRootError(f'{folder} is there already; a Debian root is made in a new folder. Remove it.')
+    check_host()
+    bare = _bare(suite)
     _run(['cp', '-a', '--reflink=auto', str(bare), str(folder)], f'the copy of {bare} to {folder}')
     for name in ('resolv.conf', 'hosts'):
         shutil.copy(f'/etc/{name}', folder / 'etc' / name)
