@@ -106,8 +106,10 @@ lint: $(READY) ## Style and types.
 	@ln -sfn ../../proto/messages .types/tfx_edge/proto
 	$(BIN)/mypy
 
+# What both lines must read or is compared on both is made on the older.
+MADE_ON_TFX116 = $(if $(IS_TFX116),,$(error the $(1) are made on Python 3.10: 'make $@ PYTHON=3.10'))
 proto: $(READY) ## Make proto/messages/*_pb2.py again.
-	$(if $(IS_TFX116),,$(error the modules are made with Python 3.10, whose protoc writes what every line reads: make proto PYTHON=3.10))
+	$(call MADE_ON_TFX116,modules)
 	@draft=$$(mktemp -d) && trap 'rm -rf "$$draft"' EXIT && \
 	  $(BIN)/python -W ignore -m grpc_tools.protoc -Itfx_edge/proto=proto/messages --python_out="$$draft" \
 	    $(PROTOS:%=tfx_edge/proto/%) && \
@@ -124,6 +126,7 @@ $(BENCHES): bench-%:
 	  $(if $(and $(DATA),$(filter-out step-cost calibration evaluation,$*)),--data '$(DATA)') $(ARGS)
 
 golden: $(READY) ## Make the golden files of the tests again (ARGS='digits ...' exports these nets anew).
+	$(call MADE_ON_TFX116,golden files)
 	PYTHONPATH=. $(BIN)/python -W ignore tests/golden/make_golden.py $(ARGS)
 	PYTHONPATH=. $(BIN)/python -W ignore tests/pipelines/kubeflow/golden/make_golden.py
 
