@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.pipelines.kubeflow import outcome
 from tfx_edge.pipelines.kubeflow.fingerprint_tasks import OUTPUT
 from tfx_edge.pipelines.kubeflow.image_version import VERSION_FLAG, version_line
+from tfx_edge.pipelines.kubeflow.log_line import log
 
 if TYPE_CHECKING:
     from google.protobuf import struct_pb2
@@ -105,17 +105,16 @@ def _run(arguments: argparse.Namespace) -> None:
 
     from tfx_edge.pipelines.kubeflow import messages
 
-    print(version_line(arguments.image_version), file=sys.stderr)
+    log(version_line(arguments.image_version))
     executor_input = pipeline_spec_pb2.ExecutorInput()
     messages.parse(
         arguments.json_serialized_invocation_args, executor_input, '--json_serialized_invocation_args'
     )
     fingerprint = data_fingerprint(executor_input.inputs.parameter_values)
-    print(fingerprint, file=sys.stderr)
-    print(
-        'the ExampleGen and the steps after it are taken from the cache where this, their parameters and the name '
-        'of the image are those of an earlier run',
-        file=sys.stderr,
+    log(fingerprint)
+    log(
+        'the ExampleGen and the steps after it are taken from the cache where this, their parameters and the name of '
+        'the image are those of an earlier run'
     )
     path = executor_input.outputs.parameters[OUTPUT].output_file
     os.makedirs(os.path.dirname(path), exist_ok=True)

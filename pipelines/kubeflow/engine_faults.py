@@ -28,6 +28,15 @@ _FAULTS = (
         'replicas, or lower --parallelism.',
     ),
     (
+        re.compile('JobCancellationException'),
+        'the job of this step was cancelled in Flink, by hand or by another program.',
+    ),
+    (
+        re.compile(r'java\.net\.ConnectException'),
+        "Flink's job manager does not answer Beam's job server; see why (kubectl describe pod, kubectl logs --previous "
+        'deployment/flink-jobmanager).',
+    ),
+    (
         re.compile('AskTimeoutException'),
         'a part of Flink did not answer in time; set pekko.ask.timeout: 60s, as deploy/kubernetes/flink.yaml does, or '
         'give Flink more CPU.',

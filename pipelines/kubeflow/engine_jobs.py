@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import re
-import sys
 import time
 import urllib.parse
 import urllib.request
@@ -13,10 +13,11 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from apache_beam.portability.api import beam_job_api_pb2_grpc
+from tfx_edge.pipelines.kubeflow.log_line import log
 
-_NAME_OPTION = 'beam:option:job_name:v1'
+if TYPE_CHECKING:
+    from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
+
 _FLINK_PLACES = ('[auto]', '[local]', '[collection]')
 # Of Flink's `JobStatus`, those that a job does not leave.
 _FLINK_ENDED = {'FAILED', 'CANCELED', 'FINISHED', 'SUSPENDED'}
@@ -80,6 +81,9 @@ def _short(executor: str) -> str:
 def cancel_jobs(name: str, endpoint: str, flink: str, seconds: float = 20.0) -> bool:
     """Cancels the jobs of a name, and waits until they have ended.
 
+    Beam's job server for Flink only stops waiting for a job: the Flink job goes on until Flink itself is told. Where
+    Flink is, the arguments or the job server say.
+
     Args:
       name: of the jobs.
       endpoint: HOST:PORT of Beam's job server; '' if there is none.
@@ -89,64 +93,93 @@ def cancel_jobs(name: str, endpoint: str, flink: str, seconds: float = 20.0) -> 
     Returns:
       Whether no job of that name runs any more. If not, a line on stderr says what may still run.
     """
-    # The job server first: Flink's jobs end by it, and Flink alone is asked when it does not answer.
-    places: list[tuple[str, Callable[[str, float], bool]]] = []
-    if flink:
-        places.append((f'Flink at {flink}', lambda job, until: _cancel_on_flink(flink, job, until)))
-    if endpoint:
-        places.insert(
-            0,
-            (f"Beam's job server at {endpoint}", lambda job, until: _cancel_on_server(endpoint, job, until)),
-        )
     until = time.monotonic() + seconds
-    ended = [_cancelled(place, ask, name, until) for place, ask in places]
-    # Flink knows best; a job server that was started anew has forgotten the job.
-    return ended[-1] if ended else True
+    if flink:
+        # Asked first, since a step that is terminated has little time, and alone: what a job server that was lost, or
+        # has forgotten the job, says of it is no matter.
+        return _cancelled_on_flink(flink, name, until)
+    ended = True
+    if endpoint:
+        with _told(f"Beam's job server at {endpoint}", name) as server:
+            flink = _flink_of(endpoint, name)
+            server.ended = _cancel_on_server(endpoint, name, until)
+        ended = server.ended
+    return _cancelled_on_flink(flink, name, until) if flink else ended
 
 
-def _cancelled(place: str, ask: Callable[[str, float], bool], name: str, until: float) -> bool:
+def _cancelled_on_flink(flink: str, name: str, until: float) -> bool:
+    with _told(f'Flink at {flink}', name) as cluster:
+        cluster.ended = _cancel_on_flink(flink, name, until)
+    return cluster.ended
+
+
+@dataclasses.dataclass
+class _Answer:
+    ended: bool = False
+
+
+@contextlib.contextmanager
+def _told(place: str, name: str) -> Iterator[_Answer]:
+    """Says on stderr that a place could not cancel a job: it does not answer, or the job goes on."""
     import grpc
 
+    answer, reason = _Answer(), 'it has not ended in time'
     try:
-        if ask(name, until):
-            return True
-        reason = 'it has not ended in time'
+        yield answer
     except grpc.RpcError as error:
         reason = f'no answer ({error.code().name})'
     except (OSError, ValueError) as error:
         reason = f'no answer ({error})'
-    print(f'tfx-edge: job {name} of {place} could not be cancelled: {reason}', file=sys.stderr, flush=True)
-    return False
+    if not answer.ended:
+        log(f'tfx-edge: job {name} of {place} could not be cancelled: {reason}')
+
+
+@contextlib.contextmanager
+def _job_service(endpoint: str) -> Iterator[beam_job_api_pb2_grpc.JobServiceStub]:
+    import grpc
+    from apache_beam.portability.api import beam_job_api_pb2_grpc
+
+    with grpc.insecure_channel(endpoint) as channel:
+        yield beam_job_api_pb2_grpc.JobServiceStub(channel)
+
+
+def _jobs_of(service: beam_job_api_pb2_grpc.JobServiceStub, name: str) -> list[beam_job_api_pb2.JobInfo]:
+    from apache_beam.portability.api import beam_job_api_pb2
+
+    found = service.GetJobs(beam_job_api_pb2.GetJobsRequest(), timeout=_CALL_SECONDS).job_info
+    return [job for job in found if name in (job.job_name, _option(job, 'job_name'))]
+
+
+def _option(job: beam_job_api_pb2.JobInfo, name: str) -> str:
+    return job.pipeline_options.fields[f'beam:option:{name}:v1'].string_value
+
+
+def _flink_of(endpoint: str, name: str) -> str:
+    """Where a job server runs the jobs of a name, if that is Flink."""
+    with _job_service(endpoint) as service:
+        found = {_option(job, 'flink_master') for job in _jobs_of(service, name)}
+    return next((address for address in sorted(found) if address and address not in _FLINK_PLACES), '')
 
 
 def _cancel_on_server(endpoint: str, name: str, until: float) -> bool:
-    import grpc
-    from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
+    from apache_beam.portability.api import beam_job_api_pb2
 
-    with grpc.insecure_channel(endpoint) as channel:
-        service = beam_job_api_pb2_grpc.JobServiceStub(channel)
+    with _job_service(endpoint) as service:
         for job in _running_on_server(service, name):
-            print(f'tfx-edge: cancelling job {job}', file=sys.stderr, flush=True)
+            log(f'tfx-edge: cancelling job {job}')
             service.Cancel(beam_job_api_pb2.CancelJobRequest(job_id=job), timeout=_CALL_SECONDS)
         return _ended(lambda: _running_on_server(service, name), until)
 
 
 def _running_on_server(service: beam_job_api_pb2_grpc.JobServiceStub, name: str) -> list[str]:
-    from apache_beam.portability.api import beam_job_api_pb2
     from apache_beam.runners.portability import portable_runner
 
-    found = service.GetJobs(beam_job_api_pb2.GetJobsRequest(), timeout=_CALL_SECONDS).job_info
-    return [
-        job.job_id
-        for job in found
-        if job.state not in portable_runner.TERMINAL_STATES
-        and name in (job.job_name, job.pipeline_options.fields[_NAME_OPTION].string_value)
-    ]
+    return [job.job_id for job in _jobs_of(service, name) if job.state not in portable_runner.TERMINAL_STATES]
 
 
 def _cancel_on_flink(address: str, name: str, until: float) -> bool:
     for job in _running_on_flink(address, name):
-        print(f'tfx-edge: cancelling Flink job {job}', file=sys.stderr, flush=True)
+        log(f'tfx-edge: cancelling Flink job {job}')
         _flink(address, f'/jobs/{urllib.parse.quote(job, safe="")}?mode=cancel', 'PATCH')
     return _ended(lambda: _running_on_flink(address, name), until)
 
@@ -170,5 +203,5 @@ def _ended(running: Callable[[], list[str]], until: float) -> bool:
     while running():
         if time.monotonic() > until:
             return False
-        time.sleep(0.2)
+        time.sleep(0.1)
     return True

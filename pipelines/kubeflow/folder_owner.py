@@ -8,6 +8,8 @@ import os
 import pathlib
 import threading
 
+from tfx_edge.pipelines.kubeflow.log_line import log
+
 SUFFIX = '.owner'
 BEAT_SECONDS = 10.0
 # Twelve beats that were not written: the process is gone, or cannot reach the volume.
@@ -91,7 +93,7 @@ class Beats:
             try:
                 os.utime(self._path)
             except OSError as error:
-                print(f'tfx-edge: {self._path} cannot be written ({error.strerror})', flush=True)
+                log(f'tfx-edge: {self._path} cannot be written ({error.strerror})')
 
 
 def _host() -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from tfx_edge.pipelines.failure import one_line
+from tfx_edge.pipelines.kubeflow.log_line import log
 
 # As a shell has it for a process that SIGTERM ended.
 TERMINATED = 128 + signal.SIGTERM
@@ -42,11 +43,11 @@ def exit_status(name: str, body: Callable[[], None]) -> int:
     try:
         body()
     except Terminated:
-        print(f'tfx-edge: {name} was terminated', file=sys.stderr, flush=True)
+        log(f'tfx-edge: {name} was terminated')
         return TERMINATED
     except Exception as error:  # noqa: BLE001 - whatever it is, the log ends with one line
-        traceback.print_exc()
-        print(f'tfx-edge: {name} failed: {one_line(error)}', file=sys.stderr, flush=True)
+        log(traceback.format_exc().rstrip())
+        log(f'tfx-edge: {name} failed: {one_line(error)}')
         return 1
     finally:
         if in_main_thread:
@@ -56,8 +57,6 @@ def exit_status(name: str, body: Callable[[], None]) -> int:
 
 def end_process(status: int) -> None:
     """Ends the process; one that was terminated without waiting for threads of libraries that may wait for ever."""
-    sys.stdout.flush()
-    sys.stderr.flush()
     if status == TERMINATED:
         os._exit(status)
     sys.exit(status)
@@ -66,4 +65,6 @@ def end_process(status: int) -> None:
 def _raise_terminated(number: int, frame: FrameType | None) -> None:
     # Once: what is being cleaned up is not interrupted by a second one.
     signal.signal(number, signal.SIG_IGN)
+    # Now: a container that is terminated may have no time for a last line.
+    log('tfx-edge: terminating; what runs for this step is cancelled, and what it wrote is removed')
     raise Terminated

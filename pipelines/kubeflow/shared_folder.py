@@ -7,7 +7,6 @@ import os
 import pathlib
 import re
 import shutil
-import sys
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.pipelines.kubeflow import folder_owner
 from tfx_edge.pipelines.kubeflow.engine_jobs import EngineJobs, cancel_jobs
+from tfx_edge.pipelines.kubeflow.log_line import log
 from tfx_edge.pipelines.kubeflow.mounts import Mounts
 
 if TYPE_CHECKING:
@@ -77,9 +77,7 @@ def own_folder(shared: str, execution: str, jobs: EngineJobs) -> Iterator[str]:
         if ended:
             owner_file.unlink(missing_ok=True)
         else:
-            print(
-                f'tfx-edge: the next step on the volume looks for {folder} again', file=sys.stderr, flush=True
-            )
+            log(f'tfx-edge: the next step on the volume looks for {folder} again')
 
 
 def remove_abandoned(shared: str, execution: str, own_file: pathlib.Path, jobs: EngineJobs) -> None:
@@ -104,11 +102,7 @@ def remove_abandoned(shared: str, execution: str, own_file: pathlib.Path, jobs: 
         if owner is None or not owner.is_gone(execution, silent):
             continue
         folder = file.with_name(file.stem)
-        print(
-            f'tfx-edge: removing {folder}, which an earlier step left ({owner.job or "no Beam job"})',
-            file=sys.stderr,
-            flush=True,
-        )
+        log(f'tfx-edge: removing {folder}, which an earlier step left ({owner.job or "no Beam job"})')
         if not owner.job or cancel_jobs(owner.job, jobs.endpoint, jobs.flink):
             _remove(folder, _QUIET_SECONDS)
             file.unlink(missing_ok=True)

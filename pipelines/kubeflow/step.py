@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import sys
 from collections.abc import Callable, MutableMapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,9 +16,11 @@ from tfx_edge.pipelines.kubeflow import engine_faults, outcome, shared_folder
 from tfx_edge.pipelines.kubeflow.engine_jobs import EngineJobs
 from tfx_edge.pipelines.kubeflow.fingerprint_tasks import PARAMETER
 from tfx_edge.pipelines.kubeflow.image_version import VERSION_FLAG, version_line
+from tfx_edge.pipelines.kubeflow.log_line import log
 from tfx_edge.pipelines.kubeflow.mounts import ROOT_VARIABLE, Mounts
 from tfx_edge.pipelines.kubeflow.pods import SHARED_FLAG
 from tfx_edge.pipelines.kubeflow.specification import DRIVER_FLAG
+from tfx_edge.pipelines.worker_processes import lost_workers_told
 
 if TYPE_CHECKING:
     from google.protobuf import struct_pb2
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from absl import logging as absl_logging
 
     absl_logging.use_absl_handler()
-    print(version_line(arguments.image_version), file=sys.stderr)
+    log(version_line(arguments.image_version))
     return outcome.exit_status(arguments.executor_class_path, lambda: run_step(arguments, beam_args))
 
 
@@ -142,7 +143,7 @@ def _execute(
         json_serialized_invocation_args=json_format.MessageToJson(executor_input),
         json_serialized_inputs_spec_args=arguments.json_serialized_inputs_spec_args,
     )
-    with engine_faults.told(jobs.endpoint):
+    with engine_faults.told(jobs.endpoint), lost_workers_told():
         kubeflow_v2_run_executor.main((stock, list(jobs.beam_args)))
     pages.write_pages(page_uris, executor_input, mounts.path)
     _mend_answer(executor_input, mounts.uri)

@@ -43,6 +43,11 @@ HARNESS = (
             ('network buffers', 'min-buffers: 16'),
         ),
         (
+            'org.apache.flink.runtime.client.JobCancellationException: Job was cancelled.',
+            ('cancelled in Flink',),
+        ),
+        ('java.net.ConnectException: Connection refused', ("Flink's job manager does not answer",)),
+        (
             'pekko.pattern.AskTimeoutException: Ask timed out on [Actor] after [10000 ms].',
             ('pekko.ask.timeout: 60s',),
         ),

@@ -44,7 +44,9 @@ def step(tmp_path: pathlib.Path) -> Iterator[subprocess.Popen[str]]:
         time.sleep(0.05)
     yield process
     process.kill()
-    process.communicate()
+    process.wait()
+    assert process.stderr is not None
+    process.stderr.close()
 
 
 def begin_and_end(volume: pathlib.Path, execution: str = 'mine') -> None:
@@ -70,6 +72,17 @@ def test_step_that_is_terminated_removes_its_folder(
     _, errors = step.communicate(timeout=60)
     assert step.returncode == 143
     assert errors.splitlines()[-1] == 'tfx-edge: the step was terminated'
+    assert not list(tmp_path.iterdir())
+
+
+def test_step_whose_log_has_no_reader_any_more_removes_its_folder(
+    step: subprocess.Popen[str], tmp_path: pathlib.Path
+) -> None:
+    """Kubeflow's launcher, which reads it, ends first when a run is terminated."""
+    assert step.stderr is not None
+    step.stderr.close()
+    step.terminate()
+    assert step.wait(timeout=60) == 143
     assert not list(tmp_path.iterdir())
 
 
