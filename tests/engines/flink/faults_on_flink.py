@@ -44,7 +44,7 @@ FAULTS = {
     'task_manager_is_killed': Fault(
         lambda cluster, step: cluster.task_managers[0].end(signal.SIGKILL),
         1,
-        ('a task manager of Flink at ', ' was lost', 'kubectl describe pod'),
+        ('a task manager of Flink', ' was lost', 'kubectl describe pod'),
     ),
     'task_manager_is_deleted': Fault(
         lambda cluster, step: cluster.task_managers[0].end(signal.SIGTERM),
