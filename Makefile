@@ -1,7 +1,7 @@
-# Everything runs in a project-local environment that these targets make by themselves. Needed on the
-# machine: make, and a python3 with venv and pip (to fetch uv, unless uv is there already).
+# Everything runs in a project-local environment that these targets make by themselves. What the machine must
+# have stands in README.md, and is looked at before anything is fetched.
 #
-#   make test PYTHON=3.12                   on TFX 1.21, in .venv-3.12 (PYTHON: a version or a path)
+#   make test PYTHON=3.10                   on TFX 1.16, in .venv-3.10 (PYTHON: a version or a path)
 #   UV_PROJECT_ENVIRONMENT=/tmp/env ...     another environment folder
 #   make demo ARGS="--output /tmp/run"      arguments of tfx-edge demo
 #   make test ARGS="-k pruner"              arguments of pytest
@@ -10,10 +10,14 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-all test-tfx121 find-tfx121 test-install lint proto golden lock bench clean
+.PHONY: help demo test test-fast test-all test-tfx116 test-tfx121 find-tfx121 other-line test-install test-fresh lint proto golden lock bench clean
 
 UV_VERSION := 0.13.8
 PYTHON ?=
+# TFX 1.21's wheels are for glibc 2.39 and newer. Without PYTHON the first of these Pythons that is on the machine
+# serves, and uv fetches the first of all where none is.
+HAS_GLIBC_239 := $(shell printf '%s\n' 2.39 "$$(getconf GNU_LIBC_VERSION | cut -d' ' -f2)" | sort -VC && echo yes)
+PYTHONS := $(if $(HAS_GLIBC_239),3.12 3.13 3.11,3.10)
 # Each interpreter has an environment of its own: .venv, or .venv-3.12 for PYTHON=3.12 or the path of one.
 PYTHON_VERSION := $(if $(PYTHON),$(or $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' \
   2>/dev/null),$(PYTHON)))
@@ -22,6 +26,9 @@ ARGS ?=
 # Processes that share the tests, file by file; each takes up to 4 GB.
 JOBS ?= 2
 SYNC ?=
+# The version that an environment gets, or the first that it may get.
+LINE = $(or $(PYTHON_VERSION),$(firstword $(PYTHONS)))
+IS_TFX116 = $(filter 3.10 3.10.%,$(LINE))
 CONSTRAINTS := deploy/constraints.txt
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -45,10 +52,18 @@ test: lint ## Lint, then all tests, whole pipelines included.
 test-fast: $(READY) ## For every save: the tests that neither convert, train nor start TFX, in two minutes.
 	$(PYTEST) --fast $(ARGS)
 
-test-all: test test-tfx121 ## All tests on both lines: TFX 1.16 (Python 3.10), then TFX 1.21 (Python 3.12).
+# The line that is not the default.
+OTHER_LINE := $(if $(HAS_GLIBC_239),test-tfx116,test-tfx121)
+test-all: test $(OTHER_LINE) ## All tests on both lines of TFX: the default, then the other.
 
-# TFX 1.21's wheels need glibc 2.38. On an older host a Python that brings its own C library can serve:
-# MODERN_PYTHON names a script that makes one in the folder it is given.
+other-line:
+	@echo $(OTHER_LINE)
+
+test-tfx116:
+	$(MAKE) test PYTHON=3.10 ARGS='$(ARGS)'
+
+# On a host with an older glibc a Python that brings its own C library can serve: MODERN_PYTHON names a script that
+# makes one in the folder it is given.
 MODERN_PYTHON ?= ../shared/tools/modern-python.sh
 TFX121_PYTHON := .uv/tfx121-python
 test-tfx121: find-tfx121
@@ -56,25 +71,29 @@ test-tfx121: find-tfx121
 
 find-tfx121:
 	@mkdir -p .uv; rm -f $(TFX121_PYTHON); \
-	if printf '%s\n' 2.38 "$$(getconf GNU_LIBC_VERSION | cut -d' ' -f2)" | sort -VC; then \
+	if [ -n '$(HAS_GLIBC_239)' ]; then \
 	  echo 3.12 >$(TFX121_PYTHON); \
 	elif [ -f '$(MODERN_PYTHON)' ]; then \
 	  bash '$(MODERN_PYTHON)' .uv/modern >.uv/modern.log; echo '$(CURDIR)/.uv/modern/bin/python' >$(TFX121_PYTHON); \
 	else \
-	  echo 'make: TFX 1.21 needs glibc 2.38 (Debian 13, Ubuntu 24.04 or newer), and this host has' \
+	  echo 'make: TFX 1.21 needs glibc 2.39 (Debian 13, Ubuntu 24.04 or newer), and this host has' \
 	    "$$(getconf GNU_LIBC_VERSION); run it there, or make test alone." >&2; exit 1; \
 	fi
 
-# Into an environment of nothing but the wheel and what pip brings, outside of the checkout.
+# Into an environment of nothing but the wheel and what pip brings, outside of the checkout. Only Python 3.10
+# may use a compiler: for the others it is one that fails.
 test-install: $(READY) ## Install the wheel with pip into a bare environment, and run the README's snippet there.
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
 	  $(BIN)/python -m build --wheel --no-isolation --outdir "$$folder" . >"$$folder/build.log" && \
 	  "$$($(BIN)/python -c 'import sys; print(sys._base_executable)')" -m venv "$$folder/bare" && \
-	  "$$folder/bare/bin/pip" install --quiet --disable-pip-version-check -c $(CONSTRAINTS) "$$folder"/*.whl && \
-	  cd "$$folder" && bare/bin/python -W ignore -c 'import runpy, sys; \
-	    runpy.run_path(sys.argv[1])["test_snippet_adds_the_five_components_to_a_pipeline"](); \
-	    from tfx import v1; print("the snippet of README.md runs with TFX", v1.__version__)' \
-	    '$(CURDIR)/tests/pipelines/readme_test.py' 2>log || { cat log >&2; exit 1; }
+	  if [ "$$($(BIN)/python -c 'import sys; print(sys.version_info[1])')" != 10 ]; then export CC=false CXX=false; fi && \
+	  "$$folder/bare/bin/pip" install --quiet --disable-pip-version-check --no-deps -r $(CONSTRAINTS) "$$folder"/*.whl && \
+	  cd "$$folder" && \
+	  bare/bin/python -W ignore -c 'import runpy, sys; runpy.run_path(sys.argv[1], run_name="__main__")' \
+	    '$(CURDIR)/tests/pipelines/readme_snippets.py' 2>log || { cat log >&2; exit 1; }
+
+test-fresh: ## As root: install and run the demo on bare Debian 12 and 13, with only the packages README.md names.
+	python3 -m tests.fresh $(ARGS)
 
 lint: $(READY) ## Style and types.
 	$(BIN)/ruff check .
@@ -86,6 +105,7 @@ lint: $(READY) ## Style and types.
 	$(BIN)/mypy
 
 proto: $(READY) ## Make proto/messages/*_pb2.py again.
+	$(if $(IS_TFX116),,$(error the modules are made with Python 3.10, whose protoc writes what every line reads: make proto PYTHON=3.10))
 	@draft=$$(mktemp -d) && trap 'rm -rf "$$draft"' EXIT && \
 	  $(BIN)/python -W ignore -m grpc_tools.protoc -Itfx_edge/proto=proto/messages --python_out="$$draft" \
 	    $(PROTOS:%=tfx_edge/proto/%) && \
@@ -97,7 +117,7 @@ BENCHES := bench-compression bench-qat bench-step-cost bench-batch-norm bench-ca
 .PHONY: $(BENCHES)
 bench: $(BENCHES) ## Beside TensorFlow Model Optimization and the stock converter (hours; DATA=DIR says where the data is).
 $(BENCHES): bench-%:
-	$(MAKE) .venv-bench/.ready UV_PROJECT_ENVIRONMENT=.venv-bench SYNC='--group bench'
+	$(MAKE) .venv-bench/.ready UV_PROJECT_ENVIRONMENT=.venv-bench PYTHON=3.10 SYNC='--group bench'
 	.venv-bench/bin/python -W ignore tests/bench/$(subst -,_,$*)_bench.py \
 	  $(if $(and $(DATA),$(filter-out step-cost calibration evaluation,$*)),--data '$(DATA)') $(ARGS)
 
@@ -105,11 +125,11 @@ golden: $(READY) ## Make the golden files of the tests again (ARGS='digits ...' 
 	PYTHONPATH=. $(BIN)/python -W ignore tests/golden/make_golden.py $(ARGS)
 	PYTHONPATH=. $(BIN)/python -W ignore tests/pipelines/kubeflow/golden/make_golden.py
 
-# pip alone tries versions for longer than an hour; with the locked ones it takes minutes.
+# The complete list for pip, extras included: it knows no overrides, so it can only install the list as it is.
 lock: ## Make uv.lock and deploy/constraints.txt (the same versions, for pip) from pyproject.toml again.
 	@uv=$$(command -v uv || echo .uv/$(UV_VERSION)/bin/uv); \
 	$$uv lock && \
-	$$uv export --quiet --frozen --no-hashes --no-emit-project --no-default-groups --extra s3 --no-annotate --no-header \
+	$$uv export --quiet --frozen --no-hashes --no-emit-project --no-default-groups --all-extras --no-annotate --no-header \
 	  --output-file $(CONSTRAINTS).unfinished && \
 	mv $(CONSTRAINTS).unfinished $(CONSTRAINTS)
 
@@ -118,32 +138,51 @@ clean: ## Remove the environment and everything made here.
 	find components pipelines proto tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A uv on PATH serves when it is not older than the pinned one; otherwise one is installed into .uv/.
-# The interpreter: PYTHON, or the first of 3.10 (TFX 1.16, any glibc) and 3.12, 3.11, 3.13 (TFX 1.21,
-# glibc 2.38 or newer) that is on the machine, or a 3.10 that uv fetches.
-$(READY): pyproject.toml uv.lock .python-version
-	@uv=$$(command -v uv || true); \
-	if [ -z "$$uv" ] || ! printf '%s\n' $(UV_VERSION) "$$($$uv --version | cut -d' ' -f2)" | sort -VC; then \
-	  uv=.uv/$(UV_VERSION)/bin/uv; \
-	  if ! $$uv --version >/dev/null 2>&1; then \
-	    echo 'installing uv $(UV_VERSION) into .uv/'; \
-	    python3 -m venv --clear .uv/$(UV_VERSION); \
-	    .uv/$(UV_VERSION)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); \
-	  fi; \
+FETCHED_UV := .uv/$(UV_VERSION)/bin/uv
+UV = $(shell for uv in uv $(FETCHED_UV); do \
+  if printf '%s\n' $(UV_VERSION) "$$($$uv --version 2>/dev/null | cut -d' ' -f2)" | sort -VC; then echo $$uv; break; fi; done)
+
+# What is missing on the machine ends make in one line, before anything is fetched or written.
+is_missing = $(shell command -v $(1) >/dev/null || echo yes)
+install = $(if $(call is_missing,apt-get),$(if $(call is_missing,dnf),install $(1),dnf install $(2)),apt-get install $(1))
+CHECK_COMPILER = $(if $(and $(IS_TFX116),$(call is_missing,$(firstword $(CXX)))),$(error Python 3.10 needs a C++ compiler \
+  for pyfarmhash, and there is no $(firstword $(CXX)): '$(call install,g++,gcc-c++)'))
+CHECK_VENV = $(if $(UV)$(shell python3 -c 'import ensurepip, venv' 2>/dev/null && echo yes),,$(error uv is fetched by a \
+  python3 with venv and ensurepip, and there is none: '$(call install,python3-venv,python3)'))
+
+# pyenv shows only the Python that it is told to, so each version is asked for twice.
+define FIND_PYTHON
+python=; \
+for version in $(or $(PYTHON),$(PYTHONS)); do \
+  for shown in "$${PYENV_VERSION:-}" $$version; do \
+    if found=$$(PYENV_VERSION=$$shown $$uv python find --system --no-project --no-python-downloads $$version 2>/dev/null); then \
+      python=$$found; break 2; \
+    fi; \
+  done; \
+done
+endef
+
+# As on Ubuntu 22.04, where the system's own Python is 3.10; one that uv fetches has them.
+define CHECK_HEADERS
+if [ -n '$(IS_TFX116)' ] && [ -n "$$python" ] && \
+  ! "$$python" -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null; then \
+  echo "make: $$python has no Python.h, with which pyfarmhash is compiled: '$(call install,python3.10-dev,python3-devel)'" >&2; \
+  exit 1; \
+fi
+endef
+
+$(READY): pyproject.toml uv.lock
+	@$(CHECK_COMPILER)$(CHECK_VENV)uv='$(UV)'; \
+	if [ -z "$$uv" ]; then \
+	  uv=$(FETCHED_UV); \
+	  echo 'installing uv $(UV_VERSION) into .uv/'; \
+	  python3 -m venv --clear .uv/$(UV_VERSION); \
+	  .uv/$(UV_VERSION)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); \
 	fi; \
-	python='$(PYTHON)'; \
-	if [ -z "$$python" ]; then \
-	  versions=3.10; \
-	  if printf '%s\n' 2.38 "$$(getconf GNU_LIBC_VERSION | cut -d' ' -f2)" | sort -VC; then \
-	    versions='3.10 3.12 3.11 3.13'; \
-	  fi; \
-	  for version in $$versions; do \
-	    if $$uv python find --no-project --no-python-downloads $$version >/dev/null 2>&1; then \
-	      python=$$version; break; \
-	    fi; \
-	  done; \
-	fi; \
+	$(FIND_PYTHON); \
+	$(CHECK_HEADERS); \
 	export UV_PROJECT_ENVIRONMENT=$(VENV); \
-	sync="$$uv sync --locked --quiet $(SYNC) --python $${python:-3.10}"; \
+	sync="$$uv sync --locked --quiet $(SYNC) --python $${python:-$(or $(PYTHON),$(firstword $(PYTHONS)))}"; \
 	$$sync --dry-run; \
 	if [ -e $(UNFINISHED) ]; then rm -rf $(VENV); fi; \
 	mkdir -p .uv; touch $(UNFINISHED); \

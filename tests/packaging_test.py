@@ -165,14 +165,20 @@ def test_every_third_party_import_is_a_declared_dependency() -> None:
 
 
 def test_constraints_for_pip_hold_the_locked_versions() -> None:
-    """`make lock` makes both files; every dependency of the wheel is pinned for this Python."""
+    """`make lock` makes both files; every dependency of the wheel and its extras is pinned for this Python."""
     locked = set(re.findall(r'\nname = "(.+)"\nversion = "(.+)"\n', (ROOT / 'uv.lock').read_text()))
     lines = (ROOT / 'deploy' / 'constraints.txt').read_text().splitlines()
     pinned = {tuple(line.split(' ;')[0].split('==')) for line in lines}
     assert pinned <= locked
     here = {r.name for r in map(Requirement, lines) if r.marker is None or r.marker.evaluate()}
     needed = [Requirement(text) for text in importlib.metadata.requires('tfx-edge') or ()]
-    assert {r.name for r in needed if r.marker is None or r.marker.evaluate()} <= here
+    extras = ['', *importlib.metadata.metadata('tfx-edge').get_all('Provides-Extra', [])]
+    assert extras[1:] == ['ethos-u', 'tflite-micro', 's3']
+    assert {
+        r.name
+        for r in needed
+        if r.marker is None or any(r.marker.evaluate({'extra': name}) for name in extras)
+    } <= here
 
 
 def test_no_module_asks_for_a_version() -> None:

@@ -2,43 +2,15 @@
 
 from __future__ import annotations
 
-import pathlib
-import re
-from typing import Any
-
 import pytest
-import tensorflow_model_analysis as tfma
-from tfx import v1 as tfx
 
+from tests.pipelines import readme_snippets
 from tfx_edge.components import Clusterer, EdgeEvaluator, Pruner, QATTrainer, TFLiteQuantizer
 
 pytestmark = pytest.mark.slow
 
-README = pathlib.Path(__file__).parents[2] / 'README.md'
-
 
 def test_snippet_adds_the_five_components_to_a_pipeline() -> None:
-    example_gen = tfx.components.ImportExampleGen('data')
-    trainer = tfx.components.Trainer(
-        examples=example_gen.outputs['examples'],
-        run_fn='my_trainer.run_fn',
-        train_args=tfx.proto.TrainArgs(num_steps=1),
-        eval_args=tfx.proto.EvalArgs(num_steps=1),
-    )
-    eval_config = tfma.EvalConfig(
-        model_specs=[tfma.ModelSpec(label_key='label')],
-        metrics_specs=[tfma.MetricsSpec(metrics=[tfma.MetricConfig(class_name='SparseCategoricalAccuracy')])],
-    )
-    names: dict[str, Any] = {'example_gen': example_gen, 'trainer': trainer, 'eval_config': eval_config}
-    for snippet in re.findall(r'```python\n(.*?)```', README.read_text(), re.DOTALL):
-        exec(compile(snippet, str(README), 'exec'), names)
-    made = [type(value) for value in names.values()]
+    made = [type(value) for value in readme_snippets.run().values()]
     for component in (Pruner, Clusterer, QATTrainer, TFLiteQuantizer, EdgeEvaluator):
         assert component in made
-    EdgeEvaluator(
-        model=names['quantizer'].outputs['model'],
-        examples=example_gen.outputs['examples'],
-        baseline_model=trainer.outputs['model'],
-        eval_config=eval_config,
-        edge=names['edge'],
-    )
