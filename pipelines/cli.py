@@ -127,6 +127,12 @@ def _add_pod_options(command: argparse.ArgumentParser) -> None:
         help='request and limit of a step, such as --resources Trainer=cpu:2,memory:8G,gpu:1 (repeatable)',
     )
     command.add_argument(
+        '--gpu-image',
+        metavar='IMAGE',
+        help='container image of the steps with a GPU: as --image, with CUDA '
+        '(deploy/Dockerfile with --build-arg DEVICE=gpu)',
+    )
+    command.add_argument(
         '--shared-volume',
         metavar='CLAIM',
         help="a ReadWriteMany volume claim that Beam's workers in other pods have mounted at /tfx-edge-shared; steps "
@@ -234,6 +240,7 @@ def _compile(arguments: argparse.Namespace) -> int:
         arguments.log,
         PodOptions(
             resources=tuple(arguments.resources),
+            gpu_image=arguments.gpu_image,
             shared_volume=arguments.shared_volume,
             volumes=tuple(arguments.volumes),
             variables=tuple(arguments.variables),

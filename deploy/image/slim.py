@@ -22,17 +22,19 @@ from collections.abc import Iterator
 
 # 2000-01-01: TFX packs files into zip files, which have no time before 1980.
 TIME = 946684800
-# Nothing in the image compiles C++, reads stubs, or runs the tests of its packages.
+# Nothing in the image compiles C++, reads stubs, runs the tests of its packages, or serves notebooks.
 FOLDERS = ('include', 'tests', 'test', 'testdata')
 SUFFIXES = ('.h', '.hpp', '.c', '.cc', '.cpp', '.pxd', '.pyx', '.pyi', '.a', '.map')
 # TensorFlow's API has modules of these names.
 MODULES = 'tensorflow/_api/'
-# The compilers of C++ and of other vendors' chips, and what runs a .tflite file on a GPU by WebGPU.
+# The compilers of C++ and for single vendors' chips, and what runs a .tflite file on a GPU by WebGPU.
 FILES = (
     'clang/native/libclang.so',
     'ai_edge_litert/tools/apply_plugin_main',
     'ai_edge_litert/libLiteRtWebGpuAccelerator.so',
 )
+COMPILER_PLUGIN = 'libLiteRtCompilerPlugin_'
+NOTEBOOKS = 'share/jupyter'
 # Packages whose libraries stay whole without their symbol tables. (NumPy's, which auditwheel has changed, do not.)
 STRIPPED = (
     'ai_edge_litert',
@@ -40,8 +42,12 @@ STRIPPED = (
     'apache_beam',
     'cryptography',
     'fastavro',
+    'frozenlist',
     'ml_metadata',
+    'multidict',
+    'propcache',
     'pyarrow',
+    'regex',
     'tensorflow',
     'tensorflow_data_validation',
     'tfx_bsl',
@@ -52,7 +58,15 @@ STRIPPED_BYTES = 300_000
 # Requirements that uv.lock overrides (pyproject.toml says why), as what is installed must have them for pip.
 OVERRIDDEN = {'tensorflow_data_validation': ('pyfarmhash', 'pyfarmhash>=0.2.2')}
 # Clients generated from an API's description: the half of their byte code is its text.
-GENERATED = ('google/cloud', 'google/genai', 'kubernetes/client', 'kfp_server_api')
+GENERATED = (
+    'agentplatform',
+    'google/cloud',
+    'google/genai',
+    'google/pubsub_v1',
+    'kfp_server_api',
+    'kubernetes/client',
+    'vertexai',
+)
 
 
 def slim(environment: pathlib.Path) -> None:
@@ -66,6 +80,7 @@ def slim(environment: pathlib.Path) -> None:
     """
     (packages,) = environment.glob('lib/python3*/site-packages')
     _remove(packages)
+    shutil.rmtree(environment / NOTEBOOKS, ignore_errors=True)
     _strip(packages)
     _name_tensorflow(packages)
     _override(packages)
@@ -86,7 +101,7 @@ def _remove(packages: pathlib.Path) -> None:
 
 
 def _is_left_out(name: str, place: str) -> bool:
-    return place in FILES or name.endswith((*SUFFIXES, '_test.py'))
+    return place in FILES or name.startswith(COMPILER_PLUGIN) or name.endswith((*SUFFIXES, '_test.py'))
 
 
 def _strip(packages: pathlib.Path) -> None:
