@@ -10,7 +10,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-all test-tfx116 test-tfx121 find-tfx121 other-line test-install test-fresh lint proto golden lock bench clean
+.PHONY: help demo test test-fast test-all test-tfx116 test-tfx121 find-tfx121 other-line test-install test-fresh test-image lint proto golden lock bench clean
 
 UV_VERSION := 0.13.8
 PYTHON ?=
@@ -94,6 +94,10 @@ test-install: $(READY) ## Install the wheel with pip into a bare environment, an
 
 test-fresh: ## As root: install and run the demo on bare Debian 12 and 13, with only the packages README.md names.
 	python3 -m tests.fresh $(ARGS)
+
+# TFX_EDGE_IMAGE_STORAGE=DIR keeps the layers for the next run.
+test-image: $(READY) ## As root: build deploy/Dockerfile with buildah, and run the demo, a pool and a derived image of it.
+	$(BIN)/python -m pytest tests/deploy/image_build.py -s -rs $(ARGS)
 
 lint: $(READY) ## Style and types.
 	$(BIN)/ruff check .

@@ -1,10 +1,19 @@
-"""The processes that a test has started, read from /proc."""
+"""The processes that a test starts, and what /proc says about them."""
 
 from __future__ import annotations
 
 import pathlib
+import shutil
+import subprocess
 
 _PROC = pathlib.Path('/proc')
+# Before a command: it is process 1 of a namespace, as in a container, and ends with the process that started it.
+AS_FIRST = ('unshare', '--pid', '--fork', '--kill-child', '--mount-proc')
+
+
+def can_be_first() -> bool:
+    """Whether this machine lets a test make namespaces."""
+    return shutil.which('unshare') is not None and not subprocess.run([*AS_FIRST, 'true']).returncode
 
 
 def below(parent: int) -> list[int]:

@@ -135,7 +135,7 @@ def _component(spec: Mapping[str, Any], task: str) -> str:
 
 
 def _set_gpu_image(containers: Mapping[str, dict[str, Any]], image: str | None) -> None:
-    """The steps with a GPU run in the image with CUDA: in another one TensorFlow would not find the GPU, and not say so."""
+    """Gives the steps with a GPU the image with CUDA: in another one TensorFlow trains on the processor, unasked."""
     with_gpu = [
         name
         for name, container in containers.items()

@@ -47,8 +47,15 @@ class Buildah:
     def run(self, *arguments: str, cwd: pathlib.Path | None = None) -> str:
         """The standard output of a command of buildah, which must succeed."""
         done = subprocess.run([*self._command, *arguments], cwd=cwd, capture_output=True, text=True)
-        assert done.returncode == 0, f'buildah {" ".join(arguments)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}'
+        assert done.returncode == 0, (
+            f'buildah {" ".join(arguments)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}'
+        )
         return done.stdout.strip()
+
+    def has(self, name: str) -> bool:
+        """Whether an image is in the storage."""
+        done = subprocess.run([*self._command, 'images', '--quiet', name], capture_output=True)
+        return done.returncode == 0
 
     def pull(self, name: str) -> bool:
         """Whether the image could be fetched."""
@@ -58,13 +65,25 @@ class Buildah:
         """Makes an image of one layer."""
         container = self.run('from', 'scratch')
         self.run('add', '--quiet', container, str(folder), '/')
-        self.run('config', '--env', 'PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin', container)
+        self.run(
+            'config', '--env', 'PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin', container
+        )
         self.run('commit', '--quiet', '--rm', container, name)
 
     def build(self, context: pathlib.Path, *arguments: str) -> str:
         """Builds what the arguments name, as a user does; returns what the build wrote."""
         return self.run(
-            *('build', '--isolation', 'chroot', '--network', 'host', '--pull-never', '--layers', *arguments, '.'),
+            *(
+                'build',
+                '--isolation',
+                'chroot',
+                '--network',
+                'host',
+                '--pull-never',
+                '--layers',
+                *arguments,
+                '.',
+            ),
             cwd=context,
         )
 
@@ -112,4 +131,16 @@ class Opened:
         started = [*(self.config['Entrypoint'] if entrypoint else []), *arguments]
         enter = ['unshare', '--mount', '--propagation', 'private', '--pid', '--fork', '--kill-child']
         place = self.config['WorkingDir']
-        return [*enter, 'sh', '-ec', _ENTER, 'enter', str(self.root), place, str(work), str(user), *variables, *started]
+        return [
+            *enter,
+            'sh',
+            '-ec',
+            _ENTER,
+            'enter',
+            str(self.root),
+            place,
+            str(work),
+            str(user),
+            *variables,
+            *started,
+        ]

@@ -12,7 +12,16 @@ from tests.fresh import settings
 NAME = 'docker.io/library/python:3.12-slim-trixie'
 _VERSION = '3.12'
 # What the official image has beside the bare system, and the libraries that Python's modules load.
-_PACKAGES = ['ca-certificates', 'netbase', 'tzdata', 'libbz2-1.0', 'libffi8', 'liblzma5', 'libncursesw6', 'libexpat1']
+_PACKAGES = [
+    'ca-certificates',
+    'netbase',
+    'tzdata',
+    'libbz2-1.0',
+    'libffi8',
+    'liblzma5',
+    'libncursesw6',
+    'libexpat1',
+]
 _PACKAGES += ['libreadline8t64', 'libsqlite3-0', 'libssl3t64', 'libuuid1', 'zlib1g']
 _IGNORED = ('__pycache__', 'test', 'tests', '*.a', 'config-3*', '_sandboxing*')
 # As in Debian's slim images.
@@ -37,7 +46,9 @@ def make(folder: pathlib.Path) -> pathlib.Path:
     """
     python = settings.python_of_the_host(_VERSION)
     if python is None:
-        raise NoBase(f'no registry is reached, and no Python {_VERSION} is here to make its image of: pyenv install 3.12')
+        raise NoBase(
+            f'no registry is reached, and no Python {_VERSION} is here to make its image of: pyenv install 3.12'
+        )
     try:
         debian_root.debian_root('trixie', _PACKAGES, folder)
     except debian_root.DebianRootError as error:
@@ -56,7 +67,11 @@ def make(folder: pathlib.Path) -> pathlib.Path:
 def _add_python(python: pathlib.Path, target: pathlib.Path) -> None:
     for name in ('lib', 'include'):
         shutil.copytree(
-            python / name, target / name, symlinks=True, ignore=shutil.ignore_patterns(*_IGNORED), dirs_exist_ok=True
+            python / name,
+            target / name,
+            symlinks=True,
+            ignore=shutil.ignore_patterns(*_IGNORED),
+            dirs_exist_ok=True,
         )
     program = target / 'bin' / f'python{_VERSION}'
     shutil.copy(python / 'bin' / program.name, program)
@@ -74,6 +89,8 @@ def _reach_registries(folder: pathlib.Path) -> None:
     (folder / 'etc' / 'pip.conf').write_text('[global]\n' + ''.join(lines))
     if 'SSL_CERT_FILE' in handed:
         # uv reads the system's certificates.
-        shutil.copy(folder / handed['SSL_CERT_FILE'][1:], folder / 'etc' / 'ssl' / 'certs' / 'ca-certificates.crt')
+        shutil.copy(
+            folder / handed['SSL_CERT_FILE'][1:], folder / 'etc' / 'ssl' / 'certs' / 'ca-certificates.crt'
+        )
     (folder / 'etc' / 'uv').mkdir()
     (folder / 'etc' / 'uv' / 'uv.toml').write_text('system-certs = true\n')

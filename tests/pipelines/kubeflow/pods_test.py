@@ -131,7 +131,10 @@ def test_vertex_takes_resources_and_variables() -> None:
         ({'resources': ('Pruner=cpu:two',)}, 'cpu:two is not of the form'),
         ({'resources': ('Pruner=memory:8',)}, 'memory:8 is not of the form'),
         ({'resources': ('Tuner=cpu:2',)}, "no step 'Tuner'; its steps are Pruner, TFLiteQuantizer"),
-        ({'resources': ('Pruner=gpu:1',)}, '--resources Pruner=gpu: .* has no CUDA; name one .* by --gpu-image'),
+        (
+            {'resources': ('Pruner=gpu:1',)},
+            '--resources Pruner=gpu: .* has no CUDA; name one .* by --gpu-image',
+        ),
         ({'gpu_image': 'image-gpu'}, '--gpu-image image-gpu: no step has a GPU; give one by --resources'),
         (
             {'gpu_image': 'image-gpu', 'resources': ('Pruner=gpu:0',)},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pathlib
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,12 +16,6 @@ import pytest
 from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc, endpoints_pb2
 
 from tests import processes
-
-AS_FIRST_PROCESS = ['unshare', '--pid', '--fork', '--kill-child', '--mount-proc']
-
-
-def can_unshare() -> bool:
-    return shutil.which('unshare') is not None and not subprocess.run([*AS_FIRST_PROCESS, 'true']).returncode
 
 
 @pytest.fixture
@@ -68,7 +61,7 @@ def is_mapped(pid: int, library: str) -> bool:
 def test_sigterm_ends_the_pool_and_its_worker_within_two_seconds(
     is_first: bool, silent_endpoint: str, tmp_path: pathlib.Path
 ) -> None:
-    if is_first and not can_unshare():
+    if is_first and not processes.can_be_first():
         pytest.skip('process 1 of a namespace needs unshare and the right to use it')
     port = free_port()
     command = [sys.executable, '-m', 'tfx_edge.pipelines.kubeflow.worker_pool', f'--service_port={port}']
@@ -77,7 +70,7 @@ def test_sigterm_ends_the_pool_and_its_worker_within_two_seconds(
     log = tmp_path / 'log'
     with log.open('wb') as stream:
         started = subprocess.Popen(
-            [*(AS_FIRST_PROCESS if is_first else []), *command],
+            [*(processes.AS_FIRST if is_first else []), *command],
             env={**os.environ, 'PATH': binaries},
             stdout=stream,
             stderr=stream,
