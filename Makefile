@@ -30,6 +30,7 @@ SYNC ?=
 LINE = $(or $(PYTHON_VERSION),$(firstword $(PYTHONS)))
 IS_TFX116 = $(filter 3.10 3.10.%,$(LINE))
 CONSTRAINTS := deploy/constraints.txt
+IMAGE_UV := deploy/image/uv.txt
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # There while uv installs. Found at the start, the run before was killed, and the environment is made
@@ -130,12 +131,15 @@ golden: $(READY) ## Make the golden files of the tests again (ARGS='digits ...' 
 	PYTHONPATH=. $(BIN)/python -W ignore tests/pipelines/kubeflow/golden/make_golden.py
 
 # The complete list for pip, extras included: it knows no overrides, so it can only install the list as it is.
-lock: ## Make uv.lock and deploy/constraints.txt (the same versions, for pip) from pyproject.toml again.
+lock: ## Make uv.lock, deploy/constraints.txt (the same versions, for pip) and the image's uv from pyproject.toml again.
 	@uv=$$(command -v uv || echo .uv/$(UV_VERSION)/bin/uv); \
 	$$uv lock && \
 	$$uv export --quiet --frozen --no-hashes --no-emit-project --no-default-groups --all-extras --no-annotate --no-header \
 	  --output-file $(CONSTRAINTS).unfinished && \
-	mv $(CONSTRAINTS).unfinished $(CONSTRAINTS)
+	mv $(CONSTRAINTS).unfinished $(CONSTRAINTS) && \
+	echo 'uv==$(UV_VERSION)' | $$uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \
+	  --output-file $(IMAGE_UV).unfinished - && \
+	mv $(IMAGE_UV).unfinished $(IMAGE_UV)
 
 clean: ## Remove the environment and everything made here.
 	rm -rf .venv .venv-* .uv .types .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info demo-output

@@ -1,7 +1,7 @@
 """The image, built and run for real: `make test-image`, a quarter of an hour.
 
-Needs root and buildah. TFX_EDGE_IMAGE_STORAGE names a folder that keeps the layers for the next run; otherwise they lie in
-a temporary folder.
+Needs root and buildah. TFX_EDGE_IMAGE_STORAGE names a folder that keeps the layers for the next run; otherwise they
+lie in a temporary folder.
 """
 
 from __future__ import annotations
@@ -235,21 +235,8 @@ def test_derived_image_as_documented_keeps_the_packages(
     done = run(derived, work, 'python', '-m', 'pip', 'check')
     assert done.stdout == 'No broken requirements found.\n'
     # With the requirements, pip finds all of them there.
-    resolved = run(
-        derived,
-        work,
-        *[
-            'python',
-            '-m',
-            'pip',
-            'install',
-            '--dry-run',
-            '-c',
-            '/opt/tfx-edge/constraints.txt',
-            'my-code',
-            'tfx-edge[s3]',
-        ],
-    )
+    install = ['python', '-m', 'pip', 'install', '--dry-run', '-c', '/opt/tfx-edge/constraints.txt']
+    resolved = run(derived, work, *install, 'my-code', 'tfx-edge[s3]')
     assert resolved.returncode == 0, resolved.stderr
     assert 'Would install' not in resolved.stdout
 
