@@ -23,8 +23,8 @@ from collections.abc import Iterator
 # 2000-01-01: TFX packs files into zip files, which have no time before 1980.
 TIME = 946684800
 # Nothing in the image compiles C++, reads stubs, runs the tests of its packages, or serves notebooks.
-FOLDERS = ('include', 'tests', 'test', 'testdata')
-SUFFIXES = ('.h', '.hpp', '.c', '.cc', '.cpp', '.pxd', '.pyx', '.pyi', '.a', '.map')
+FOLDERS = ('examples', 'include', 'test', 'testdata', 'tests')
+SUFFIXES = ('.a', '.c', '.cc', '.cpp', '.exe', '.h', '.hpp', '.map', '.pxd', '.pxi', '.pyi', '.pyx')
 # TensorFlow's API has modules of these names.
 MODULES = 'tensorflow/_api/'
 # The compilers of C++ and for single vendors' chips, and what runs a .tflite file on a GPU by WebGPU.
@@ -37,17 +37,21 @@ COMPILER_PLUGIN = 'libLiteRtCompilerPlugin_'
 NOTEBOOKS = 'share/jupyter'
 # Packages whose libraries stay whole without their symbol tables. (NumPy's, which auditwheel has changed, do not.)
 STRIPPED = (
+    'PIL',
     'ai_edge_litert',
     'aiohttp',
     'apache_beam',
     'cryptography',
     'fastavro',
     'frozenlist',
+    'h5py',
     'ml_metadata',
     'multidict',
     'propcache',
     'pyarrow',
     'regex',
+    'scipy',
+    'sklearn',
     'tensorflow',
     'tensorflow_data_validation',
     'tfx_bsl',
@@ -101,7 +105,9 @@ def _remove(packages: pathlib.Path) -> None:
 
 
 def _is_left_out(name: str, place: str) -> bool:
-    return place in FILES or name.startswith(COMPILER_PLUGIN) or name.endswith((*SUFFIXES, '_test.py'))
+    # scipy.stats has a module _bws_test, which is no test.
+    is_test = name.endswith('_test.py') and not name.startswith('_')
+    return is_test or place in FILES or name.startswith(COMPILER_PLUGIN) or name.endswith(SUFFIXES)
 
 
 def _strip(packages: pathlib.Path) -> None:

@@ -92,6 +92,7 @@ class Buildah:
         sizes = {
             layer['diff-digest']: layer['diff-size']
             for layer in json.loads((self._storage / 'overlay-layers' / 'layers.json').read_text())
+            if 'diff-digest' in layer
         }
         digests = self._inspect(image)['OCIv1']['rootfs']['diff_ids']
         return [Layer(digest, sizes[digest]) for digest in digests]

@@ -41,7 +41,5 @@ def test_sigterm_ends_a_command_and_all_that_it_has_started(is_first: bool, tmp_
     assert started.returncode == 143
     assert errors == 'tfx-edge: terminated\n'
     assert seconds < 2
-    deadline = time.monotonic() + 5
-    while any(map(processes.is_alive, below)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not any(map(processes.is_alive, below))
+    # What loads TensorFlow for it finds out when that is done.
+    processes.wait_for_end(below, 30)
