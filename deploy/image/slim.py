@@ -25,8 +25,20 @@ TIME = 946684800
 # Nothing in the image compiles C++, reads stubs, runs the tests of its packages, or serves notebooks.
 FOLDERS = ('examples', 'include', 'test', 'testdata', 'tests')
 SUFFIXES = ('.a', '.c', '.cc', '.cpp', '.exe', '.h', '.hpp', '.map', '.pxd', '.pxi', '.pyi', '.pyx')
-# TensorFlow's API has modules of these names.
-MODULES = 'tensorflow/_api/'
+# TensorFlow's API has modules of these names; our own package holds what it needs.
+KEPT = ('tensorflow/_api/', 'tfx_edge/')
+# In these packages a file whose name ends so is a test; scipy.stats has modules that are none.
+TEST_SUFFIX = '_test.py'
+WITH_TESTS = (
+    'apache_beam/',
+    'keras/',
+    'tensorflow_data_validation/',
+    'tensorflow_model_analysis/',
+    'tensorflow_transform/',
+    'tf_keras/',
+    'tfx/',
+    'tfx_bsl/',
+)
 # The compilers of C++ and for single vendors' chips, and what runs a .tflite file on a GPU by WebGPU.
 FILES = (
     'clang/native/libclang.so',
@@ -96,7 +108,7 @@ def slim(environment: pathlib.Path) -> None:
 def _remove(packages: pathlib.Path) -> None:
     for path in sorted(packages.rglob('*')):
         place = path.relative_to(packages).as_posix()
-        if place.startswith(MODULES) or not path.exists():
+        if place.startswith(KEPT) or not path.exists():
             continue
         if path.is_dir() and path.name in FOLDERS:
             shutil.rmtree(path)
@@ -105,8 +117,7 @@ def _remove(packages: pathlib.Path) -> None:
 
 
 def _is_left_out(name: str, place: str) -> bool:
-    # scipy.stats has a module _bws_test, which is no test.
-    is_test = name.endswith('_test.py') and not name.startswith('_')
+    is_test = place.startswith(WITH_TESTS) and name.endswith(TEST_SUFFIX)
     return is_test or place in FILES or name.startswith(COMPILER_PLUGIN) or name.endswith(SUFFIXES)
 
 

@@ -139,8 +139,9 @@ def packages(tmp_path: pathlib.Path) -> pathlib.Path:
         'tensorflow/include/eigen.h': '',
         'some/tests/some_test.py': 'assert False\n',
         'some/code.py': '"""Text."""\nassert True\n',
-        'some/code_test.py': '',
-        'some/_bws_test.py': '',
+        'some/paired_test.py': '',
+        'tfx/code_test.py': '',
+        'tfx_edge/tests/code.py': '',
         'some/stubs.pyi': '',
         'google/cloud/client.py': '"""Text."""\n',
         'tensorflow_cpu-2.21.0.dist-info/METADATA': 'Name: tensorflow_cpu\nVersion: 2.21.0\n',
@@ -169,7 +170,8 @@ def test_only_what_runs_stays(packages: pathlib.Path) -> None:
         'tensorflow/__init__.py',
         'tensorflow/_api/v2/test/__init__.py',
         'some/code.py',
-        'some/_bws_test.py',
+        'some/paired_test.py',
+        'tfx_edge/tests/code.py',
         'google/cloud/client.py',
     }
     assert not (packages / 'tensorflow' / 'include').exists()
