@@ -32,6 +32,8 @@ TEST_SUFFIX = '_test.py'
 WITH_TESTS = (
     'apache_beam/',
     'keras/',
+    'kfp/',
+    'litert_quantizer/',
     'tensorflow_data_validation/',
     'tensorflow_model_analysis/',
     'tensorflow_transform/',
