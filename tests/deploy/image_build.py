@@ -7,6 +7,7 @@ lie in a temporary folder.
 from __future__ import annotations
 
 import collections
+import hashlib
 import os
 import pathlib
 import re
@@ -23,7 +24,7 @@ from tests import processes
 from tests.deploy import python_base
 from tests.deploy.buildah import Buildah, Opened
 from tests.fresh.machine import clone
-from tests.pipelines.kubeflow.worker_pool_test import free_port, is_mapped, start_worker, worker_below
+from tests.worker_pool import free_port, is_mapped, start_worker, worker_below
 
 ROOT = pathlib.Path(__file__).parents[2]
 # The name that deploy/README.md gives it, and the derived one.
@@ -175,6 +176,8 @@ def test_demo_is_blessed_as_any_user_on_a_read_only_root(image: Opened, work: pa
     assert done.returncode == 0, done.stdout + done.stderr
     assert 'verdict: BLESSED' in done.stdout.splitlines()
     assert {path.name for path in work.iterdir()} == {'demo-output'}
+    (pushed,) = (work / 'demo-output' / 'serving').rglob('tflite')
+    say(f'  sha256 of the pushed file: {hashlib.sha256(pushed.read_bytes()).hexdigest()}')
 
 
 def test_step_answers_as_any_user_on_a_read_only_root(image: Opened, work: pathlib.Path) -> None:

@@ -11,11 +11,10 @@ import sys
 import time
 from collections.abc import Iterator
 
-import grpc
 import pytest
-from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc, endpoints_pb2
 
 from tests import processes
+from tests.worker_pool import free_port, is_mapped, start_worker, worker_below
 
 
 @pytest.fixture
@@ -23,38 +22,6 @@ def silent_endpoint() -> Iterator[str]:
     """An address that takes connections and never answers: a worker that has it waits."""
     with socket.create_server(('localhost', 0)) as server:
         yield f'localhost:{server.getsockname()[1]}'
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(('localhost', 0))
-        return int(free.getsockname()[1])
-
-
-def start_worker(port: int, endpoint: str) -> None:
-    """Asks the pool for a worker as a Beam runner does."""
-    with grpc.insecure_channel(f'localhost:{port}') as channel:
-        grpc.channel_ready_future(channel).result(timeout=60)
-        service = beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolStub(channel)
-        request = beam_fn_api_pb2.StartWorkerRequest(
-            worker_id='worker-1', control_endpoint=endpoints_pb2.ApiServiceDescriptor(url=endpoint)
-        )
-        assert service.StartWorker(request).error == ''
-
-
-def worker_below(pid: int) -> int:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        for child in processes.below(pid):
-            if 'SdkHarness' in processes.command(child):
-                return child
-        time.sleep(0.1)
-    raise AssertionError('the pool started no worker')
-
-
-def is_mapped(pid: int, library: str) -> bool:
-    """Whether a process has come so far that it has loaded a library."""
-    return library in pathlib.Path(f'/proc/{pid}/maps').read_text()
 
 
 @pytest.mark.parametrize('is_first', [False, True], ids=['as a child', 'as process 1'])
