@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 
 KEYRING = pathlib.Path('/usr/share/keyrings/debian-archive-keyring.gpg')
 MIRROR = 'http://deb.debian.org/debian'
-# Not in the repository: git ignores .uv/, and `make clean` removes it.
-CACHE = pathlib.Path(__file__).parents[1] / '.uv' / 'debian'
+# Not in the repository: git ignores it, and `make clean` removes it. It belongs to root, so .uv/ is not the place.
+CACHE = pathlib.Path(__file__).parents[1] / '.debian'
 # Of the process that enters a root; what this machine sets is not for the other.
 ENVIRONMENT = {
     'PATH': '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
@@ -42,7 +42,7 @@ class DebianRootError(Exception):
 def debian_root(suite: str, packages: Sequence[str], folder: pathlib.Path) -> pathlib.Path:
     """Makes a Debian that has the packages of `debootstrap --variant=minbase` and the given ones.
 
-    The bare system is kept in `.uv/debian/` and copied from there; the packages are installed by apt, with their
+    The bare system is kept in `.debian/` and copied from there; the packages are installed by apt, with their
     dependencies and without what these recommend. Signatures are checked with Debian's keyring.
 
     Args:
@@ -54,15 +54,16 @@ def debian_root(suite: str, packages: Sequence[str], folder: pathlib.Path) -> pa
       The folder.
 
     Raises:
-      DebianRootError: If the user is not root, debootstrap or the keyring is missing, or one of the commands failed.
+      DebianRootError: If the folder is there, the user is not root, debootstrap or the keyring is missing, or a
+        command failed.
 
     Example:
       `debian_root('trixie', ['python3-venv'], pathlib.Path('/tmp/root'))`
     """
-    check_host()
-    bare = _bare(suite)
     if folder.exists():
         raise DebianRootError(f'{folder} is there already; a Debian root is made in a new folder. Remove it.')
+    check_host()
+    bare = _bare(suite)
     _run(['cp', '-a', '--reflink=auto', str(bare), str(folder)], f'the copy of {bare} to {folder}')
     for name in ('resolv.conf', 'hosts'):
         shutil.copy(f'/etc/{name}', folder / 'etc' / name)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import pathlib
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Sequence
 
-from tests import debian_root
+from tests import debian_root, processes
 from tests.fresh import settings
 
 CHECKOUT = pathlib.Path(__file__).parents[2]
@@ -75,11 +78,21 @@ class Machine:
                 tell(line.rstrip('\n'))
             return process.wait()
         finally:
-            process.kill()
-            process.wait()
+            _end(process)
 
     def _as_root(self, command: Sequence[str]) -> None:
         subprocess.run(debian_root.command_in(self._root, command), env=debian_root.ENVIRONMENT, check=True)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Kills the first process of the root, if any is left there; `unshare` ends when all others have ended too."""
+    first = [] if process.poll() is not None else processes.below(process.pid)[:1]
+    for pid in first:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    if not first:
+        process.kill()
+    process.wait()
 
 
 def clone(target: pathlib.Path) -> None:

@@ -25,7 +25,7 @@ _REGISTRIES = (
         'all_proxy',
     ),
 )
-_COPY = '/etc/ssl/certificates-of-the-host.crt'
+_COPY = '/etc/certificates-of-the-host.crt'
 
 
 def hand_in(root: pathlib.Path) -> dict[str, str]:

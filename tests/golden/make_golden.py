@@ -1,4 +1,4 @@
-"""Makes the golden files beside this script: `make golden`, on the default line, whose SavedModels both lines read.
+"""Makes the golden files beside this script: `make golden`, on Python 3.10, whose SavedModels both lines read.
 
 It makes all files of the SavedModels that are there. Nets that are named (`make golden ARGS='digits small'`) are
 exported anew before that, and trained if they are: then even the names in their SavedModels differ.
