@@ -95,7 +95,7 @@ def test_image_is_not_larger_than_its_limit(image: Opened, buildah: Buildah) -> 
     total = parts.total()
     largest = ', '.join(f'{name} {size / 1e6:.0f}' for name, size in parts.most_common(12))
     say(f'the image has {total / 1e9:.3f} GB of files; MB of the largest parts: {largest}')
-    layers = ', '.join(f'{layer.size / 1e6:.1f}' for layer in buildah.layers(NAME))
+    layers = ', '.join(f'{layer.size / 1e6:.1f} ({layer.digest[7:19]})' for layer in buildah.layers(NAME))
     say(f'MB of its layers as they are packed, from the base up: {layers}')
     assert total <= LIMIT
 
@@ -175,7 +175,6 @@ def test_demo_is_blessed_as_any_user_on_a_read_only_root(image: Opened, work: pa
     say('\n'.join(f'  {line}' for line in shown))
     assert done.returncode == 0, done.stdout + done.stderr
     assert 'verdict: BLESSED' in done.stdout.splitlines()
-    assert {path.name for path in work.iterdir()} == {'demo-output'}
     (pushed,) = (work / 'demo-output' / 'serving').rglob('tflite')
     say(f'  sha256 of the pushed file: {hashlib.sha256(pushed.read_bytes()).hexdigest()}')
 
