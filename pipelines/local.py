@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tfx_edge.pipelines.quiet import Progress
+from tfx_edge.pipelines.worker_processes import lost_workers_told
 
 # Beam's direct runner otherwise tries Prism, which is downloaded when it is first used.
 BEAM_ARGS = ('--runner=FnApiRunner', '--direct_running_mode=in_memory')
@@ -23,6 +24,7 @@ def run_locally(pipeline: Any, progress: Progress) -> None:
       progress: gets a line when a component starts, ends or is found in the cache.
 
     Raises:
+      EdgeError: a worker process of Beam's was killed.
       Exception: whatever a component raised.
 
     Example:
@@ -33,7 +35,7 @@ def run_locally(pipeline: Any, progress: Progress) -> None:
     """
     from tfx.orchestration.local import local_dag_runner  # takes many seconds
 
-    with _component_lines(progress):
+    with _component_lines(progress), lost_workers_told():
         local_dag_runner.LocalDagRunner().run(pipeline)
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.pipelines.kubeflow import beam_workers, pages, specification
+from tfx_edge.pipelines.kubeflow.fingerprint_tasks import fingerprinted, with_fingerprints
+from tfx_edge.pipelines.kubeflow.image_version import cache_line, with_image_versions
 from tfx_edge.pipelines.kubeflow.pods import PodOptions, platform_spec, with_containers
 from tfx_edge.pipelines.quiet import quiet
 from tfx_edge.pipelines.user_pipeline import PipelineOptions, call_function
@@ -64,6 +66,9 @@ def compile_user_pipeline(
         path = pathlib.Path(output or pipeline.pipeline_name + _SUFFIX[form])
         _write(path, as_text(job, form))
         progress.line(f'{path}: pipeline {pipeline.pipeline_name!r}, {len(pipeline.components)} steps')
+        progress.text(f'  {cache_line(image)}')
+        for step in fingerprinted(job['pipelineSpec']):
+            progress.text(f'  {step}: every run looks at its data first; changed data are no cached step')
         for line in _parameter_lines(job['pipelineSpec']):
             progress.text(line)
 
@@ -102,7 +107,9 @@ def compile_pipeline(pipeline: Any, image: str, form: str, pods: PodOptions = NO
     job = runner.run(pipeline, write_out=False)
     spec = specification.with_parameters(job['pipelineSpec'], parameters)
     beam_steps = _beam_steps(pipeline)
-    spec = with_containers(spec, pods, beam_steps)
+    if form == 'kfp':
+        spec = with_fingerprints(spec)
+    spec = with_containers(with_image_versions(spec), pods, beam_steps)
     if form != 'kfp':
         return {**job, 'pipelineSpec': spec}
     beam_workers.check_workers(spec, beam_steps, has_shared_volume=bool(pods.shared_volume))

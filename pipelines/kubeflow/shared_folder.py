@@ -5,12 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.pipelines.kubeflow import folder_owner
+from tfx_edge.pipelines.kubeflow.engine_jobs import EngineJobs, cancel_jobs
+from tfx_edge.pipelines.kubeflow.log_line import log
 from tfx_edge.pipelines.kubeflow.mounts import Mounts
 
 if TYPE_CHECKING:
@@ -18,17 +23,27 @@ if TYPE_CHECKING:
 
 # Types of artifacts that are never empty.
 _HOLD_FILES = {'tfx.Examples', 'tfx.Model', 'tfx.ModelEvaluation'}
+# Of the folders: that of a `uuid.UUID`.
+_OWN_NAME = re.compile(r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}')
+# Within this time a worker whose job was cancelled writes its last.
+_QUIET_SECONDS = 1.0
+_CHECK_SECONDS = 0.1
 
 
 @contextlib.contextmanager
-def own_folder(shared: str) -> Iterator[str]:
+def own_folder(shared: str, execution: str, jobs: EngineJobs) -> Iterator[str]:
     """A folder for one execution of a step, taken away when it ends.
 
     Kubeflow's launcher could put the artifacts on the volume by itself. But it writes a file anew for every step that
     reads it, under the eyes of the workers of another, and takes none away.
 
+    A step that ends early has its Beam jobs cancelled before the folder is removed: their workers would write it again.
+    What a step leaves that had no time for this, the next one on the volume removes.
+
     Args:
       shared: folder of the volume.
+      execution: name of the step's execution, the same when Kubernetes starts its pod anew.
+      jobs: of the step.
 
     Yields:
       The folder.
@@ -36,18 +51,79 @@ def own_folder(shared: str) -> Iterator[str]:
     Raises:
       EdgeError: the volume is not there, or cannot be written.
     """
-    folder = os.path.join(shared, str(uuid.uuid4()))
+    folder = pathlib.Path(shared, str(uuid.uuid4()))
+    owner_file = folder.with_name(folder.name + folder_owner.SUFFIX)
     try:
-        os.mkdir(folder)
+        # First: what has no owner's file would be found by nobody.
+        folder_owner.write(owner_file, folder_owner.Owner.of_this_process(execution, jobs.name))
+        folder.mkdir()
     except OSError as error:
+        owner_file.unlink(missing_ok=True)
         raise EdgeError(
             f'the shared folder {shared} cannot be written ({error.strerror}); mount a ReadWriteMany volume there that '
             'this user may write: tfx-edge compile --shared-volume CLAIM.'
         ) from error
+    beats = folder_owner.Beats(owner_file)
+    ended = False
     try:
-        yield folder
+        remove_abandoned(shared, execution, owner_file, jobs)
+        yield str(folder)
+        ended = True
     finally:
-        shutil.rmtree(folder)
+        quiet_seconds = 0.0 if ended else _QUIET_SECONDS
+        ended = ended or jobs.cancel()
+        beats.stop()
+        _remove(folder, quiet_seconds)
+        if ended:
+            owner_file.unlink(missing_ok=True)
+        else:
+            log(f'tfx-edge: the next step on the volume looks for {folder} again')
+
+
+def remove_abandoned(shared: str, execution: str, own_file: pathlib.Path, jobs: EngineJobs) -> None:
+    """Removes the folders of steps whose processes are gone, and cancels what they left running.
+
+    Args:
+      shared: folder of the volume.
+      execution: of the step that asks.
+      own_file: its owner's file: its time is the volume's own.
+      jobs: of the step that asks; where its jobs run, those of the others are looked for.
+    """
+    now = own_file.stat().st_mtime
+    for file in sorted(pathlib.Path(shared).glob(f'*{folder_owner.SUFFIX}')):
+        if file == own_file or not _OWN_NAME.fullmatch(file.stem):
+            continue
+        owner = folder_owner.read(file)
+        try:
+            silent = now - file.stat().st_mtime
+        except FileNotFoundError:
+            # Its step has ended meanwhile.
+            continue
+        if owner is None or not owner.is_gone(execution, silent):
+            continue
+        folder = file.with_name(file.stem)
+        log(f'tfx-edge: removing {folder}, which an earlier step left ({owner.job or "no Beam job"})')
+        if not owner.job or cancel_jobs(owner.job, jobs.endpoint, jobs.flink):
+            _remove(folder, _QUIET_SECONDS)
+            file.unlink(missing_ok=True)
+
+
+def _remove(folder: pathlib.Path, quiet_seconds: float) -> None:
+    """Removes a folder, and again while a worker that is about to end still writes there.
+
+    Args:
+      folder: may be gone already.
+      quiet_seconds: for how long nobody must have written it again.
+    """
+    gone_since = give_up = time.monotonic()
+    give_up += 30 * quiet_seconds
+    while True:
+        shutil.rmtree(folder, ignore_errors=time.monotonic() < give_up)
+        if folder.exists():
+            gone_since = time.monotonic()
+        elif time.monotonic() - gone_since >= quiet_seconds:
+            return
+        time.sleep(_CHECK_SECONDS)
 
 
 def require_files(outputs: Mapping[str, pipeline_spec_pb2.ArtifactList], folder: str) -> None:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import copy
-import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from tfx_edge.components.core.errors import EdgeError
 
 DRIVER_FLAG = '--run_driver'
-# Of ExampleGen's patterns (TFX's `example_gen.utils`): which files they mean is known only when the step runs.
-_CHANGING_PATTERN = re.compile(r'\{(SPAN|VERSION|YYYY|MM|DD)\b')
 
 
 def runtime_parameters(pipeline: Any) -> dict[str, Any]:
@@ -58,8 +54,7 @@ def for_open_source(spec: dict[str, Any], pipeline_root: str) -> dict[str, Any]:
     """A spec for open-source Kubeflow Pipelines 2.
 
     Its root is in the spec, not in a job around it. And ExampleGen's driver, which finds the newest span of the data,
-    is run by the step itself: this Kubeflow ignores `lifecycle`, which TFX relies on. Since nothing looks at the data
-    before the cache is asked, an ExampleGen whose patterns hold a span is not cached.
+    is run by the step itself: this Kubeflow ignores `lifecycle`, which TFX relies on.
 
     Args:
       spec: a PipelineSpec as JSON.
@@ -71,11 +66,8 @@ def for_open_source(spec: dict[str, Any], pipeline_root: str) -> dict[str, Any]:
     spec = copy.deepcopy(spec)
     spec['defaultPipelineRoot'] = pipeline_root
     executors = spec['deploymentSpec']['executors']
-    for task in spec['root']['dag']['tasks'].values():
-        component = spec['components'][task['componentRef']['name']]
-        container = executors[component['executorLabel']].get('container', {})
+    for executor in executors.values():
+        container = executor.get('container', {})
         if container.pop('lifecycle', None) is not None:
             container['args'].insert(0, DRIVER_FLAG)
-            if _CHANGING_PATTERN.search(json.dumps(task.get('inputs', {}))):
-                task['cachingOptions'] = {}
     return spec

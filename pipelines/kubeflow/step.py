@@ -8,19 +8,22 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import sys
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import TYPE_CHECKING
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.pipelines.failure import one_line
-from tfx_edge.pipelines.kubeflow import shared_folder
+from tfx_edge.pipelines.kubeflow import engine_faults, outcome, shared_folder
+from tfx_edge.pipelines.kubeflow.engine_jobs import EngineJobs
+from tfx_edge.pipelines.kubeflow.fingerprint_tasks import PARAMETER
+from tfx_edge.pipelines.kubeflow.image_version import VERSION_FLAG, version_line
+from tfx_edge.pipelines.kubeflow.log_line import log
 from tfx_edge.pipelines.kubeflow.mounts import ROOT_VARIABLE, Mounts
 from tfx_edge.pipelines.kubeflow.pods import SHARED_FLAG
 from tfx_edge.pipelines.kubeflow.specification import DRIVER_FLAG
+from tfx_edge.pipelines.worker_processes import lost_workers_told
 
 if TYPE_CHECKING:
+    from google.protobuf import struct_pb2
     from kfp.pipeline_spec import pipeline_spec_pb2
 
 
@@ -40,13 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from absl import logging as absl_logging
 
     absl_logging.use_absl_handler()
-    try:
-        run_step(arguments, beam_args)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the log ends with one line
-        traceback.print_exc()
-        print(f'tfx-edge: {arguments.executor_class_path} failed: {one_line(error)}', file=sys.stderr)
-        return 1
-    return 0
+    log(version_line(arguments.image_version))
+    return outcome.exit_status(arguments.executor_class_path, lambda: run_step(arguments, beam_args))
 
 
 def run_step(arguments: argparse.Namespace, beam_args: Sequence[str]) -> None:
@@ -72,12 +70,15 @@ def run_step(arguments: argparse.Namespace, beam_args: Sequence[str]) -> None:
     messages.parse(
         arguments.json_serialized_inputs_spec_args, inputs_spec, '--json_serialized_inputs_spec_args'
     )
+    _check_data(executor_input.inputs.parameter_values)
     mounts = Mounts(os.environ.get(ROOT_VARIABLE, '/'))
+    jobs = EngineJobs(arguments.executor_class_path, beam_args)
     if not arguments.shared_folder:
-        with user_files.fetched(executor_input.inputs.parameter_values, None):
-            _execute(arguments, beam_args, executor_input, inputs_spec, mounts)
+        with user_files.fetched(executor_input.inputs.parameter_values, None), jobs.cancelled_early():
+            _execute(arguments, jobs, executor_input, inputs_spec, mounts)
         return
-    with shared_folder.own_folder(arguments.shared_folder) as folder:
+    execution = _execution(executor_input)
+    with shared_folder.own_folder(arguments.shared_folder, execution, jobs) as folder:
         answer_file = executor_input.outputs.output_file
         shared = Mounts(folder)
         inputs, outputs = (
@@ -88,16 +89,38 @@ def run_step(arguments: argparse.Namespace, beam_args: Sequence[str]) -> None:
         # TFX's folder for temporary files lies beside it.
         executor_input.outputs.output_file = os.path.join(folder, os.path.basename(answer_file))
         with user_files.fetched(executor_input.inputs.parameter_values, folder):
-            _execute(arguments, beam_args, executor_input, inputs_spec, shared)
+            _execute(arguments, jobs, executor_input, inputs_spec, shared)
         shared_folder.require_files(executor_input.outputs.artifacts, folder)
         shared_folder.copy(outputs, shared, mounts)
         os.makedirs(os.path.dirname(answer_file), exist_ok=True)
         shutil.copyfile(executor_input.outputs.output_file, answer_file)
 
 
+def _execution(executor_input: pipeline_spec_pb2.ExecutorInput) -> str:
+    """Where the outputs go: Kubeflow gives each execution of a step places of its own, and keeps them for a new pod."""
+    outputs = executor_input.outputs.artifacts
+    return min((artifact.uri for key in outputs for artifact in outputs[key].artifacts), default='')
+
+
+def _check_data(parameters: MutableMapping[str, struct_pb2.Value]) -> None:
+    """Takes away what only the cache asks for, and refuses data that are others than it was asked about."""
+    if PARAMETER not in parameters:
+        return
+    from tfx_edge.pipelines.kubeflow.data_fingerprint import data_fingerprint
+
+    expected = parameters[PARAMETER].string_value
+    del parameters[PARAMETER]
+    found = data_fingerprint(parameters)
+    if found != expected:
+        raise EdgeError(
+            f'the data at {parameters["input_base"].string_value} changed while the run began, from {expected!r} to '
+            f'{found!r}; run again when they are complete, or compile with --no-cache, which does not ask.'
+        )
+
+
 def _execute(
     arguments: argparse.Namespace,
-    beam_args: Sequence[str],
+    jobs: EngineJobs,
     executor_input: pipeline_spec_pb2.ExecutorInput,
     inputs_spec: pipeline_spec_pb2.ComponentInputsSpec,
     mounts: Mounts,
@@ -120,7 +143,8 @@ def _execute(
         json_serialized_invocation_args=json_format.MessageToJson(executor_input),
         json_serialized_inputs_spec_args=arguments.json_serialized_inputs_spec_args,
     )
-    kubeflow_v2_run_executor.main((stock, list(beam_args)))
+    with engine_faults.told(jobs.endpoint), lost_workers_told():
+        kubeflow_v2_run_executor.main((stock, list(jobs.beam_args)))
     pages.write_pages(page_uris, executor_input, mounts.path)
     _mend_answer(executor_input, mounts.uri)
 
@@ -202,9 +226,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar='DIR',
         help="folder that Beam's workers see too; the artifacts are there while the step runs",
     )
+    parser.add_argument(VERSION_FLAG, default='', help='tag or digest of the image')
     parser.add_argument(DRIVER_FLAG, action='store_true', help="run the driver of TFX's ExampleGen first")
     return parser
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    outcome.end_process(main())

@@ -139,7 +139,7 @@ class Cluster:
         log = self._local(launcher, launcher.outputs(task)[LOGS]['uri'])
         with log.open('wb') as file:
             status = subprocess.run(
-                [sys.executable, '-m', 'tfx_edge.pipelines.kubeflow.step', *arguments],
+                [sys.executable, '-m', launcher.module(task), *arguments],
                 cwd=pod,
                 env=self._environment(launcher, task, config),
                 stdout=file,
@@ -179,6 +179,7 @@ def _fingerprint(launcher: Launcher, task: str, config: Mapping[str, Any]) -> st
         },
         'parameters': given['inputs']['parameterValues'],
         'outputs': {name: output['type'] for name, output in launcher.outputs(task).items()},
+        'output_parameters': sorted(given['outputs']['parameters']),
         'claims': sorted({mount['constant'] for mount in config.get('pvcMount', [])}),
         'container': launcher.executor(task)['container'],
     }

@@ -65,19 +65,19 @@ def test_open_source_spec_has_its_root_and_no_driver_that_it_would_ignore() -> N
     containers = {
         name: executor['container'] for name, executor in spec['deploymentSpec']['executors'].items()
     }
-    assert len(containers) == 8
+    assert len(containers) == 9
     assert not any('lifecycle' in container for container in containers.values())
     with_driver = {name for name, container in containers.items() if '--run_driver' in container['args']}
     assert with_driver == {'ImportExampleGen_executor'}
 
 
-@pytest.mark.parametrize(
-    ('pattern', 'cached'), [('all/*', True), ('{SPAN:4}/*', False), ('{YYYY}/{MM}/{DD}/*', False)]
-)
-def test_example_gen_is_cached_only_if_the_pattern_names_the_files(pattern: str, cached: bool) -> None:
+@pytest.mark.parametrize('pattern', ['all/*', '{SPAN:4}/*', '{YYYY}/{MM}/{DD}/*'])
+def test_example_gen_is_cached_and_its_data_are_looked_at(pattern: str) -> None:
     job = compile_pipeline(pipeline(example_gen(pattern)), 'image', 'kfp')
-    task = job['pipelineSpec']['root']['dag']['tasks']['ImportExampleGen']
-    assert task['cachingOptions'] == ({'enableCache': True} if cached else {})
+    tasks = job['pipelineSpec']['root']['dag']['tasks']
+    assert tasks['ImportExampleGen']['cachingOptions'] == {'enableCache': True}
+    assert tasks['ImportExampleGen']['dependentTasks'] == ['ImportExampleGen-data']
+    assert tasks['ImportExampleGen-data']['cachingOptions'] == {}
 
 
 def test_runtime_parameter_may_have_no_default_and_serves_several_components() -> None:

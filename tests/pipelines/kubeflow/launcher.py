@@ -29,6 +29,7 @@ class Launcher:
     run: str = 'run'
     seen_as: str | None = None
     artifacts: dict[tuple[str, str], dict[str, Any]] = dataclasses.field(default_factory=dict)
+    values: dict[tuple[str, str], str] = dataclasses.field(default_factory=dict)
 
     @property
     def mounts(self) -> Mounts:
@@ -37,10 +38,15 @@ class Launcher:
     def output_file(self, task: str) -> pathlib.Path:
         return self.folder / 'outputs' / task / 'output_metadata.json'
 
+    def module(self, task: str) -> str:
+        """What `python -m` runs in a step."""
+        python, option, module = self.executor(task)['container']['command'][:3]
+        assert (python, option) == ('python', '-m')
+        return module
+
     def arguments(self, task: str) -> list[str]:
         """The command line of a step, without `python -m MODULE`."""
         container = self.executor(task)['container']
-        assert container['command'][:3] == ['python', '-m', 'tfx_edge.pipelines.kubeflow.step']
         text = json.dumps(self.executor_input(task))
         return [part.replace('{{$}}', text) for part in [*container['command'][3:], *container['args']]]
 
@@ -60,13 +66,21 @@ class Launcher:
             },
             'outputs': {
                 'artifacts': {name: {'artifacts': [output]} for name, output in self.outputs(task).items()},
+                'parameters': {
+                    name: {'outputFile': f'{seen_as}/{self._value_file(task, name).relative_to(self.folder)}'}
+                    for name in self._value_names(task)
+                },
                 'outputFile': f'{seen_as}/{self.output_file(task).relative_to(self.folder)}',
             },
         }
 
     def publish(self, task: str) -> None:
-        """As `uploadOutputArtifacts` does: what the step says of an output goes over what was planned."""
-        answer = json.loads(self.output_file(task).read_text())
+        """As `collectOutputParameters` and `uploadOutputArtifacts` do: what the step says of an artifact goes over what
+        was planned."""
+        for name in self._value_names(task):
+            self.values[task, name] = self._value_file(task, name).read_text()
+        makes_artifacts = self._component(task).get('outputDefinitions', {}).get('artifacts')
+        answer = json.loads(self.output_file(task).read_text()) if makes_artifacts else {}
         for key, planned in self.outputs(task).items():
             said = answer.get('artifacts', {}).get(key, {}).get('artifacts', [{}])[0]
             uri = said.get('uri', planned['uri'])
@@ -99,7 +113,16 @@ class Launcher:
     def _component(self, task: str) -> Mapping[str, Any]:
         return self.spec['components'][self._tasks[task]['componentRef']['name']]
 
+    def _value_names(self, task: str) -> list[str]:
+        return sorted(self._component(task).get('outputDefinitions', {}).get('parameters', {}))
+
+    def _value_file(self, task: str, name: str) -> pathlib.Path:
+        return self.folder / 'outputs' / task / name / 'data'
+
     def _value(self, source: Mapping[str, Any]) -> Any:
+        if 'taskOutputParameter' in source:
+            given = source['taskOutputParameter']
+            return self.values[given['producerTask'], given['outputParameterKey']]
         if 'runtimeValue' in source:
             value = source['runtimeValue']['constant']
         else:

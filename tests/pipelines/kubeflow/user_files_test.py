@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -204,6 +205,19 @@ def test_files_are_what_was_written_until_they_are_removed(store: ObjectStore, b
         assert not fileio.exists(root)
         with pytest.raises(fileio.NotFoundError, match=f'{root}/d does not exist'):
             fileio.open(f'{root}/d', 'rb')
+
+
+def test_file_keeps_its_time_when_it_is_fetched(
+    store: ObjectStore, bucket: str, tmp_path: pathlib.Path
+) -> None:
+    """TFX takes it for the fingerprint of ExampleGen's data."""
+    s3_files.register()
+    uri = put(store, f's3://{bucket}/data/one', tmp_path, 'text')
+    there = fileio.stat(uri)
+    assert there.length == 4
+    time.sleep(1.1)
+    fetched = pathlib.Path(s3_files.download(f's3://{bucket}/data', str(tmp_path / 'here'))) / 'one'
+    assert fetched.stat().st_mtime_ns == there.mtime_nsec
 
 
 def test_what_is_not_there_is_told(store: ObjectStore, bucket: str, tmp_path: pathlib.Path) -> None:

@@ -1,0 +1,135 @@
+"""What an ExampleGen's data are now, so that Kubeflow's cache sees a change: a container of a compiled pipeline.
+
+Kubeflow's cache asks for a step's parameters and inputs, and an address stays the same when the files at it change.
+So this runs before the ExampleGen, in every run, and its answer is one of the ExampleGen's parameters.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.pipelines.kubeflow import outcome
+from tfx_edge.pipelines.kubeflow.fingerprint_tasks import OUTPUT
+from tfx_edge.pipelines.kubeflow.image_version import VERSION_FLAG, version_line
+from tfx_edge.pipelines.kubeflow.log_line import log
+
+if TYPE_CHECKING:
+    from google.protobuf import struct_pb2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Writes the fingerprint of the data to the file that Kubeflow's launcher reads.
+
+    Args:
+      argv: the arguments; None for those of the process.
+
+    Returns:
+      The exit status: 0 only on success. The last line on stderr then tells what failed, after the trace.
+
+    Example:
+      >>> main(['--json_serialized_invocation_args', '{"inputs": ...}'])
+    """
+    arguments = _parser().parse_args(argv)
+    return outcome.exit_status('the look at the data', lambda: _run(arguments))
+
+
+def data_fingerprint(parameters: Mapping[str, struct_pb2.Value]) -> str:
+    """What the data of a file-based ExampleGen are at this moment.
+
+    Args:
+      parameters: the ExampleGen's: 'input_base', 'input_config' and, if it has one, 'range_config'.
+
+    Returns:
+      For each split its number of files, their bytes, and a digest of their names, sizes and marks. A file's mark is
+      the ETag that an object store gives to its content; elsewhere it is the time at which the file was written. With
+      a span or a version in the pattern they are those that the ExampleGen would take now.
+
+    Raises:
+      EdgeError: no file matches, or the store does not answer.
+
+    Example:
+      >>> data_fingerprint(executor_input.inputs.parameter_values)
+      'split train: 2 files, 411342 bytes, sha256 1f0c...'
+    """
+    from tfx.components.example_gen import input_processor
+    from tfx.proto import example_gen_pb2, range_config_pb2
+    from tfx.utils import proto_utils
+
+    from tfx_edge.pipelines.kubeflow import s3_files
+
+    s3_files.register()
+    base = parameters['input_base'].string_value
+    config, range_config = example_gen_pb2.Input(), None
+    proto_utils.json_to_proto(parameters['input_config'].string_value, config)
+    if text := parameters['range_config'].string_value if 'range_config' in parameters else '':
+        range_config = range_config_pb2.RangeConfig()
+        proto_utils.json_to_proto(text, range_config)
+    processor = input_processor.FileBasedInputProcessor(base, config.splits, range_config)
+    span, version = processor.resolve_span_and_version()
+    lines = [f'span {span}, version {version}'] if span or version is not None else []
+    for split in config.splits:
+        pattern = processor.get_pattern_for_span_version(split.pattern, span, version)
+        lines.append(f'split {split.name}: {_files_line(base, pattern)}')
+    return '\n'.join(lines)
+
+
+def _files_line(base: str, pattern: str) -> str:
+    from tfx.dsl.io import fileio
+
+    files = sorted(fileio.glob(os.path.join(base, pattern)))
+    if not files:
+        raise EdgeError(
+            f"no file matches {pattern!r} in {base}; correct the ExampleGen's input_base or the pattern of its split."
+        )
+    digest = hashlib.sha256()
+    total = 0
+    for file in files:
+        found = fileio.stat(file)
+        total += found.length
+        name = file.removeprefix(base).lstrip('/')
+        digest.update(repr((name, found.length, _mark(found))).encode())
+    return f'{len(files)} files, {total} bytes, sha256 {digest.hexdigest()}'
+
+
+def _mark(found: Any) -> str:
+    return getattr(found, 'etag', '') or str(found.mtime_nsec)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from kfp.pipeline_spec import pipeline_spec_pb2
+
+    from tfx_edge.pipelines.kubeflow import messages
+
+    log(version_line(arguments.image_version))
+    executor_input = pipeline_spec_pb2.ExecutorInput()
+    messages.parse(
+        arguments.json_serialized_invocation_args, executor_input, '--json_serialized_invocation_args'
+    )
+    fingerprint = data_fingerprint(executor_input.inputs.parameter_values)
+    log(fingerprint)
+    log(
+        'the ExampleGen and the steps after it are taken from the cache where this, their parameters and the name of '
+        'the image are those of an earlier run'
+    )
+    path = executor_input.outputs.parameters[OUTPUT].output_file
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, 'w', encoding='utf-8') as file:
+        file.write(fingerprint)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog='tfx_edge.pipelines.kubeflow.data_fingerprint', allow_abbrev=False)
+    parser.add_argument(
+        '--json_serialized_invocation_args', required=True, help="the launcher's ExecutorInput"
+    )
+    parser.add_argument(VERSION_FLAG, default='', help='tag or digest of the image')
+    return parser
+
+
+if __name__ == '__main__':
+    outcome.end_process(main())
