@@ -135,10 +135,15 @@ def as_text(job: Mapping[str, Any], form: str) -> str:
 
 
 def _write(path: pathlib.Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f'{path.name}.unfinished')
-    draft.write_text(text, encoding='utf-8')
-    os.replace(draft, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(text, encoding='utf-8')
+        os.replace(draft, path)
+    except OSError as error:
+        raise EdgeError(
+            f'{path} cannot be written ({error.strerror}); name a place that can be, by --output FILE.'
+        ) from error
 
 
 def _check_root(root: str, form: str) -> None:

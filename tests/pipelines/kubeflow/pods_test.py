@@ -46,7 +46,8 @@ def pods(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_step_asks_for_its_resources_and_gets_no_more() -> None:
-    job = compiled(resources=('Pruner=cpu:500m,memory:8Gi,gpu:1', 'TFLiteQuantizer=memory:500M'))
+    asked = ('Pruner=cpu:500m,memory:8Gi,gpu:1', 'TFLiteQuantizer=memory:500M')
+    job = compiled(resources=asked, gpu_image='image-gpu')
     message = pipeline_spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec()
     json_format.ParseDict(container(job, 'Pruner'), message)
     resources = message.resources
@@ -55,6 +56,13 @@ def test_step_asks_for_its_resources_and_gets_no_more() -> None:
     assert resources.memory_request == resources.memory_limit == 8 * 2**30 / 1e9
     assert (resources.accelerator.type, resources.accelerator.count) == ('nvidia.com/gpu', 1)
     assert container(job, 'TFLiteQuantizer')['resources'] == {'memoryRequest': 0.5, 'memoryLimit': 0.5}
+
+
+@pytest.mark.parametrize('form', ['kfp', 'vertex'])
+def test_steps_with_a_gpu_run_in_the_image_that_has_cuda(form: str) -> None:
+    job = compiled(form, resources=('Pruner=gpu:1', 'TFLiteQuantizer=cpu:1'), gpu_image='image-gpu')
+    assert container(job, 'Pruner')['image'] == 'image-gpu'
+    assert container(job, 'TFLiteQuantizer')['image'] == 'image'
 
 
 @given(cpus=st.integers(1, 10**5), megabytes=st.integers(1, 10**7))
@@ -123,6 +131,15 @@ def test_vertex_takes_resources_and_variables() -> None:
         ({'resources': ('Pruner=cpu:two',)}, 'cpu:two is not of the form'),
         ({'resources': ('Pruner=memory:8',)}, 'memory:8 is not of the form'),
         ({'resources': ('Tuner=cpu:2',)}, "no step 'Tuner'; its steps are Pruner, TFLiteQuantizer"),
+        (
+            {'resources': ('Pruner=gpu:1',)},
+            '--resources Pruner=gpu: .* has no CUDA; name one .* by --gpu-image',
+        ),
+        ({'gpu_image': 'image-gpu'}, '--gpu-image image-gpu: no step has a GPU; give one by --resources'),
+        (
+            {'gpu_image': 'image-gpu', 'resources': ('Pruner=gpu:0',)},
+            '--gpu-image image-gpu: no step has a GPU',
+        ),
         ({'volumes': ('data',)}, '--volume data is not of the form CLAIM:/path'),
         ({'volumes': ('Data:/data',)}, "'Data' is no name of a volume claim"),
         ({'volumes': ('a:/data', 'b:/data')}, 'two volumes are mounted at /data'),
