@@ -111,7 +111,7 @@ def compile_pipeline(pipeline: Any, image: str, form: str, pods: PodOptions = NO
     beam_steps = _beam_steps(pipeline)
     if form == 'kfp':
         spec = with_fingerprints(spec)
-    spec = with_containers(with_image_versions(spec), pods, beam_steps)
+    spec = with_image_versions(with_containers(spec, pods, beam_steps))
     if form != 'kfp':
         return {**job, 'pipelineSpec': spec}
     beam_workers.check_workers(spec, beam_steps, has_shared_volume=bool(pods.shared_volume))
