@@ -10,7 +10,8 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-all test-tfx116 test-tfx121 find-tfx121 other-line test-install test-fresh test-image lint proto golden lock bench clean
+.PHONY: help demo test test-fast test-all test-tfx116 test-tfx121 find-tfx121 other-line test-install test-fresh test-image
+.PHONY: test-flink test-prism engines fetch-flink fetch-prism lint proto golden lock bench clean
 
 UV_VERSION := 0.13.8
 PYTHON ?=
@@ -81,6 +82,47 @@ find-tfx121:
 	    "$$(getconf GNU_LIBC_VERSION); run it there, or make test alone." >&2; exit 1; \
 	fi
 
+# Real engines. Their tests have names that `make test` does not look for, and run in namespaces of their own, which
+# need root: no process and no network interface is left, however they end. ARGS='-m short': the short form.
+ON_PRIVATE_HOST := $(BIN)/python -m tests.engines.private_host $(BIN)/python -m pytest
+ENGINES := .engines
+FLINK := $(ENGINES)/flink
+PRISM_VERSION := 2.74.0
+PRISM := $(ENGINES)/prism-$(PRISM_VERSION)
+DEPENDENCY_PLUGIN := org.apache.maven.plugins:maven-dependency-plugin:3.6.1
+
+test-flink: $(READY) $(FLINK)/pom.xml ## On Flink with the numbers of deploy/: a pipeline, a calibration and faults (root, Java 11, Maven).
+	$(ON_PRIVATE_HOST) tests/engines/*_on_host.py tests/engines/flink/*_on_flink.py $(ARGS)
+
+test-prism: $(READY) $(PRISM) ## On Beam's Prism: a pipeline and a calibration (root, Go).
+	PRISM=$(abspath $(PRISM)) $(ON_PRIVATE_HOST) tests/engines/prism/*_on_prism.py $(ARGS)
+
+engines: fetch-flink fetch-prism ## Fetch and build what test-flink and test-prism start.
+fetch-flink: $(FLINK)/pom.xml
+fetch-prism: $(PRISM)
+
+# The pom lies beside the jars once all are there.
+$(FLINK)/pom.xml: tests/engines/flink/pom.xml
+	@for tool in java:openjdk-17-jre-headless mvn:maven; do \
+	  if ! command -v $${tool%%:*} >/dev/null; then \
+	    echo "make: $${tool%%:*} is not on this machine; test-flink needs Java 11 or newer and Maven:" \
+	      "apt-get install $${tool##*:}." >&2; exit 1; \
+	  fi; \
+	done
+	@echo "fetching Flink and Beam's job server with Maven into $(FLINK)/"
+	@rm -rf $(FLINK).unfinished $(FLINK)
+	@mvn -B -q -f $< $(DEPENDENCY_PLUGIN):copy-dependencies -DoutputDirectory=$(abspath $(FLINK).unfinished)
+	@cp $< $(FLINK).unfinished/ && mv $(FLINK).unfinished $(FLINK)
+
+$(PRISM):
+	@if ! command -v go >/dev/null; then \
+	  echo 'make: go is not on this machine; test-prism builds Prism with it: apt-get install golang-go.' >&2; exit 1; \
+	fi
+	@echo "building Beam's Prism with Go into $(ENGINES)/"
+	@mkdir -p $(ENGINES)
+	@GOBIN=$(abspath $(ENGINES)/unfinished) go install github.com/apache/beam/sdks/v2/go/cmd/prism@v$(PRISM_VERSION)
+	@mv $(ENGINES)/unfinished/prism $@
+
 # Into an environment of nothing but the wheel and what pip brings, outside of the checkout. Only Python 3.10
 # may use a compiler: for the others it is one that fails.
 test-install: $(READY) ## Install the wheel with pip into a bare environment, and run the README's snippet there.
@@ -147,7 +189,7 @@ lock: ## Make uv.lock, deploy/constraints.txt (the same versions, for pip) and t
 	mv $(IMAGE_UV).unfinished $(IMAGE_UV)
 
 clean: ## Remove the environment and everything made here.
-	rm -rf .venv .venv-* .uv .debian .types .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info demo-output
+	rm -rf .venv .venv-* .uv .debian .engines .types .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info demo-output
 	find components pipelines proto tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A uv on PATH serves when it is not older than the pinned one; otherwise one is installed into .uv/.

@@ -68,7 +68,9 @@ def compile_user_pipeline(
         progress.line(f'{path}: pipeline {pipeline.pipeline_name!r}, {len(pipeline.components)} steps')
         progress.text(f'  {cache_line(image)}')
         for step in fingerprinted(job['pipelineSpec']):
-            progress.text(f'  {step}: every run looks at its data first; changed data are no cached step')
+            progress.text(
+                f'  {step}: every run looks at its data first, and takes it from the cache only if they are the same'
+            )
         for line in _parameter_lines(job['pipelineSpec']):
             progress.text(line)
 

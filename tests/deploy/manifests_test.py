@@ -62,8 +62,36 @@ def test_pod_runs_without_rights_and_asks_for_its_resources(name: str) -> None:
         assert user in (1000, 9999)
         assert container['securityContext']['allowPrivilegeEscalation'] is False
         assert container['securityContext']['capabilities'] == {'drop': ['ALL']}
-        assert {'cpu', 'memory'} <= container['resources']['requests'].keys()
-        assert container['resources']['limits']['memory'] == container['resources']['requests']['memory']
+        requests, limits = container['resources']['requests'], container['resources']['limits']
+        assert {'cpu', 'memory'} <= requests.keys()
+        assert memory(requests['memory']) <= memory(limits['memory'])
+
+
+def test_flink_has_all_the_memory_that_it_takes() -> None:
+    """A JVM that was told its size does not give memory back: what it is to have is reserved for it, and some more."""
+    for name in ('flink-jobmanager', 'flink-taskmanager'):
+        container = deployments()[name]['spec']['containers'][0]
+        (size,) = re.findall(r'memory\.process\.size: (\d+)m$', flink_properties(container), re.MULTILINE)
+        resources = container['resources']
+        assert resources['limits']['memory'] == resources['requests']['memory']
+        assert memory(resources['limits']['memory']) >= (int(size) + 100) * 2**20
+
+
+def test_no_old_pod_is_needed_or_left_for_a_new_one() -> None:
+    """None of these can be there twice, and a task manager more than there is room for never starts."""
+    made = {
+        document['metadata']['name']: document for document in documents() if document['kind'] == 'Deployment'
+    }
+    assert [document['spec']['strategy'] for document in made.values()] == [{'type': 'Recreate'}] * len(made)
+
+
+def memory(quantity: str) -> int:
+    number, unit = re.fullmatch(r'(\d+)([MG]i)', quantity).groups()
+    return int(number) * {'Mi': 2**20, 'Gi': 2**30}[unit]
+
+
+def flink_properties(container: dict[str, Any]) -> str:
+    return next(variable['value'] for variable in container['env'] if variable['name'] == 'FLINK_PROPERTIES')
 
 
 def test_workers_have_the_volume_where_the_steps_have_it_and_their_image() -> None:
@@ -136,5 +164,13 @@ def test_readme_names_what_is_there() -> None:
     )
     assert f'--job_endpoint={job_server}:{ports["job"]}' in readme
     assert f'--environment_config=localhost:{pool}' in readme
+    (rest,) = [
+        port['port']
+        for document in made
+        if document['metadata']['name'] == 'flink-jobmanager' and document['kind'] == 'Service'
+        for port in document['spec']['ports']
+        if port['name'] == 'rest'
+    ]
+    assert f'--flink_master=flink-jobmanager:{rest}' in readme
     assert '--shared-volume tfx-edge-shared' in readme
     assert f'/tfx_edge-{importlib.metadata.version("tfx-edge")}' in readme.replace(' ', '/')

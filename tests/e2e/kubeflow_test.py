@@ -8,25 +8,19 @@ import gzip
 import json
 import pathlib
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import pytest
-from tfx.orchestration.local import local_dag_runner
-from tfx.orchestration.pipeline import RunOptions
 
+from tests.digits_runs import LIMITS, built, made_locally
 from tests.pipelines.kubeflow.cluster import Cluster, StepFailed
 from tests.pipelines.kubeflow.object_store import ObjectStore, new_bucket, object_store
 from tfx_edge.pipelines.demo import all_beam_args
 from tfx_edge.pipelines.digits import data
-from tfx_edge.pipelines.digits.kubeflow_pipeline import create_pipeline
 from tfx_edge.pipelines.kubeflow.compilation import as_text, compile_pipeline
 from tfx_edge.pipelines.kubeflow.pods import PodOptions
-from tfx_edge.pipelines.local import BEAM_ARGS
 
 pytestmark = pytest.mark.e2e
 
-# With few steps the model agrees less with the float one than the limits of the demo ask for.
-LIMITS = {'limits': json.dumps({'min_agreement': 0.9})}
 TWO_PROCESSES = ('--direct_running_mode=multi_processing', '--direct_num_workers=2')
 # Whatever a credential is used for, it is nowhere to be read.
 CANARY = 'canary-0f6c1e'
@@ -37,20 +31,6 @@ SECRETS = ('AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN')
 def store() -> Iterator[ObjectStore]:
     with object_store() as made:
         yield made
-
-
-def built(
-    root: str, data_root: str, serving: str, beam_args: Sequence[str] = BEAM_ARGS, **arguments: Any
-) -> Any:
-    return create_pipeline(
-        root,
-        data_root,
-        serving,
-        train_steps=600,
-        fine_tuning_steps=200,
-        beam_pipeline_args=list(beam_args),
-        **arguments,
-    )
 
 
 def test_compiled_pipeline_pushes_the_file_that_local_dag_runner_makes(
@@ -127,20 +107,6 @@ def test_compiled_pipeline_pushes_the_file_that_local_dag_runner_makes(
         ('two_processes', all_beam_args(TWO_PROCESSES)),
     ):
         assert made_locally(tmp_path / 'data', beam_args, tmp_path / name) == file
-
-
-def made_locally(data_root: pathlib.Path, beam_args: Sequence[str], folder: pathlib.Path) -> bytes:
-    """The file that LocalDagRunner makes; what judges it and takes it away afterwards is left out."""
-    pipeline = built(
-        str(folder),
-        str(data_root),
-        str(folder / 'absent'),
-        beam_args,
-        metadata_path=str(folder / 'metadata.sqlite'),
-    )
-    local_dag_runner.LocalDagRunner().run(pipeline, RunOptions(to_nodes=['TFLiteQuantizer']))
-    (made,) = folder.glob('TFLiteQuantizer/model/*/Format-Serving/tflite')
-    return made.read_bytes()
 
 
 def unpacked(body: bytes) -> bytes:
