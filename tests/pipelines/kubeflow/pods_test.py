@@ -60,9 +60,12 @@ def test_step_asks_for_its_resources_and_gets_no_more() -> None:
 
 @pytest.mark.parametrize('form', ['kfp', 'vertex'])
 def test_steps_with_a_gpu_run_in_the_image_that_has_cuda(form: str) -> None:
-    job = compiled(form, resources=('Pruner=gpu:1', 'TFLiteQuantizer=cpu:1'), gpu_image='image-gpu')
-    assert container(job, 'Pruner')['image'] == 'image-gpu'
+    job = compiled(form, resources=('Pruner=gpu:1', 'TFLiteQuantizer=cpu:1'), gpu_image='image:7-gpu')
+    assert container(job, 'Pruner')['image'] == 'image:7-gpu'
     assert container(job, 'TFLiteQuantizer')['image'] == 'image'
+    # Which code a step runs is told by its own image.
+    arguments = container(job, 'Pruner')['args']
+    assert arguments[arguments.index('--image_version') + 1] == '7-gpu'
 
 
 @given(cpus=st.integers(1, 10**5), megabytes=st.integers(1, 10**7))
@@ -82,7 +85,8 @@ def test_thousandths_and_megabytes_are_kept(cpus: int, megabytes: int) -> None:
 
 def test_steps_that_run_beam_have_the_shared_volume() -> None:
     job = compiled(shared_volume='shared', volumes=('data:/data',))
-    assert container(job, 'TFLiteQuantizer')['args'][:2] == ['--shared_folder', '/tfx-edge-shared']
+    arguments = container(job, 'TFLiteQuantizer')['args']
+    assert arguments[arguments.index('--shared_folder') + 1] == '/tfx-edge-shared'
     assert '--shared_folder' not in container(job, 'Pruner')['args']
     assert pods(job) == {
         'Pruner_executor': {'pvcMount': [{'constant': 'data', 'mountPath': '/data'}]},
