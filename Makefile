@@ -10,7 +10,8 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-all test-tfx116 test-tfx121 find-tfx121 other-line test-install test-fresh test-flink test-prism engines fetch-flink fetch-prism lint proto golden lock bench clean
+.PHONY: help demo test test-fast test-all test-tfx116 test-tfx121 find-tfx121 other-line test-install test-fresh test-image
+.PHONY: test-flink test-prism engines fetch-flink fetch-prism lint proto golden lock bench clean
 
 UV_VERSION := 0.13.8
 PYTHON ?=
@@ -30,6 +31,7 @@ SYNC ?=
 LINE = $(or $(PYTHON_VERSION),$(firstword $(PYTHONS)))
 IS_TFX116 = $(filter 3.10 3.10.%,$(LINE))
 CONSTRAINTS := deploy/constraints.txt
+IMAGE_UV := deploy/image/uv.txt
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # There while uv installs. Found at the start, the run before was killed, and the environment is made
@@ -138,6 +140,10 @@ test-install: $(READY) ## Install the wheel with pip into a bare environment, an
 test-fresh: ## As root: install and run the demo on bare Debian 12 and 13, with only the packages README.md names.
 	python3 -B -m tests.fresh $(ARGS)
 
+# TFX_EDGE_IMAGE_STORAGE=DIR keeps the layers for the next run.
+test-image: $(READY) ## As root: build deploy/Dockerfile with buildah, and run the demo, a pool and a derived image of it.
+	$(BIN)/python -m pytest tests/deploy/image_build.py -s -rs $(ARGS)
+
 lint: $(READY) ## Style and types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -172,12 +178,15 @@ golden: $(READY) ## Make the golden files of the tests again (ARGS='digits ...' 
 	PYTHONPATH=. $(BIN)/python -W ignore tests/pipelines/kubeflow/golden/make_golden.py
 
 # The complete list for pip, extras included: it knows no overrides, so it can only install the list as it is.
-lock: ## Make uv.lock and deploy/constraints.txt (the same versions, for pip) from pyproject.toml again.
+lock: ## Make uv.lock, deploy/constraints.txt (the same versions, for pip) and the image's uv from pyproject.toml again.
 	@uv=$$(command -v uv || echo .uv/$(UV_VERSION)/bin/uv); \
 	$$uv lock && \
 	$$uv export --quiet --frozen --no-hashes --no-emit-project --no-default-groups --all-extras --no-annotate --no-header \
 	  --output-file $(CONSTRAINTS).unfinished && \
-	mv $(CONSTRAINTS).unfinished $(CONSTRAINTS)
+	mv $(CONSTRAINTS).unfinished $(CONSTRAINTS) && \
+	echo 'uv==$(UV_VERSION)' | $$uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \
+	  --output-file $(IMAGE_UV).unfinished - && \
+	mv $(IMAGE_UV).unfinished $(IMAGE_UV)
 
 clean: ## Remove the environment and everything made here.
 	rm -rf .venv .venv-* .uv .debian .engines .types .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info demo-output

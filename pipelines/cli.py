@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from tfx_edge.pipelines.failure import CommandError, one_line
@@ -23,14 +26,21 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: the arguments; None for those of the process.
 
     Returns:
-      The exit status: 0 only on success, 2 for wrong arguments, 130 when interrupted.
+      The exit status: 0 only on success, 2 for wrong arguments, 130 when interrupted. On SIGTERM the process ends with
+      143.
 
     Example:
       >>> main(['inspect', 'model.tflite', '--json'])
     """
     arguments = _parser().parse_args(argv)
+    # As process 1, of a container, the command would not get it without a handler.
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         return arguments.run(arguments)
+    except _Terminated:
+        print('tfx-edge: terminated', file=sys.stderr, flush=True)
+        # Not by way of Python's end, which waits for threads that load TensorFlow.
+        os._exit(143)
     except KeyboardInterrupt:
         print('tfx-edge: interrupted', file=sys.stderr)
         return 130
@@ -41,6 +51,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(error, CommandError) and error.log:
             print(f'tfx-edge: details are in {error.log}', file=sys.stderr)
         return 1
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came: what cleans up after an interrupt does it here too."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    # A second one has the usual effect, should the cleaning up take long.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    raise _Terminated
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -125,6 +145,12 @@ def _add_pod_options(command: argparse.ArgumentParser) -> None:
         default=[],
         metavar='STEP=cpu:N,memory:N,gpu:N',
         help='request and limit of a step, such as --resources Trainer=cpu:2,memory:8G,gpu:1 (repeatable)',
+    )
+    command.add_argument(
+        '--gpu-image',
+        metavar='IMAGE',
+        help='container image of the steps with a GPU: as --image, with CUDA '
+        '(deploy/Dockerfile with --build-arg DEVICE=gpu)',
     )
     command.add_argument(
         '--shared-volume',
@@ -234,6 +260,7 @@ def _compile(arguments: argparse.Namespace) -> int:
         arguments.log,
         PodOptions(
             resources=tuple(arguments.resources),
+            gpu_image=arguments.gpu_image,
             shared_volume=arguments.shared_volume,
             volumes=tuple(arguments.volumes),
             variables=tuple(arguments.variables),

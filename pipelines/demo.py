@@ -53,7 +53,7 @@ def run_demo(output: str | os.PathLike[str], beam_args: Sequence[str] = ()) -> b
     """
     folder = pathlib.Path(output).resolve()
     log = folder / 'log.txt'
-    with quiet(log) as progress:
+    with quiet(log, '--output DIR') as progress:
         progress.line(f'loading TFX; what libraries print goes to {_short(log)}')
         # On another core, while TFX loads here.
         load_ahead(saved_model_converter.convert_signature)

@@ -46,19 +46,20 @@ class Progress:
 
 
 @contextlib.contextmanager
-def quiet(log: str | os.PathLike[str]) -> Iterator[Progress]:
+def quiet(log: str | os.PathLike[str], option: str = '--log FILE') -> Iterator[Progress]:
     """Sends all output of the process to a file, but for what is printed through the yielded object.
 
     The INFO lines of tfx-edge's own loggers appear in both.
 
     Args:
       log: the file; its folder is made.
+      option: what names another place for it on the command line.
 
     Yields:
       The console.
 
     Raises:
-      CommandError: the body failed; the traceback is in the file.
+      CommandError: the file cannot be written; or the body failed, and the traceback is in the file.
 
     Example:
       >>> with quiet('run.log') as progress:
@@ -66,8 +67,14 @@ def quiet(log: str | os.PathLike[str]) -> Iterator[Progress]:
        0:00  loading TFX
     """
     path = pathlib.Path(log)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open('w', encoding='utf-8') as file, _descriptors_to(file.fileno()) as stream:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open('w', encoding='utf-8')
+    except OSError as error:
+        raise CommandError(
+            f'{path} cannot be written ({error.strerror}); name a place that can be, by {option}.'
+        ) from error
+    with file, _descriptors_to(file.fileno()) as stream:
         progress = Progress(stream)
         with _loggers(progress):
             try:

@@ -1,10 +1,21 @@
-"""The processes that a test has started, read from /proc."""
+"""The processes that a test starts, and what /proc says about them."""
 
 from __future__ import annotations
 
 import pathlib
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable
 
 _PROC = pathlib.Path('/proc')
+# Before a command: it is process 1 of a namespace, as in a container, and ends with the process that started it.
+AS_FIRST = ('unshare', '--pid', '--fork', '--kill-child', '--mount-proc')
+
+
+def can_be_first() -> bool:
+    """Whether this machine lets a test make namespaces."""
+    return shutil.which('unshare') is not None and not subprocess.run([*AS_FIRST, 'true']).returncode
 
 
 def below(parent: int) -> list[int]:
@@ -21,6 +32,15 @@ def below(parent: int) -> list[int]:
 def is_alive(pid: int) -> bool:
     """Whether a process runs; one that has ended and was not waited for does not."""
     return _fields(pid) is not None
+
+
+def wait_for_end(pids: Iterable[int], seconds: float) -> None:
+    """Raises AssertionError where one of these still runs after so many seconds."""
+    deadline = time.monotonic() + seconds
+    left = list(pids)
+    while left := [pid for pid in left if is_alive(pid)]:
+        assert time.monotonic() < deadline, f'these outlive it: {", ".join(map(command, left))}'
+        time.sleep(0.05)
 
 
 def command(pid: int) -> str:

@@ -68,7 +68,9 @@ def compile_user_pipeline(
         progress.line(f'{path}: pipeline {pipeline.pipeline_name!r}, {len(pipeline.components)} steps')
         progress.text(f'  {cache_line(image)}')
         for step in fingerprinted(job['pipelineSpec']):
-            progress.text(f'  {step}: every run looks at its data first; changed data are no cached step')
+            progress.text(
+                f'  {step}: every run looks at its data first, and takes it from the cache only if they are the same'
+            )
         for line in _parameter_lines(job['pipelineSpec']):
             progress.text(line)
 
@@ -109,7 +111,7 @@ def compile_pipeline(pipeline: Any, image: str, form: str, pods: PodOptions = NO
     beam_steps = _beam_steps(pipeline)
     if form == 'kfp':
         spec = with_fingerprints(spec)
-    spec = with_containers(with_image_versions(spec), pods, beam_steps)
+    spec = with_image_versions(with_containers(spec, pods, beam_steps))
     if form != 'kfp':
         return {**job, 'pipelineSpec': spec}
     beam_workers.check_workers(spec, beam_steps, has_shared_volume=bool(pods.shared_volume))
@@ -133,10 +135,15 @@ def as_text(job: Mapping[str, Any], form: str) -> str:
 
 
 def _write(path: pathlib.Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f'{path.name}.unfinished')
-    draft.write_text(text, encoding='utf-8')
-    os.replace(draft, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(text, encoding='utf-8')
+        os.replace(draft, path)
+    except OSError as error:
+        raise EdgeError(
+            f'{path} cannot be written ({error.strerror}); name a place that can be, by --output FILE.'
+        ) from error
 
 
 def _check_root(root: str, form: str) -> None:

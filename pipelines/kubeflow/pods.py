@@ -37,6 +37,7 @@ class PodOptions:
 
     Attributes:
       resources: 'STEP=cpu:2,memory:8G,gpu:1', each of the three optional.
+      gpu_image: the container image of the steps with a GPU, which has CUDA.
       shared_volume: a ReadWriteMany volume claim that Beam's workers have mounted at `SHARED_FOLDER`.
       volumes: 'CLAIM:/path', mounted in every step.
       variables: 'NAME=VALUE', for every step.
@@ -44,6 +45,7 @@ class PodOptions:
     """
 
     resources: tuple[str, ...] = ()
+    gpu_image: str | None = None
     shared_volume: str | None = None
     volumes: tuple[str, ...] = ()
     variables: tuple[str, ...] = ()
@@ -51,7 +53,7 @@ class PodOptions:
 
 
 def with_containers(spec: dict[str, Any], options: PodOptions, beam_steps: Collection[str]) -> dict[str, Any]:
-    """A spec whose containers have the resources and variables, and know of the shared folder.
+    """A spec whose containers have the resources, variables and images, and know of the shared folder.
 
     Args:
       spec: a PipelineSpec as JSON.
@@ -62,7 +64,8 @@ def with_containers(spec: dict[str, Any], options: PodOptions, beam_steps: Colle
       A changed copy.
 
     Raises:
-      EdgeError: an option is not of its form, or names no step.
+      EdgeError: an option is not of its form, or names no step; a step has a GPU and there is no image for it, or the
+        other way round.
     """
     spec = copy.deepcopy(spec)
     containers = {
@@ -82,6 +85,7 @@ def with_containers(spec: dict[str, Any], options: PodOptions, beam_steps: Colle
                 f'--resources {text}: the pipeline has no step {name!r}; its steps are {", ".join(sorted(containers))}.'
             )
         containers[name].setdefault('resources', {}).update(resources)
+    _set_gpu_image(containers, options.gpu_image)
     return spec
 
 
@@ -128,6 +132,24 @@ def step_executors(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 def _component(spec: Mapping[str, Any], task: str) -> str:
     return spec['root']['dag']['tasks'][task]['componentRef']['name']
+
+
+def _set_gpu_image(containers: Mapping[str, dict[str, Any]], image: str | None) -> None:
+    """Gives the steps with a GPU the image with CUDA: in another one TensorFlow trains on the processor, unasked."""
+    with_gpu = [
+        name
+        for name, container in containers.items()
+        if int(container.get('resources', {}).get('accelerator', {}).get('count', 0))
+    ]
+    if with_gpu and not image:
+        raise EdgeError(
+            f'--resources {with_gpu[0]}=gpu: the image of the steps has no CUDA; name one that has it by --gpu-image '
+            '(made by deploy/Dockerfile with --build-arg DEVICE=gpu).'
+        )
+    if image and not with_gpu:
+        raise EdgeError(f'--gpu-image {image}: no step has a GPU; give one by --resources STEP=gpu:1.')
+    for name in with_gpu:
+        containers[name]['image'] = image
 
 
 def _check_no_secret(step: str, arguments: Iterable[str]) -> None:

@@ -32,7 +32,7 @@ class Machine:
         self._binds: dict[pathlib.Path, str] = {}
         self._environment = {**debian_root.ENVIRONMENT, **settings.hand_in(self._root)}
         self._as_root(['useradd', '--create-home', '--shell', '/bin/bash', _USER])
-        _clone(pathlib.Path(f'{self._root}{_CLONE}'))
+        clone(pathlib.Path(f'{self._root}{_CLONE}'))
         self._as_root(['chown', '-R', f'{_USER}:', _CLONE])
 
     def install(self, packages: Sequence[str]) -> None:
@@ -95,7 +95,7 @@ def _end(process: subprocess.Popen[str]) -> None:
     process.wait()
 
 
-def _clone(target: pathlib.Path) -> None:
+def clone(target: pathlib.Path) -> None:
     """Copies the tracked files as they lie here, changes that are not committed included."""
     tracked = subprocess.run(
         ['git', '-c', f'safe.directory={CHECKOUT}', 'ls-files', '-z'],

@@ -51,3 +51,22 @@ def test_verbose_shows_the_trace_before_the_line(tmp_path: pathlib.Path) -> None
     assert done.returncode == 1
     assert done.stderr.startswith('Traceback')
     assert done.stderr.splitlines()[-1].startswith('tfx-edge: absent.tflite cannot be read')
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'file', 'option'),
+    [
+        (['demo'], '/proc/demo-output/log.txt', '--output DIR'),
+        (['compile', 'p.py', '--image', 'i', '--pipeline-root', 'gs://b'], 'tfx-edge.log', '--log FILE'),
+        (['run', 'p.py'], 'tfx-edge.log', '--log FILE'),
+    ],
+    ids=['demo', 'compile', 'run'],
+)
+def test_working_folder_that_cannot_be_written_is_told_in_one_line(
+    arguments: list[str], file: str, option: str
+) -> None:
+    done = run(*arguments, cwd=pathlib.Path('/proc'))
+    assert done.returncode == 1
+    assert done.stderr == (
+        f'tfx-edge: {file} cannot be written (No such file or directory); name a place that can be, by {option}.\n'
+    )

@@ -46,7 +46,8 @@ def pods(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_step_asks_for_its_resources_and_gets_no_more() -> None:
-    job = compiled(resources=('Pruner=cpu:500m,memory:8Gi,gpu:1', 'TFLiteQuantizer=memory:500M'))
+    asked = ('Pruner=cpu:500m,memory:8Gi,gpu:1', 'TFLiteQuantizer=memory:500M')
+    job = compiled(resources=asked, gpu_image='image-gpu')
     message = pipeline_spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec()
     json_format.ParseDict(container(job, 'Pruner'), message)
     resources = message.resources
@@ -55,6 +56,16 @@ def test_step_asks_for_its_resources_and_gets_no_more() -> None:
     assert resources.memory_request == resources.memory_limit == 8 * 2**30 / 1e9
     assert (resources.accelerator.type, resources.accelerator.count) == ('nvidia.com/gpu', 1)
     assert container(job, 'TFLiteQuantizer')['resources'] == {'memoryRequest': 0.5, 'memoryLimit': 0.5}
+
+
+@pytest.mark.parametrize('form', ['kfp', 'vertex'])
+def test_steps_with_a_gpu_run_in_the_image_that_has_cuda(form: str) -> None:
+    job = compiled(form, resources=('Pruner=gpu:1', 'TFLiteQuantizer=cpu:1'), gpu_image='image:7-gpu')
+    assert container(job, 'Pruner')['image'] == 'image:7-gpu'
+    assert container(job, 'TFLiteQuantizer')['image'] == 'image'
+    # Which code a step runs is told by its own image.
+    arguments = container(job, 'Pruner')['args']
+    assert arguments[arguments.index('--image_version') + 1] == '7-gpu'
 
 
 @given(cpus=st.integers(1, 10**5), megabytes=st.integers(1, 10**7))
@@ -74,7 +85,8 @@ def test_thousandths_and_megabytes_are_kept(cpus: int, megabytes: int) -> None:
 
 def test_steps_that_run_beam_have_the_shared_volume() -> None:
     job = compiled(shared_volume='shared', volumes=('data:/data',))
-    assert container(job, 'TFLiteQuantizer')['args'][:2] == ['--shared_folder', '/tfx-edge-shared']
+    arguments = container(job, 'TFLiteQuantizer')['args']
+    assert arguments[arguments.index('--shared_folder') + 1] == '/tfx-edge-shared'
     assert '--shared_folder' not in container(job, 'Pruner')['args']
     assert pods(job) == {
         'Pruner_executor': {'pvcMount': [{'constant': 'data', 'mountPath': '/data'}]},
@@ -123,6 +135,15 @@ def test_vertex_takes_resources_and_variables() -> None:
         ({'resources': ('Pruner=cpu:two',)}, 'cpu:two is not of the form'),
         ({'resources': ('Pruner=memory:8',)}, 'memory:8 is not of the form'),
         ({'resources': ('Tuner=cpu:2',)}, "no step 'Tuner'; its steps are Pruner, TFLiteQuantizer"),
+        (
+            {'resources': ('Pruner=gpu:1',)},
+            '--resources Pruner=gpu: .* has no CUDA; name one .* by --gpu-image',
+        ),
+        ({'gpu_image': 'image-gpu'}, '--gpu-image image-gpu: no step has a GPU; give one by --resources'),
+        (
+            {'gpu_image': 'image-gpu', 'resources': ('Pruner=gpu:0',)},
+            '--gpu-image image-gpu: no step has a GPU',
+        ),
         ({'volumes': ('data',)}, '--volume data is not of the form CLAIM:/path'),
         ({'volumes': ('Data:/data',)}, "'Data' is no name of a volume claim"),
         ({'volumes': ('a:/data', 'b:/data')}, 'two volumes are mounted at /data'),
