@@ -50,7 +50,9 @@ _FAULTS = (
 )
 _LOST_MANAGER = re.compile(
     r'remote task manager|TaskExecutor is shutting down|Heartbeat of TaskManager|TaskManager with id|'
-    r'task manager was lost|TaskExecutor .* (has no more allocated|is no longer)'
+    r'TaskExecutor .* (has no more allocated|is no longer)|'
+    # From the other task managers, which exchange data with the lost one.
+    r'recvAddress\(\.\.\) failed|finishConnect\(\.\.\) failed'
 )
 
 

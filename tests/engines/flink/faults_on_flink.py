@@ -100,6 +100,24 @@ def test_step_tells_what_was_lost_and_leaves_nothing_when(
     assert flink.rest.unfinished() == {}
 
 
+def test_step_that_was_not_told_where_flink_is_asks_the_job_server(
+    flink: FlinkCluster, shared: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    arguments = [part for part in flink.beam_args(flink.slots) if not part.startswith('--flink_master')]
+    evaluator = single_step.evaluator(tmp_path, arguments, shared)
+    step = evaluator.start()
+    try:
+        until_in_the_middle(flink, evaluator, step)
+        step.terminate()
+        assert step.wait(SECONDS) == 143
+    finally:
+        step.kill()
+        step.wait()
+    assert 'cancelling Flink job' in evaluator.log.read_text(errors='replace')
+    assert left_on(shared) == []
+    assert flink.rest.unfinished() == {}
+
+
 def until_in_the_middle(flink: FlinkCluster, evaluator: Step, step: subprocess.Popen[bytes]) -> None:
     """Waits until the worker beside each task manager has done a part of the step's job, and has more to do."""
     while True:

@@ -39,6 +39,15 @@ HARNESS = (
             ('task manager of Flink was lost',),
         ),
         (
+            'org.apache.flink.shaded.netty4.io.netty.channel.unix.Errors$NativeIoException: recvAddress(..) '
+            'failed: Connection reset by peer',
+            ('task manager of Flink was lost',),
+        ),
+        (
+            'java.net.ConnectException: finishConnect(..) failed: Connection refused',
+            ('task manager of Flink was lost',),
+        ),
+        (
             'java.io.IOException: Insufficient number of network buffers: required 512, but only 425 available.',
             ('network buffers', 'min-buffers: 16'),
         ),
