@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,10 @@ from tfx_edge.pipelines.kubeflow.log_line import log
 
 if TYPE_CHECKING:
     from google.protobuf import struct_pb2
+    from tfx.proto import example_gen_pb2
+
+# Of ExampleGen's patterns (TFX's `example_gen.utils`): which files they mean changes with the files.
+_CHANGING_PATTERN = re.compile(r'\{(SPAN|VERSION|YYYY|MM|DD)\b')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,26 +61,43 @@ def data_fingerprint(parameters: Mapping[str, struct_pb2.Value]) -> str:
       >>> data_fingerprint(executor_input.inputs.parameter_values)
       'split train: 2 files, 411342 bytes, sha256 1f0c...'
     """
-    from tfx.components.example_gen import input_processor
-    from tfx.proto import example_gen_pb2, range_config_pb2
-    from tfx.utils import proto_utils
+    from tfx.proto import example_gen_pb2
 
-    from tfx_edge.pipelines.kubeflow import s3_files
+    from tfx_edge.pipelines.kubeflow import messages, s3_files
 
     s3_files.register()
     base = parameters['input_base'].string_value
-    config, range_config = example_gen_pb2.Input(), None
-    proto_utils.json_to_proto(parameters['input_config'].string_value, config)
-    if text := parameters['range_config'].string_value if 'range_config' in parameters else '':
+    config = example_gen_pb2.Input()
+    messages.parse(parameters['input_config'].string_value, config, 'input_config')
+    patterns = {split.name: split.pattern for split in config.splits}
+    lines = []
+    if any(_CHANGING_PATTERN.search(pattern) for pattern in patterns.values()):
+        range_config = parameters['range_config'].string_value if 'range_config' in parameters else ''
+        line, patterns = _newest(base, config, range_config)
+        lines.append(line)
+    lines += [f'split {name}: {_files_line(base, pattern)}' for name, pattern in patterns.items()]
+    return '\n'.join(lines)
+
+
+def _newest(base: str, config: example_gen_pb2.Input, range_text: str) -> tuple[str, dict[str, str]]:
+    """The span and version that the ExampleGen would take, and the patterns of their files."""
+    # They take seconds to import, and most data have no spans.
+    from tfx.components.example_gen import input_processor
+    from tfx.proto import range_config_pb2
+
+    from tfx_edge.pipelines.kubeflow import messages
+
+    range_config = None
+    if range_text:
         range_config = range_config_pb2.RangeConfig()
-        proto_utils.json_to_proto(text, range_config)
+        messages.parse(range_text, range_config, 'range_config')
     processor = input_processor.FileBasedInputProcessor(base, config.splits, range_config)
     span, version = processor.resolve_span_and_version()
-    lines = [f'span {span}, version {version}'] if span or version is not None else []
-    for split in config.splits:
-        pattern = processor.get_pattern_for_span_version(split.pattern, span, version)
-        lines.append(f'split {split.name}: {_files_line(base, pattern)}')
-    return '\n'.join(lines)
+    patterns = {
+        split.name: processor.get_pattern_for_span_version(split.pattern, span, version)
+        for split in config.splits
+    }
+    return f'span {span}, version {version}', patterns
 
 
 def _files_line(base: str, pattern: str) -> str:
@@ -92,12 +114,15 @@ def _files_line(base: str, pattern: str) -> str:
         found = fileio.stat(file)
         total += found.length
         name = file.removeprefix(base).lstrip('/')
-        digest.update(repr((name, found.length, _mark(found))).encode())
+        digest.update(repr((name, found.length, _mark(file, found))).encode())
     return f'{len(files)} files, {total} bytes, sha256 {digest.hexdigest()}'
 
 
-def _mark(found: Any) -> str:
-    return getattr(found, 'etag', '') or str(found.mtime_nsec)
+def _mark(file: str, found: Any) -> str:
+    if etag := getattr(found, 'etag', ''):
+        return etag
+    # TensorFlow's file system knows a file's time in seconds only.
+    return str(found.mtime_nsec if '://' in file else os.stat(file).st_mtime_ns)
 
 
 def _run(arguments: argparse.Namespace) -> None:
