@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import http.client
 import json
 import re
 import time
@@ -128,8 +129,8 @@ def _told(place: str, name: str) -> Iterator[_Answer]:
         yield answer
     except grpc.RpcError as error:
         reason = f'no answer ({error.code().name})'
-    except (OSError, ValueError) as error:
-        reason = f'no answer ({error})'
+    except (OSError, ValueError, KeyError, http.client.HTTPException) as error:
+        reason = f'no answer of its kind ({type(error).__name__}: {error})'
     if not answer.ended:
         log(f'tfx-edge: job {name} of {place} could not be cancelled: {reason}')
 

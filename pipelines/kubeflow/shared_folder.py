@@ -115,13 +115,13 @@ def _remove(folder: pathlib.Path, quiet_seconds: float) -> None:
       folder: may be gone already.
       quiet_seconds: for how long nobody must have written it again.
     """
-    gone_since = give_up = time.monotonic()
-    give_up += 30 * quiet_seconds
+    gone_since = time.monotonic()
+    give_up = gone_since + 30 * quiet_seconds
     while True:
-        shutil.rmtree(folder, ignore_errors=time.monotonic() < give_up)
         if folder.exists():
+            shutil.rmtree(folder, ignore_errors=time.monotonic() < give_up)
             gone_since = time.monotonic()
-        elif time.monotonic() - gone_since >= quiet_seconds:
+        if not folder.exists() and time.monotonic() - gone_since >= quiet_seconds:
             return
         time.sleep(_CHECK_SECONDS)
 

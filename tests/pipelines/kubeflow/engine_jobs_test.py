@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import socket
+import threading
 import time
 from collections.abc import Sequence
 
@@ -65,7 +66,31 @@ def test_job_server_that_is_gone_is_told(capsys: pytest.CaptureFixture[str]) -> 
     line = f"tfx-edge: job mine of Beam's job server at {address} could not be cancelled: no answer (UNAVAILABLE)"
     assert capsys.readouterr().err.splitlines() == [line]
     assert not cancel_jobs('mine', '', address, seconds=1)
-    assert f'job mine of Flink at {address} could not be cancelled: no answer' in capsys.readouterr().err
+    assert (
+        f'job mine of Flink at {address} could not be cancelled: no answer of its kind ('
+        in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize('answer', [b'SSH-2.0-x\r\n', b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}'])
+def test_address_of_something_else_than_flink_is_told(
+    answer: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(('localhost', 0)) as server:
+        address = f'localhost:{server.getsockname()[1]}'
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(answer)
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        assert not cancel_jobs('mine', '', address, seconds=1)
+        serving.join()
+    line = f'tfx-edge: job mine of Flink at {address} could not be cancelled: no answer of its kind ('
+    assert capsys.readouterr().err.startswith(line)
 
 
 def test_beam_in_the_pod_needs_no_name() -> None:
