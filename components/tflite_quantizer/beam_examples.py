@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import apache_beam as beam
@@ -12,6 +13,8 @@ from tfx.dsl.io import fileio
 
 from tfx_edge.components import artifacts
 from tfx_edge.components.core.calibration import pipeline
+from tfx_edge.components.core.calibration.reference import Reference, sample_count
+from tfx_edge.components.core.evaluation.float_answers import float_answers
 from tfx_edge.components.core.examples import ExampleParser
 from tfx_edge.components.core.signature import Signature
 from tfx_edge.components.tflite_quantizer.options import QuantizerOptions
@@ -24,7 +27,8 @@ class BeamExamples:
       make_pipeline: makes the Beam pipeline to run on.
       input_dict: of the component, with examples.
       options: of the component.
-      signature: whose inputs the examples are parsed into.
+      saved_model_dir: of the float model.
+      signature: of it, whose inputs the examples are parsed into.
       folder: where workers can read and write; a folder in it holds what they share, while they run.
     """
 
@@ -33,11 +37,14 @@ class BeamExamples:
         make_pipeline: Callable[[], beam.Pipeline],
         input_dict: Mapping[str, list[types.Artifact]],
         options: QuantizerOptions,
+        saved_model_dir: str,
         signature: Signature,
         folder: str,
     ) -> None:
         self._make_pipeline = make_pipeline
         self._options = options
+        self._saved_model_dir, self._signature = saved_model_dir, signature
+        self._compared: tuple[Sequence[bytes], bool] | None = None
         self._files = artifacts.split_files(input_dict[artifacts.EXAMPLES], options.calibration_splits)
         self._parser = ExampleParser(
             signature.inputs,
@@ -63,18 +70,40 @@ class BeamExamples:
             max_examples=self._options.max_calibration_examples,
             channel_means_of=channel_means_of,
             histograms=histograms,
+            compared=self._sample_count,
         )
         fileio.rmtree(self._folder)
+        self._compared = calibrated.compared, calibrated.held_out
         return calibrated
 
     def sample(self) -> dict[str, np.ndarray]:
         """See `recipe.CalibrationExamples`."""
+        return self._parser(self._records(self._options.sensitivity_examples))
+
+    def reference(self) -> Reference | None:
+        """See `recipe.CalibrationExamples`."""
+        # Where nothing was calibrated on them, any are held out.
+        records, held_out = self._compared or (self._records(self._sample_count), True)
+        if not records:
+            return None
+        return float_answers(
+            self._saved_model_dir, self._signature.name, self._parser(list(records)), held_out=held_out
+        )
+
+    @property
+    def _sample_count(self) -> int:
+        inputs = self._signature.inputs.values()
+        return sample_count(
+            sum(spec.dtype.size * math.prod(size or 1 for size in spec.shape[1:]) for spec in inputs)
+        )
+
+    def _records(self, count: int) -> list[bytes]:
         fileio.makedirs(self._folder)
         records = pipeline.sample(
             self._make_pipeline,
             files=self._files,
             result_path=os.path.join(self._folder, 'sample'),
-            count=self._options.sensitivity_examples,
+            count=count,
         )
         fileio.rmtree(self._folder)
-        return self._parser(records)
+        return records

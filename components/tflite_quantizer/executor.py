@@ -16,13 +16,13 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from tfx_edge import proto
-from tfx_edge.components import artifacts, exec_properties
-from tfx_edge.components.core.calibration import arithmetic, ranges
+from tfx_edge.components import artifacts, exec_properties, fidelity
+from tfx_edge.components.core.calibration import arithmetic, ranges, reference
 from tfx_edge.components.core.litert import contract, metadata, quantize, saved_model_converter
 from tfx_edge.components.core.litert.inspect import ModelSummary, inspect_model
 from tfx_edge.components.core.litert.isolation import load_ahead
 from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.post_training import recipe, sensitivity
+from tfx_edge.components.core.post_training import fidelity_report, recipe, sensitivity
 from tfx_edge.components.core.signature import Signature, choose_signature
 from tfx_edge.components.tflite_quantizer.beam_examples import BeamExamples
 from tfx_edge.components.tflite_quantizer.labels import with_labels
@@ -72,10 +72,13 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             examples = None
             if input_dict.get(artifacts.EXAMPLES):
                 examples = BeamExamples(
-                    self._make_beam_pipeline, input_dict, options, signature, calibration_folder
+                    self._make_beam_pipeline, input_dict, options, source, signature, calibration_folder
                 )
-            made = recipe.follow(options.recipe, float_model, examples, given)
+            made = recipe.follow(
+                options.recipe, float_model, examples, given, _handed_reference(calibrations)
+            )
             _LOG.info('engine %s: %s', made.engine, made.reason)
+            fidelity.tell(model, made.held, options.recipe.bound)
             file = metadata.add(made.file, options.metadata)
             summary = _check(file, float_model, options, signature)
             _write_calibration(calibration_folder, made)
@@ -100,6 +103,11 @@ def _asked_for(
     return dataclasses.replace(options, recipe=trained), given
 
 
+def _handed_reference(calibrations: list[types.Artifact]) -> reference.Reference | None:
+    """The float model's answers that came with the ranges."""
+    return reference.read_reference(calibrations[0].uri) if calibrations else None
+
+
 def _check(
     file: bytes, float_model: ModelFile, options: QuantizerOptions, signature: Signature
 ) -> ModelSummary:
@@ -117,6 +125,11 @@ def _check(
 
 def _write_calibration(folder: str, made: recipe.Outcome) -> None:
     ranges.write_ranges(os.path.join(folder, ranges.FILE_NAME), made.ranges)
+    if made.reference is not None:
+        reference.write_reference(folder, made.reference)
+    if made.held is not None:
+        with fileio.open(os.path.join(folder, fidelity_report.FILE_NAME), 'w') as file:
+            file.write(fidelity_report.to_json(made.held))
     if made.sensitivities:
         with fileio.open(os.path.join(folder, SENSITIVITY_FILE), 'w') as file:
             operators = json.loads(sensitivity.to_json(made.sensitivities))

@@ -22,6 +22,7 @@ from tfx_edge.components.core.litert.quantization_options import (
     QuantizationOptions,
     require_possible,
 )
+from tfx_edge.components.core.post_training.held_file import Bound
 from tfx_edge.components.core.post_training.recipe import Recipe
 from tfx_edge.components.exec_properties import require, require_patterns, require_supported
 
@@ -72,6 +73,7 @@ def quantizer_options(message: proto.Quantization) -> QuantizerOptions:
         correct_bias=message.correct_bias,
         float_budget_bytes=_float_budget(message, keep_float),
         report_sensitivity=message.report_sensitivity,
+        bound=_bound(message),
     )
     splits = require(message, 'calibration_splits', lambda names: all(names), 'names of splits')
     require_possible(recipe.quantization)
@@ -108,6 +110,7 @@ def require_inputs(options: QuantizerOptions, *, examples: bool, calibration: bo
         ('correct_bias', recipe.correct_bias),
         ('report_sensitivity', recipe.report_sensitivity),
         ('keep_float AUTO', recipe.float_budget_bytes is not None),
+        ('require_fidelity', recipe.bound.required and not calibration),
     ):
         if asked and not examples:
             raise EdgeError(f'Quantization.{field} needs examples to measure on; give examples.')
@@ -150,7 +153,9 @@ def as_trained(recipe: Recipe, arithmetic: TrainedArithmetic | None) -> Recipe:
         keep_float=(*wanted.keep_float, *arithmetic.kept_float),
         engine=LITERT if wanted.engine == AUTO else wanted.engine,
     )
-    return dataclasses.replace(recipe, quantization=quantization)
+    # What is trained is what ships: QATTrainer decided what stays float.
+    bound = dataclasses.replace(recipe.bound, repair=False)
+    return dataclasses.replace(recipe, quantization=quantization, bound=bound)
 
 
 def _float_budget(message: proto.Quantization, keep_float: tuple[str, ...]) -> int | None:
@@ -165,6 +170,15 @@ def _float_budget(message: proto.Quantization, keep_float: tuple[str, ...]) -> i
             )
         return None
     return require(message, 'float_budget_bytes', lambda n: n > 0, '1 or more with keep_float AUTO')
+
+
+def _bound(message: proto.Quantization) -> Bound:
+    return Bound(
+        min_db=require(message, 'min_fidelity_db', lambda db: -100 <= db <= 100, 'between -100 and 100'),
+        # What stays float is refused there.
+        repair=message.repair_fidelity and not message.require_full_integer,
+        required=message.require_fidelity,
+    )
 
 
 def _require_effect(message: proto.Quantization, options: QuantizationOptions) -> None:

@@ -26,9 +26,13 @@ from tfx_edge.components.core.calibration.measurements import (
 )
 from tfx_edge.components.core.calibration.measuring import MeasureActivations
 from tfx_edge.components.core.calibration.selection import (
+    COMPARED,
     FAULTS,
+    FOUND,
+    PLACES,
     ChooseExamples,
     Places,
+    are_held_out,
     records_at,
 )
 from tfx_edge.components.core.calibration.statistics import TensorStatistics, require_finite
@@ -49,11 +53,15 @@ class Calibrated:
       channel_means: float64 (channels,) by tensor name, of the tensors for which they were asked: the mean over
         examples of each example's mean over all axes but the last.
       examples: how many were used.
+      compared: serialized tf.Examples to compare on, in order of their SHA-256.
+      held_out: whether these are none of those used.
     """
 
     statistics: Mapping[str, TensorStatistics]
     channel_means: Mapping[str, np.ndarray]
     examples: int
+    compared: tuple[bytes, ...] = ()
+    held_out: bool = False
 
 
 def calibrate(
@@ -67,6 +75,7 @@ def calibrate(
     channel_means_of: Collection[str] = (),
     wanted: Collection[str] | None = None,
     histograms: bool = True,
+    compared: int = 0,
 ) -> Calibrated:
     """Runs a float file on examples and measures each float activation.
 
@@ -85,9 +94,10 @@ def calibrate(
       wanted: names of the float activations to measure; None for all.
       histograms: whether to count histograms, which every range method but MIN_MAX needs, and which take three
         times as long as all the rest.
+      compared: how many further examples to hand back, which no statistic is of (see `selection.set_aside`).
 
     Returns:
-      The statistics.
+      The statistics, and the examples to compare on.
 
     Raises:
       EdgeError: a file is damaged, an example does not fit, there is no example, an activation is not finite, or
@@ -104,17 +114,31 @@ def calibrate(
     start = time.monotonic()
     measure = MeasureActivations(parser, float_model_path, names, channel_means_of, histograms)
     with make_pipeline() as pipeline:
-        chosen = pipeline | 'Choose' >> ChooseExamples(files, max_examples)
-        measured = chosen['places'] | 'Measure' >> beam.ParDo(measure).with_outputs(FAULTS, main='measured')
+        chosen = pipeline | 'Choose' >> ChooseExamples(files, max_examples, compared)
+        measured = chosen[PLACES] | 'Measure' >> beam.ParDo(measure).with_outputs(FAULTS, main='measured')
         merged = measured.measured | 'Merge' >> beam.CombineGlobally(MergeMeasurements())
-        _write(pipeline, result_path, merged, (chosen[FAULTS], measured[FAULTS]), to_json)
-    found = from_json(_read(result_path))
+        faults = [chosen[FAULTS], measured[FAULTS]]
+        results: list[_Result] = [(merged, to_json)]
+        if compared:
+            records, unreadable = _records(chosen[COMPARED], compared)
+            faults.append(unreadable)
+            results += [(records, _sample_to_json), (chosen[FOUND], _found_to_json)]
+        _write(pipeline, result_path, results, faults)
+    content = _read(result_path)
+    found = from_json(content)
     if not found.examples:
         raise EdgeError(
             f'the {len(files)} files to calibrate on hold no example ({files[0] if files else "no file"}); '
             'name splits with examples in calibration_splits.'
         )
-    return _calibrated(found, names, time.monotonic() - start)
+    calibrated = _calibrated(found, names, time.monotonic() - start)
+    if not compared:
+        return calibrated
+    return dataclasses.replace(
+        calibrated,
+        compared=tuple(_sample_from_json(content)),
+        held_out=are_held_out(content['found'], max_examples, compared),
+    )
 
 
 def sample(
@@ -141,10 +165,9 @@ def sample(
     """
     with make_pipeline() as pipeline:
         chosen = pipeline | 'Choose' >> ChooseExamples(files, count)
-        read = chosen['places'] | 'Read' >> beam.ParDo(_Read()).with_outputs(FAULTS, main='records')
-        smallest = read.records | 'InOrder' >> beam.combiners.Top.Smallest(count)
-        _write(pipeline, result_path, smallest, (chosen[FAULTS], read[FAULTS]), _sample_to_json)
-    return [base64.b64decode(record) for record in _read(result_path)['records']]
+        records, unreadable = _records(chosen[PLACES], count)
+        _write(pipeline, result_path, [(records, _sample_to_json)], [chosen[FAULTS], unreadable])
+    return _sample_from_json(_read(result_path))
 
 
 class _Read(beam.DoFn):
@@ -160,14 +183,27 @@ def _sample_to_json(chosen: Sequence[tuple[bytes, bytes]]) -> dict[str, Any]:
     return {'records': [base64.b64encode(record).decode() for _, record in chosen]}
 
 
+def _sample_from_json(content: Mapping[str, Any]) -> list[bytes]:
+    return [base64.b64decode(record) for record in content['records']]
+
+
+def _found_to_json(found: int) -> dict[str, Any]:
+    return {'found': found}
+
+
+_Result = tuple[beam.PCollection, Callable[[Any], dict[str, Any]]]
+
+
+def _records(places: beam.PCollection, count: int) -> tuple[beam.PCollection, beam.PCollection]:
+    """The examples at places, as one sorted list; and what is wrong with them."""
+    read = places | 'Read' >> beam.ParDo(_Read()).with_outputs(FAULTS, main='records')
+    return read.records | 'InOrder' >> beam.combiners.Top.Smallest(count), read[FAULTS]
+
+
 def _write(
-    pipeline: beam.Pipeline,
-    path: str,
-    result: beam.PCollection,
-    faults: Sequence[beam.PCollection],
-    as_json: Callable[[Any], dict[str, Any]],
+    pipeline: beam.Pipeline, path: str, results: Sequence[_Result], faults: Sequence[beam.PCollection]
 ) -> None:
-    """Writes the one element of a result, or the first fault."""
+    """Writes the one element of each result as the keys that its function makes of it; or the first fault."""
     fault = faults | 'Faults' >> beam.Flatten() | 'OneFault' >> beam.combiners.Top.Smallest(1)
     _ = (
         pipeline
@@ -175,19 +211,21 @@ def _write(
         | 'WriteResult'
         >> beam.Map(
             _write_file,
-            as_json=as_json,
-            result=beam.pvalue.AsSingleton(result),
-            faults=beam.pvalue.AsSingleton(fault),
+            beam.pvalue.AsSingleton(fault),
+            [as_json for _, as_json in results],
+            *(beam.pvalue.AsSingleton(result) for result, _ in results),
         )
     )
 
 
 def _write_file(
-    path: str, as_json: Callable[[Any], dict[str, Any]], result: Any, faults: Sequence[str]
+    path: str, faults: Sequence[str], as_json: Sequence[Callable[[Any], dict[str, Any]]], *results: Any
 ) -> None:
-    content = {'fault': faults[0]} if faults else as_json(result)
+    content: dict[str, Any] = {}
+    for result, to_keys in zip(results, as_json, strict=True):
+        content |= to_keys(result)
     with tf.io.gfile.GFile(path, 'w') as file:
-        file.write(json.dumps(content, sort_keys=True))
+        file.write(json.dumps({'fault': faults[0]} if faults else content, sort_keys=True))
 
 
 def _read(path: str) -> dict[str, Any]:

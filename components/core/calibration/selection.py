@@ -10,7 +10,7 @@ import heapq
 import math
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import (
@@ -24,6 +24,9 @@ from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.examples import content_hash, read_records
 
 FAULTS = 'faults'
+PLACES = 'places'
+COMPARED = 'compared'
+FOUND = 'found'
 # (file, positions of the chosen records in it, in order).
 Places = tuple[str, tuple[int, ...]]
 
@@ -39,31 +42,82 @@ class ChooseExamples(beam.PTransform):
     Args:
       files: TFRecord files of tf.Examples, where workers can read them.
       count: how many examples are used at most.
+      compared: how many more are to be set aside for a comparison.
 
     Returns:
-      Of `expand`: `places`, each of one file or a part of it, spread over the workers; and what is wrong with files,
-      tagged FAULTS.
+      Of `expand`: PLACES, each of one file or a part of it, spread over the workers; COMPARED, those of the examples
+      that come next, or where there are not half as many, of the last of those that are used, and FOUND, how many
+      examples there are up to both numbers (these two with `compared`); and what is wrong with files, FAULTS.
     """
 
-    def __init__(self, files: Sequence[str], count: int) -> None:
+    def __init__(self, files: Sequence[str], count: int, compared: int = 0) -> None:
         super().__init__()
         self._files = list(files)
         self._count = count
+        self._compared = compared
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> dict[str, beam.PCollection]:
         hashed = (
             pbegin
             | 'Files' >> beam.Create(list(enumerate(self._files)))
             | 'SpreadFiles' >> beam.Reshuffle()
-            | 'Hash' >> beam.ParDo(_Hash(self._count)).with_outputs(FAULTS, main='hashes')
+            | 'Hash' >> beam.ParDo(_Hash(self._count + self._compared)).with_outputs(FAULTS, main='hashes')
         )
+        smallest = hashed.hashes | 'Smallest' >> beam.combiners.Top.Smallest(self._count + self._compared)
+        workers = _workers(pbegin.pipeline.options)
         places = (
-            hashed.hashes
-            | 'Smallest' >> beam.combiners.Top.Smallest(self._count)
-            | 'Places' >> beam.FlatMap(_places, files=self._files, workers=_workers(pbegin.pipeline.options))
+            smallest
+            | 'Used' >> beam.Map(_used, count=self._count)
+            | 'Places' >> beam.FlatMap(_places, files=self._files, workers=workers)
             | 'SpreadPlaces' >> beam.Reshuffle()
         )
-        return {'places': places, FAULTS: hashed[FAULTS]}
+        chosen = {PLACES: places, FAULTS: hashed[FAULTS]}
+        if self._compared:
+            chosen[COMPARED] = (
+                smallest
+                | 'Compared' >> beam.Map(set_aside, count=self._count, compared=self._compared)
+                | 'ComparedPlaces' >> beam.FlatMap(_places, files=self._files, workers=1)
+            )
+            chosen[FOUND] = smallest | 'Found' >> beam.Map(len)
+        return chosen
+
+
+_Chosen = TypeVar('_Chosen')
+
+
+def set_aside(chosen: Sequence[_Chosen], count: int, compared: int) -> list[_Chosen]:
+    """Of the examples in the order of their hashes, those to compare on.
+
+    Args:
+      chosen: at most `count + compared`.
+      count: how many are used.
+      compared: how many are wanted.
+
+    Returns:
+      Those that are not used; the last that are, where the others are not half as many as wanted.
+
+    Example:
+      >>> set_aside([1, 2, 3, 4, 5, 6], count=4, compared=2), set_aside([1, 2, 3], count=4, compared=2)
+      ([5, 6], [2, 3])
+    """
+    if are_held_out(len(chosen), count, compared):
+        return list(chosen[count:])
+    return list(chosen[:count][-compared:])
+
+
+def are_held_out(found: int, count: int, compared: int) -> bool:
+    """Whether what `set_aside` gives is none of the examples that are used.
+
+    Args:
+      found: how many examples there are, up to `count + compared`.
+      count: how many are used.
+      compared: how many are wanted.
+    """
+    return 2 * (found - count) >= compared
+
+
+def _used(chosen: Sequence[_Chosen], count: int) -> list[_Chosen]:
+    return list(chosen[:count])
 
 
 def records_at(places: Places) -> Iterator[bytes]:

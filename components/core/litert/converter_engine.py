@@ -12,9 +12,11 @@ from tfx_edge.components.core.litert import (
     canonical,
     converter_adapter,
     converter_names,
+    copied_integers,
     finishing,
     flatbuffer,
 )
+from tfx_edge.components.core.litert.inserted_names import origin
 from tfx_edge.components.core.litert.isolation import ChildFailure, run_isolated
 from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.quantization_options import INT16X8, QuantizationOptions
@@ -71,6 +73,7 @@ def run_here(
         quantized = converter_adapter.quantize_int8(calibrated, options.io != 'FLOAT', kept_float)
     content = _as_ours(ModelFile(quantized), float_model.content)
     require_ranges_held(content, ranges)
+    copied_integers.require_one_scale(content)
     return finishing.finish(content, float_model, options)
 
 
@@ -122,9 +125,10 @@ def require_ranges_held(
       EdgeError: a range in the file is narrower, by more than two of its steps.
     """
     for tensor in quantized.subgraphs[0].tensors:
-        name, kind = flatbuffer.tensor_name(tensor), flatbuffer.TENSOR_TYPES[tensor.type]
+        name = origin(flatbuffer.tensor_name(tensor), ranges.keys())
+        kind = flatbuffer.TENSOR_TYPES[tensor.type]
         scales = tensor.quantization.scale if tensor.quantization is not None else None
-        if name not in ranges or kind not in _BOUNDS or scales is None or len(scales) != 1:
+        if name is None or kind not in _BOUNDS or scales is None or len(scales) != 1:
             continue
         lowest, highest = _BOUNDS[kind]
         scale, zero_point = float(scales[0]), int(tensor.quantization.zeroPoint[0])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -36,7 +37,22 @@ Ranges = Mapping[str, tuple[float, float]]
 # A kernel of at most so many integers, with so many weights to each, was clustered.
 _CODEBOOK = 64
 _WEIGHTS_TO_A_MEMBER = 4
+# Less is no matter: twice the power of the error, in dB.
+_NEARER = 3.0
 _NOTHING_LEFT = 'it leaves no operator float'
+
+
+@dataclasses.dataclass(frozen=True)
+class Judge:
+    """What decides between the engines where both make a file.
+
+    Attributes:
+      db: how near a file's answers come to the float model's, in dB.
+      enough_db: a file that comes so near needs no other one.
+    """
+
+    db: Callable[[ModelFile], float]
+    enough_db: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +120,7 @@ def make_file(
     *,
     known: tuple[activations.ActivationTensor, ...] | None = None,
     settled: Ranges | None = None,
+    judge: Judge | None = None,
 ) -> QuantizedFile:
     """Quantizes a float file, by the engine asked for or the better of the two.
 
@@ -114,11 +131,13 @@ def make_file(
     Args:
       float_model: a float32 `.tflite` file.
       options: which file to make. With engine AUTO the converter is asked only when litert-quantizer leaves an
-        operator float that `keep_float` does not name, and not taken where it would spread a codebook.
+        operator float that `keep_float` does not name, or its file is not near enough for the judge; and not taken
+        where it would spread a codebook.
       ranges: (minimum, maximum) by tensor name for modes with integer activations.
       known: which activations become integer, as `QuantizedFile.activations` of a file with other constants says;
         None to ask the quantizer.
       settled: `CompleteRanges.settled`; None to find out what range each activation takes.
+      judge: how near the files come; None to count the operators that they leave float.
 
     Returns:
       The file, its engine, and why.
@@ -146,15 +165,15 @@ def make_file(
             f'the calibration has no range for tensor {missing[0]!r} ({len(missing)} missing); it belongs to another '
             'model, or to another export of it. Calibrate again: give examples, or run QATTrainer again.'
         )
-    return dataclasses.replace(_made(job), activations=job.tensors)
+    return dataclasses.replace(_made(job, judge), activations=job.tensors)
 
 
-def _made(job: _Job) -> QuantizedFile:
+def _made(job: _Job, judge: Judge | None) -> QuantizedFile:
     options = job.options
     if options.engine == CONVERTER:
         return QuantizedFile(_by_converter(job), CONVERTER, 'it was asked for')
     if options.engine == AUTO and options.converter_can:
-        return _better(job)
+        return _better(job, judge)
     return QuantizedFile(_by_litert(job, job.live_ranges()), LITERT, _why_litert(options))
 
 
@@ -217,8 +236,11 @@ class _Job:
         return [op.name for op in inspect_model(model).float_ops if not engine.is_kept(op.output, patterns)]
 
 
-def _better(job: _Job) -> QuantizedFile:
-    """The file that leaves fewer operators float; litert-quantizer's when both leave as many."""
+def _better(job: _Job, judge: Judge | None) -> QuantizedFile:
+    """The file that comes nearer to the float model; where that is no matter, the one with fewer float operators.
+
+    litert-quantizer's when both leave as many.
+    """
     first, fault = None, None
     left: list[str] = []
     try:
@@ -226,7 +248,8 @@ def _better(job: _Job) -> QuantizedFile:
         left = job.left_float(first)
     except EdgeError as error:
         fault = error
-    if first is not None and not left:
+    near = judge.db(first) if judge is not None and first is not None else math.inf
+    if first is not None and not left and (judge is None or near >= judge.enough_db):
         return QuantizedFile(first, LITERT, _NOTHING_LEFT)
     try:
         second = _by_converter(job)
@@ -241,10 +264,21 @@ def _better(job: _Job) -> QuantizedFile:
     if spread := _spread_codebooks(first, second):
         reason = f'engine CONVERTER spreads the clusters of {", ".join(spread)}'
         return QuantizedFile(first, LITERT, reason)
+    also_near = math.inf if judge is None else judge.db(second)
+    if abs(also_near - near) > _NEARER:
+        return _nearer(first, near, second, also_near)
     if len(also_left) < len(left):
         reason = f'it leaves {_told(also_left)} float, engine LITERT {_told(left)}'
         return QuantizedFile(second, CONVERTER, reason)
     return QuantizedFile(first, LITERT, f'it leaves {_told(left)} float, engine CONVERTER {_told(also_left)}')
+
+
+def _nearer(first: ModelFile, near: float, second: ModelFile, also_near: float) -> QuantizedFile:
+    if also_near > near:
+        reason = f'fidelity to the float model {also_near:.1f} dB, with engine LITERT {near:.1f} dB'
+        return QuantizedFile(second, CONVERTER, reason)
+    reason = f'fidelity to the float model {near:.1f} dB, with engine CONVERTER {also_near:.1f} dB'
+    return QuantizedFile(first, LITERT, reason)
 
 
 def _spread_codebooks(first: ModelFile, second: ModelFile) -> list[str]:

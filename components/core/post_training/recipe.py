@@ -1,4 +1,4 @@
-"""From a float file to the quantized one: equalize, calibrate, spend the float budget, quantize, correct biases."""
+"""From a float file to the quantized one: equalize, calibrate, spend the float budget, quantize, correct biases, compare."""
 
 from __future__ import annotations
 
@@ -12,11 +12,18 @@ import numpy as np
 from tfx_edge.components.core import integer_types
 from tfx_edge.components.core.calibration import range_methods
 from tfx_edge.components.core.calibration.pipeline import Calibrated
+from tfx_edge.components.core.calibration.reference import Reference
 from tfx_edge.components.core.litert import quantize
 from tfx_edge.components.core.litert.isolation import run_isolated
 from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.quantization_options import QuantizationOptions, activation_bits
-from tfx_edge.components.core.post_training import bias_correction, equalization, float_budget, sensitivity
+from tfx_edge.components.core.post_training import (
+    bias_correction,
+    equalization,
+    float_budget,
+    held_file,
+    sensitivity,
+)
 
 _LOG = logging.getLogger(__name__)
 
@@ -35,6 +42,7 @@ class Recipe:
       correct_bias: take the mean error of the weights out of the biases.
       float_budget_bytes: what the file may grow by for operators that stay float; None for nothing.
       report_sensitivity: measure what each operator loses.
+      bound: what is asked of the file's answers.
     """
 
     quantization: QuantizationOptions
@@ -44,6 +52,7 @@ class Recipe:
     correct_bias: bool = False
     float_budget_bytes: int | None = None
     report_sensitivity: bool = False
+    bound: held_file.Bound = held_file.Bound()
 
     @property
     def needs_samples(self) -> bool:
@@ -62,6 +71,12 @@ class CalibrationExamples(Protocol):
     def sample(self) -> dict[str, np.ndarray]:
         """A few examples: by input name, arrays of shape (rows, ...)."""
 
+    def reference(self) -> Reference | None:
+        """What the float model answers to some, apart from those of `calibrate` where there are enough.
+
+        None where its answers are no measure.
+        """
+
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
@@ -74,6 +89,8 @@ class Outcome:
       ranges: (minimum, maximum) by tensor name; empty where activations stay float.
       sensitivities: worst first; empty unless measured.
       kept_float: regular expressions on tensor names that the float budget was spent on.
+      held: how near the file comes to the float model; None where there was nothing to compare on.
+      reference: what it was compared on.
     """
 
     file: ModelFile
@@ -82,6 +99,8 @@ class Outcome:
     ranges: Ranges
     sensitivities: tuple[sensitivity.OperatorSensitivity, ...] = ()
     kept_float: tuple[str, ...] = ()
+    held: held_file.HeldFile | None = None
+    reference: Reference | None = None
 
     @property
     def model(self) -> bytes:
@@ -94,6 +113,7 @@ def follow(
     float_model: bytes | ModelFile,
     examples: CalibrationExamples | None,
     given: Ranges | None = None,
+    reference: Reference | None = None,
 ) -> Outcome:
     """Makes the quantized file.
 
@@ -104,6 +124,7 @@ def follow(
       float_model: a float32 `.tflite` file.
       examples: to calibrate on; None where ranges are given or not needed.
       given: ranges that are used as they are.
+      reference: what the float model answers, where it came with the given ranges.
 
     Returns:
       The file, and how it was made.
@@ -124,19 +145,38 @@ def follow(
     options = recipe.quantization
     sensitivities: tuple[sensitivity.OperatorSensitivity, ...] = ()
     kept: tuple[str, ...] = ()
+    bound = recipe.bound
     if recipe.needs_samples:
         assert examples is not None
         samples = examples.sample()
-        sensitivities, kept = _sensitivities(recipe, float_file, ranges, samples)
+        sensitivities, kept, left = _sensitivities(recipe, float_file, ranges, samples)
+        bound = dataclasses.replace(bound, most_bytes=left)
         options = dataclasses.replace(options, keep_float=(*options.keep_float, *kept))
-    made = run_isolated(quantize.make_file, float_file, options, ranges)
+    known = None
     if recipe.correct_bias:
-        corrected = bias_correction.correct(float_file, made.file, means)
-        _LOG.info('corrected the biases of %d layers', len(corrected.corrected))
-        if corrected.skipped:
-            _LOG.info('no bias to correct: %s', ', '.join(name.split(';')[0] for name in corrected.skipped))
-        made = run_isolated(quantize.make_file, corrected.file, options, ranges, known=made.activations)
-    return Outcome(made.file, made.engine, made.reason, ranges, sensitivities, kept)
+        first = run_isolated(quantize.make_file, float_file, options, ranges)
+        float_file, known = _corrected(float_file, first, means), first.activations
+    if reference is None and examples is not None:
+        reference = examples.reference()
+    if reference is None:
+        made = run_isolated(quantize.make_file, float_file, options, ranges, known=known)
+        return Outcome(made.file, made.engine, made.reason, ranges, sensitivities, kept)
+    held = run_isolated(
+        held_file.make_held, float_file, options, ranges, reference, bound, known=known
+    )
+    made = held.made
+    return Outcome(made.file, made.engine, made.reason, ranges, sensitivities, kept, held, reference)
+
+
+def _corrected(
+    float_file: ModelFile, made: quantize.QuantizedFile, means: Mapping[str, np.ndarray]
+) -> ModelFile:
+    """The float file with other biases."""
+    corrected = bias_correction.correct(float_file, made.file, means)
+    _LOG.info('corrected the biases of %d layers', len(corrected.corrected))
+    if corrected.skipped:
+        _LOG.info('no bias to correct: %s', ', '.join(name.split(';')[0] for name in corrected.skipped))
+    return corrected.file
 
 
 def _calibrate(
@@ -163,9 +203,11 @@ def _calibrate(
 
 def _sensitivities(
     recipe: Recipe, float_file: ModelFile, ranges: Ranges, samples: Mapping[str, np.ndarray]
-) -> tuple[tuple[sensitivity.OperatorSensitivity, ...], tuple[str, ...]]:
+) -> tuple[tuple[sensitivity.OperatorSensitivity, ...], tuple[str, ...], int | None]:
+    """What was measured; what the budget was spent on; and what is left of it, None where there is none."""
     if recipe.float_budget_bytes is None:
-        return run_isolated(sensitivity.measure, float_file, recipe.quantization, ranges, samples), ()
+        measured = run_isolated(sensitivity.measure, float_file, recipe.quantization, ranges, samples)
+        return measured, (), None
     budget = run_isolated(
         float_budget.spend, float_file, recipe.quantization, ranges, samples, recipe.float_budget_bytes
     )
@@ -176,4 +218,4 @@ def _sensitivities(
         budget.snr_after,
         budget.snr_before,
     )
-    return budget.sensitivities, budget.keep_float
+    return budget.sensitivities, budget.keep_float, recipe.float_budget_bytes - budget.bytes_spent

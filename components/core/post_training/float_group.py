@@ -1,0 +1,187 @@
+"""The operators at which a file loses the answers, and the smallest group of them whose float arithmetic keeps these."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.litert.inspect import OperatorSummary, inspect_model
+from tfx_edge.components.core.litert.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.model_file import ModelFile
+from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
+from tfx_edge.components.core.litert.quantize import quantized_file
+from tfx_edge.components.core.post_training.complete_ranges import complete_ranges
+from tfx_edge.components.core.post_training.fidelity import compare
+from tfx_edge.components.core.post_training.sensitivity import exactly
+
+_LOG = logging.getLogger(__name__)
+
+Ranges = Mapping[str, tuple[float, float]]
+# A loss that more operators share than one in so many is none of few operators: it is the mode's.
+_ONE_IN = 3
+_FEW = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class LostAt:
+    """Where a file loses the answers.
+
+    Attributes:
+      operators: name and first output of each, in order of execution; where they stay float, the file keeps the answers
+        if `db_after` says so.
+      keep_float: a regular expression for each, found in its output tensor's name only.
+      db_before: fidelity of the file without them.
+      db_after: with them in float.
+      bytes_more: how much larger the file is then.
+    """
+
+    operators: tuple[str, ...]
+    keep_float: tuple[str, ...]
+    db_before: float
+    db_after: float
+    bytes_more: int
+
+
+def find_lost(
+    float_model: bytes | ModelFile,
+    options: QuantizationOptions,
+    ranges: Ranges | None,
+    samples: Mapping[str, np.ndarray],
+    answers: Mapping[str, np.ndarray],
+    wanted_db: float,
+) -> LostAt:
+    """Looks for the first operator at which the answers are lost, keeps it float, and looks for the next.
+
+    What is quantized up to an operator, and float behind it, tells whether the answers are lost there: so the first is
+    found by bisection. At the end each operator that is not needed goes back. Same arguments, same group.
+
+    Args:
+      float_model: a float32 `.tflite` file.
+      options: which file to make, with engine LITERT or CONVERTER.
+      ranges: (minimum, maximum) by tensor name for modes with integer activations.
+      samples: by signature input name, arrays of shape (rows, ...).
+      answers: of the float model to them, by output name.
+      wanted_db: the fidelity to reach.
+
+    Returns:
+      The group. It reaches `wanted_db`, or it is as far as a third of the operators (four at least) brought it.
+
+    Example:
+      >>> find_lost(model, options, ranges, samples, answers, 10.0).operators
+      ("ADD 'attention/add'", "SOFTMAX 'attention/softmax'")
+    """
+    trials = _Trials(ModelFile.of(float_model), options, ranges or {}, samples, answers)
+    _LOG.info('looking for the operators at which the file loses the answers')
+    before, most = trials.db(()), max(_FEW, len(trials.operators) // _ONE_IN)
+    kept: list[int] = []
+    start = 0
+    while trials.db(tuple(kept)) < wanted_db and len(kept) < most:
+        lost = trials.first_lost(kept, start, wanted_db)
+        if lost is None:
+            break
+        kept.append(lost)
+        start = lost
+    kept = trials.without_spare(kept, wanted_db)
+    chosen = tuple(kept)
+    file, unchanged = trials.file(chosen), trials.file(())
+    more = len(file.data) - len(unchanged.data) if file and unchanged else 0
+    return LostAt(
+        tuple(f'{trials.operators[n].name} {trials.operators[n].output.split(";")[0]!r}' for n in kept),
+        tuple(exactly(trials.operators[n].output) for n in kept),
+        before,
+        trials.db(chosen),
+        more,
+    )
+
+
+class _Trials:
+    """Makes files in which some operators stay float, given by their numbers, and compares their answers."""
+
+    def __init__(
+        self,
+        float_file: ModelFile,
+        options: QuantizationOptions,
+        ranges: Ranges,
+        samples: Mapping[str, np.ndarray],
+        answers: Mapping[str, np.ndarray],
+    ) -> None:
+        self.operators: list[OperatorSummary] = [
+            op for op in inspect_model(float_file).float_ops if op.output
+        ]
+        self._float_file = float_file
+        self._options = options
+        self._completed = complete_ranges(float_file, options, ranges) if options.needs_ranges else None
+        self._samples, self._answers = samples, answers
+        self._files: dict[tuple[int, ...], ModelFile | None] = {}
+        self._db: dict[tuple[int, ...], float] = {}
+
+    def file(self, kept: tuple[int, ...]) -> ModelFile | None:
+        """The file; None where there is none of this kind."""
+        kept = tuple(sorted(kept))
+        if kept not in self._files:
+            self._files[kept] = self._made(kept)
+        return self._files[kept]
+
+    def db(self, kept: tuple[int, ...]) -> float:
+        """Fidelity of the file; minus infinity where there is none."""
+        kept = tuple(sorted(kept))
+        if kept not in self._db:
+            file = self.file(kept)
+            found = None if file is None else LiteRTModel(file.data)(self._samples)
+            self._db[kept] = -math.inf if found is None else compare(self._answers, found).db
+        return self._db[kept]
+
+    def first_lost(self, kept: list[int], start: int, wanted_db: float) -> int | None:
+        """The first operator from `start` on that loses the answers when all before it are quantized but the kept."""
+        count = len(self.operators)
+        low, high = start, count
+        # Quantized up to `low` the answers are kept, up to `high` they are lost.
+        if low and self._up_to(low, kept) < wanted_db:
+            low = 0
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self._up_to(middle, kept) < wanted_db:
+                high = middle
+            else:
+                low = middle
+        return high - 1 if high - 1 not in kept else None
+
+    def without_spare(self, kept: list[int], wanted_db: float) -> list[int]:
+        """Those of the kept without which the answers would be lost, in order of execution."""
+        needed = sorted(kept)
+        if self.db(tuple(needed)) < wanted_db:
+            return needed
+        for number in sorted(kept):
+            fewer = [other for other in needed if other != number]
+            if self.db(tuple(fewer)) >= wanted_db:
+                needed = fewer
+        return needed
+
+    def _up_to(self, number: int, kept: list[int]) -> float:
+        """Fidelity with the first operators quantized, but for the kept, and the others float."""
+        return self.db((*(n for n in kept if n < number), *range(number, len(self.operators))))
+
+    def _made(self, kept: tuple[int, ...]) -> ModelFile | None:
+        if len(kept) == len(self.operators):
+            return self._float_file
+        # One expression, for the search in a name is the costly part.
+        expression = '|'.join(exactly(self.operators[n].output) for n in kept)
+        options = dataclasses.replace(
+            self._options, keep_float=(*self._options.keep_float, *([expression] if kept else ()))
+        )
+        completed = self._completed
+        try:
+            return quantized_file(
+                self._float_file,
+                options,
+                completed.ranges if completed else None,
+                settled=completed.settled if completed else None,
+            )
+        except EdgeError as error:
+            _LOG.debug('no file with %d operators float: %s', len(kept), error)
+            return None

@@ -1,0 +1,43 @@
+"""What a component says of the fidelity of the file that it made."""
+
+from __future__ import annotations
+
+import logging
+
+from tfx import types
+
+from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.post_training import fidelity_report
+from tfx_edge.components.core.post_training.held_file import Bound, HeldFile
+
+DB_PROPERTY = 'tfx_edge_fidelity_db'
+AGREEMENT_PROPERTY = 'tfx_edge_fidelity_agreement'
+SAMPLES_PROPERTY = 'tfx_edge_fidelity_samples'
+LINE_PROPERTY = 'tfx_edge_fidelity'
+
+_LOG = logging.getLogger(__name__)
+
+
+def tell(model: types.Artifact, held: HeldFile | None, bound: Bound) -> None:
+    """Writes one line to the log, and sums it up in the custom properties of an artifact.
+
+    Args:
+      model: the output Model.
+      held: what was found out; None where there were no examples.
+      bound: what was asked for.
+
+    Raises:
+      EdgeError: fidelity is required, and the file is below the bound.
+    """
+    if held is None:
+        _LOG.info('the file is not held against the float model: there are no examples to compare on')
+        return
+    line = fidelity_report.line(held)
+    if held.is_low and bound.required:
+        raise EdgeError(f'require_fidelity: {line}.')
+    _LOG.log(logging.WARNING if held.is_low or held.repaired else logging.INFO, '%s', line)
+    model.set_string_custom_property(LINE_PROPERTY, line)
+    model.set_int_custom_property(SAMPLES_PROPERTY, held.fidelity.samples)
+    model.set_float_custom_property(DB_PROPERTY, fidelity_report.number(held.fidelity.db))
+    if held.fidelity.agreement is not None:
+        model.set_float_custom_property(AGREEMENT_PROPERTY, held.fidelity.agreement)
