@@ -11,7 +11,7 @@ from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 from tfx_edge import proto
 from tfx_edge.components import artifact_types, artifacts, compression_spec, exec_properties, user_module
 from tfx_edge.components.qat_trainer import executor
-from tfx_edge.components.qat_trainer.options import qat_options
+from tfx_edge.components.qat_trainer.options import fidelity_bound, qat_options
 
 
 class QATTrainerSpec(component_spec.ComponentSpec):
@@ -103,7 +103,12 @@ class QATTrainer(base_component.BaseComponent):
             module_path=module_path,
             trains_ranges=True,
         )
-        encoded = exec_properties.encode(qat, proto.QuantizationAwareTraining, qat_options)
+
+        def check(message: proto.QuantizationAwareTraining) -> None:
+            qat_options(message)
+            fidelity_bound(message, examples=examples is not None)
+
+        encoded = exec_properties.encode(qat, proto.QuantizationAwareTraining, check)
         shared[artifacts.CALIBRATION] = types.Channel(type=artifact_types.Calibration)
         super().__init__(spec=QATTrainerSpec(**shared, **{executor.QAT: encoded}))
         user_module.package(self)

@@ -86,11 +86,17 @@ class Deployment:
         return QuantizationOptions(self.mode, keep_float=self.kept_float, engine=LITERT)
 
 
+def _all_integer(model: ModelFile, mode: str) -> tuple[str, ...]:
+    del model, mode
+    return ()
+
+
 def plan_deployment(
     graph: ServingGraph,
     qat: QATOptions,
     batch: Mapping[str, np.ndarray] | None,
     convert: Callable[[str, str], bytes] = convert_saved_model,
+    sound: Callable[[ModelFile, str], tuple[str, ...]] = _all_integer,
 ) -> Deployment:
     """Converts and quantizes the incoming model, and finds in its graph what the file computes in integers.
 
@@ -102,6 +108,7 @@ def plan_deployment(
       qat: which weights are to be integers, and of how many bits.
       batch: real inputs by name, by whose values activations are told apart; None to simulate weights only.
       convert: gives the float `.tflite` of a SavedModel's folder and a signature's name.
+      sound: which operators of the float file stay float in any case in a mode, as regular expressions.
 
     Returns:
       What to simulate. Operators that the file computes otherwise than the simulation, on the same inputs, are named
@@ -120,7 +127,8 @@ def plan_deployment(
     mode = _mode(qat)
     try:
         model = ModelFile.of(convert(graph.folder, graph.signature.name))
-        deployed = _quantized_tensors(model, (), mode)
+        always = sound(model, mode)
+        deployed = _quantized_tensors(model, always, mode)
     except EdgeError as error:
         _LOG.warning(
             'nothing is simulated, and all weights stay float, for there is no integer file: %s', error
@@ -132,7 +140,7 @@ def plan_deployment(
         )
     unwanted = [site for site in sites if not precisions[site.variable.key]]
     kernels = match_kernels(graph, sites, deployed.constants)
-    kept_float = _outputs_of(graph, unwanted, kernels, deployed.constants)
+    kept_float = tuple(sorted({*always, *_outputs_of(graph, unwanted, kernels, deployed.constants)}))
     for _ in range(_MOST_ROUNDS):
         if kept_float:
             deployed = _quantized_tensors(model, kept_float, mode)

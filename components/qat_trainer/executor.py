@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import logging
 import os
@@ -16,9 +17,10 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from tfx_edge import proto
-from tfx_edge.components import artifacts, compression_step, exec_properties
+from tfx_edge.components import artifacts, compression_step, exec_properties, fidelity
 from tfx_edge.components.core.calibration import arithmetic
 from tfx_edge.components.core.calibration.ranges import FILE_NAME, write_ranges
+from tfx_edge.components.core.calibration.reference import Reference, write_reference
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.quantization_aware_training import (
     CALIBRATION_BATCHES,
@@ -29,13 +31,18 @@ from tfx_edge.components.core.compression.quantization_aware_training import (
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions
 from tfx_edge.components.core.litert import saved_model_converter
 from tfx_edge.components.core.litert.float_files import FloatFiles, hand_on
-from tfx_edge.components.core.litert.isolation import load_ahead
+from tfx_edge.components.core.litert.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.isolation import load_ahead, run_isolated
 from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.quantize import quantized_file
+from tfx_edge.components.core.post_training import fidelity_report
+from tfx_edge.components.core.post_training.float_answers import reference_answers
+from tfx_edge.components.core.post_training.held_file import Bound, make_held
 from tfx_edge.components.qat_trainer import parity
 from tfx_edge.components.qat_trainer.deployment import Deployment, plan_deployment, trained_ranges
 from tfx_edge.components.qat_trainer.held_out import split_held_out
-from tfx_edge.components.qat_trainer.options import qat_options
+from tfx_edge.components.qat_trainer.options import fidelity_bound, qat_options
+from tfx_edge.components.qat_trainer.sound_arithmetic import operators_to_keep
 
 QAT = 'qat'
 
@@ -57,6 +64,7 @@ class Executor(base_executor.BaseExecutor):
         model = artifact_utils.get_single_instance(output_dict[artifacts.MODEL])
         training = _Training(
             qat_options(message),
+            fidelity_bound(message, examples=bool(input_dict.get(artifacts.EXAMPLES))),
             artifacts.float_files(model),
             parity_by_activation=message.parity_by_activation,
         )
@@ -71,12 +79,16 @@ class Executor(base_executor.BaseExecutor):
 class _Training:
     """One training, and what is known after it."""
 
-    def __init__(self, options: QATOptions, float_files: FloatFiles, *, parity_by_activation: bool) -> None:
+    def __init__(
+        self, options: QATOptions, bound: Bound, float_files: FloatFiles, *, parity_by_activation: bool
+    ) -> None:
         self._options = options
+        self._bound = bound
         self._float_files = float_files
         self._parity_by_activation = parity_by_activation
         self._seen: list[Mapping[str, np.ndarray]] = []
         self._held_out: dict[str, np.ndarray] | None = None
+        self._reference: Reference | None = None
 
     def train(
         self, graph: ServingGraph, fine_tuning: FineTuningOptions, batches: compression_step.Batches | None
@@ -87,13 +99,31 @@ class _Training:
             self._held_out, batches = split_held_out(batches, list(graph.inputs))
             self._seen = list(itertools.islice(batches, CALIBRATION_BATCHES))
             batches = itertools.chain(self._seen, batches)
+            self._reference = reference_answers(
+                graph.answers, self._samples, held_out=self._held_out is not None
+            )
+        self._follows = fine_tuning.loss != 'LABELS' and fine_tuning.functions.loss_fn is None
         self._deployment: Deployment = plan_deployment(
-            graph, self._options, self._seen[0] if self._seen else None, self._float_files.convert
+            graph,
+            self._options,
+            self._seen[0] if self._seen else None,
+            self._float_files.convert,
+            self._operators_to_keep,
         )
         self._result: QATResult = train_quantization_aware(
             graph, self._options, fine_tuning, batches, self._deployment.arithmetic
         )
         return self._result.values
+
+    @property
+    def _samples(self) -> dict[str, np.ndarray]:
+        """What is compared: held out, or where the examples were too few, of the first batch."""
+        return self._held_out or {name: self._seen[0][name] for name in self._graph.inputs}
+
+    def _operators_to_keep(self, float_model: ModelFile, mode: str) -> tuple[str, ...]:
+        if self._reference is None or not self._bound.repair:
+            return ()
+        return operators_to_keep(float_model, mode, self._seen, self._reference, self._bound)
 
     def write_calibration(self, folder: str, model: types.Artifact) -> None:
         """Writes ranges, arithmetic and, where there were examples, the report of parity, summed up in `model`.
@@ -116,14 +146,14 @@ class _Training:
         hand_on(folder, trained, signature_name, float_model.data)
         ranges = trained_ranges(deployment, self._result.ranges, float_model, self._seen)
         write_ranges(os.path.join(folder, FILE_NAME), ranges)
-        samples = self._held_out or {name: self._seen[0][name] for name in self._graph.inputs}
+        file = self._held_file(folder, model, float_model, ranges)
         report = parity.measure_parity(
             self._graph,
             deployment,
             self._result,
             float_model,
-            quantized_file(float_model, deployment.options, ranges),
-            samples,
+            file,
+            self._samples,
             output_kind=self._output_kind,
             held_out=self._held_out is not None,
             per_activation=self._parity_by_activation,
@@ -132,6 +162,29 @@ class _Training:
             file.write(parity.to_json(report))
         parity.log_summary(report)
         _tell(model, report)
+
+    def _held_file(
+        self,
+        folder: str,
+        model: types.Artifact,
+        float_model: ModelFile,
+        ranges: Mapping[str, tuple[float, float]],
+    ) -> ModelFile:
+        """The file as it will be made, held against the incoming model."""
+        options, reference = self._deployment.options, self._reference
+        if reference is None:
+            return quantized_file(float_model, options, ranges)
+        if not self._follows:
+            # Trained to answer otherwise, it is held against itself in float.
+            answers = LiteRTModel(float_model.data)(reference.inputs)
+            reference = dataclasses.replace(reference, answers=answers)
+        write_reference(folder, reference)
+        bound = dataclasses.replace(self._bound, repair=False)
+        held = run_isolated(make_held, float_model, options, ranges, reference, bound)
+        with fileio.open(os.path.join(folder, fidelity_report.FILE_NAME), 'w') as output:
+            output.write(fidelity_report.to_json(held))
+        fidelity.tell(model, held, bound)
+        return held.made.file
 
 
 def _tell(model: types.Artifact, report: parity.Parity) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,12 @@ def integer_tensors(
     """
     model = LiteRTModel(ModelFile.of(file).data, preserve_all_tensors=True)
     model(inputs)
-    details = {detail['name']: detail for detail in model.interpreter.get_tensor_details()}
+    details: dict[str, Any] = {}
+    for detail in model.interpreter.get_tensor_details():
+        # A tensor that operators want in ranges of their own is there several times; the widest holds all its values.
+        other = details.setdefault(detail['name'], detail)
+        if detail['quantization'][0] > other['quantization'][0]:
+            details[detail['name']] = detail
     found = {}
     for name in names:
         # What quantizes a float tensor is named after it.

@@ -76,7 +76,8 @@ def broken_activations(
             steps = np.abs(local[activation.tensor].numpy().ravel() - found.ravel()) / step
             tolerated = _TOLERATED_STEPS[arithmetic.activation_bits] + _ROUNDING
             behind = operators_behind(float_file, activation.name, simulated_names)
-            if np.mean(steps <= tolerated) < (_SHARE_OF_ONE if len(behind) <= 1 else _SHARE):
+            # An input has no operator that could stay float.
+            if behind and np.mean(steps <= tolerated) < (_SHARE_OF_ONE if len(behind) <= 1 else _SHARE):
                 broken[activation.name] = float(steps.max())
     return broken
 

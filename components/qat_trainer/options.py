@@ -8,6 +8,7 @@ from tfx_edge import proto
 from tfx_edge.components.core.compression.quantization_aware_training import QATOptions
 from tfx_edge.components.core.compression.weights.weight_precision import FLOAT
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.post_training.held_file import Bound
 from tfx_edge.components.exec_properties import field_name, require, require_patterns
 
 _WEIGHT_BITS = (4, 8)
@@ -36,6 +37,23 @@ def qat_options(message: proto.QuantizationAwareTraining) -> QATOptions:
         weight_bits=message.weight_bits,
         activation_bits=message.activation_bits,
         overrides=overrides,
+    )
+
+
+def fidelity_bound(message: proto.QuantizationAwareTraining, *, examples: bool) -> Bound:
+    """What is asked of the trained file's answers.
+
+    Raises:
+      EdgeError: a value is out of range, or fidelity is required and there are no examples to measure it on.
+    """
+    if message.require_fidelity and not examples:
+        raise EdgeError(
+            f'{field_name(message, "require_fidelity")} needs examples to measure on; give examples.'
+        )
+    return Bound(
+        min_db=require(message, 'min_fidelity_db', lambda db: -100 <= db <= 100, 'between -100 and 100'),
+        repair=message.repair_fidelity,
+        required=message.require_fidelity,
     )
 
 

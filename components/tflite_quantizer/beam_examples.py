@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 
 import apache_beam as beam
@@ -14,8 +14,9 @@ from tfx.dsl.io import fileio
 from tfx_edge.components import artifacts
 from tfx_edge.components.core.calibration import pipeline
 from tfx_edge.components.core.calibration.reference import Reference, sample_count
-from tfx_edge.components.core.evaluation.float_answers import float_answers
+from tfx_edge.components.core.evaluation.models import ModelSource, load_model
 from tfx_edge.components.core.examples import ExampleParser
+from tfx_edge.components.core.post_training.float_answers import reference_answers
 from tfx_edge.components.core.signature import Signature
 from tfx_edge.components.tflite_quantizer.options import QuantizerOptions
 
@@ -86,9 +87,8 @@ class BeamExamples:
         records, held_out = self._compared or (self._records(self._sample_count), True)
         if not records:
             return None
-        return float_answers(
-            self._saved_model_dir, self._signature.name, self._parser(list(records)), held_out=held_out
-        )
+        float_model = load_model(ModelSource(self._saved_model_dir, False, self._signature.name))
+        return reference_answers(float_model, self._parser(list(records)), held_out=held_out)
 
     @property
     def _sample_count(self) -> int:

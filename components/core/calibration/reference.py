@@ -112,7 +112,9 @@ def read_reference(folder: str) -> Reference | None:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
     except (ValueError, OSError, EOFError, KeyError) as error:
-        raise EdgeError(f'{path} is damaged ({error}); run the step that made the calibration again.') from error
+        raise EdgeError(
+            f'{path} is damaged ({error}); run the step that made the calibration again.'
+        ) from error
     return Reference(
         {name.removeprefix(_INPUT): values for name, values in found.items() if name.startswith(_INPUT)},
         {name.removeprefix(_ANSWER): values for name, values in found.items() if name.startswith(_ANSWER)},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -182,7 +182,21 @@ def _find(content: flatbuffer.schema.ModelT) -> tuple[IntegerTensor, ...]:
                 _integer_tensor(content, graph, groups, int(index), source=int(source) if rounds else None)
                 for index in operator.outputs
             ]
-    return tuple(tensor for tensor in found if tensor is not None)
+    return _widest([tensor for tensor in found if tensor is not None])
+
+
+def _widest(tensors: Sequence[IntegerTensor]) -> tuple[IntegerTensor, ...]:
+    """Of the versions of a float tensor that operators want in ranges of their own, the one that holds all its values.
+
+    An operator that wants its operands in the range of its output (SELECT_V2, say) reads no more than that of them.
+    """
+    kept: dict[tuple[str, int], IntegerTensor] = {}
+    for tensor in tensors:
+        key = ('rounded', tensor.source) if tensor.source is not None else ('computed', tensor.index)
+        other = kept.get(key)
+        if other is None or np.ptp(tensor.range) > np.ptp(other.range):
+            kept[key] = tensor
+    return tuple(kept.values())
 
 
 def _computes(

@@ -65,8 +65,8 @@ def require_one_scale(quantized: flatbuffer.schema.ModelT) -> None:
                 if abs(scale / first_scale - 1) > _ROUNDING or zero_point != first_point:
                     raise EdgeError(
                         f"TensorFlow's quantizer copies integers of step {first_scale:g} into "
-                        f'{flatbuffer.tensor_name(tensor)!r} of step {scale:g} by {kind}, which changes what they mean; '
-                        'set engine to AUTO or LITERT, or keep that operator float.'
+                        f'{flatbuffer.tensor_name(tensor)!r} of step {scale:g} by {kind}, which changes their '
+                        'meaning; set engine to AUTO or LITERT, or keep that operator float.'
                     )
 
 

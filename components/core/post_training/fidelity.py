@@ -26,7 +26,8 @@ class OutputFidelity:
     Attributes:
       name: of the output, in the signature.
       db: power of the answers around their mean over power of the error, in dB; of the column or the magnitude that
-        is lost most, where these are unlike. Of integers: 1 over the share of values that differ. Infinite without error.
+        is lost most, where these are unlike. Of integers: 1 over the share of values that differ, of lists without
+        repetition (indices of the best few) over that of members that are missing. Infinite without error.
       agreement: share of examples of the same class (the largest column, or the side of 0.5 of a probability), or of
         equal integers; None where the output is of no classes.
       part: of which part of the output `db` is told, such as "column 3"; '' for all of it.
@@ -102,7 +103,7 @@ def compare(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray])
 
 def _output(name: str, expected: np.ndarray, found: np.ndarray) -> OutputFidelity:
     if not np.issubdtype(expected.dtype, np.floating):
-        equal = float(np.mean(expected == found)) if expected.size else 1.0
+        equal = _equal(expected, found)
         return OutputFidelity(name, _decibels(1.0, 1.0 - equal), equal)
     # A model may answer infinity (the logarithm of zero); there the file can only be compared with that.
     finite = np.isfinite(expected)
@@ -111,6 +112,17 @@ def _output(name: str, expected: np.ndarray, found: np.ndarray) -> OutputFidelit
     exact, shipped = (np.where(finite, values, 0.0).astype(np.float64) for values in (expected, found))
     db, part = min(_parts(exact, shipped), key=lambda entry: entry[0])
     return OutputFidelity(name, db, _agreement(expected, found), part)
+
+
+def _equal(expected: np.ndarray, found: np.ndarray) -> float:
+    """Share of equal integers; of lists without repetition (the best few of many), whatever their order."""
+    if not expected.size:
+        return 1.0
+    if expected.ndim == 2 and expected.shape[1] > 1 and expected.dtype != np.bool_:
+        ordered = np.sort(expected, axis=1)
+        if (ordered[:, 1:] != ordered[:, :-1]).all():
+            return float(np.mean([np.isin(row, other) for row, other in zip(expected, found, strict=True)]))
+    return float(np.mean(expected == found))
 
 
 def _parts(exact: np.ndarray, shipped: np.ndarray) -> list[tuple[float, str]]:

@@ -87,7 +87,9 @@ def _told(fidelity: Fidelity) -> str:
         return 'no outputs'
     agreement = '' if fidelity.agreement is None else f'{fidelity.agreement:.2%} same class, '
     several = len(fidelity.outputs) > 1
-    part = ', '.join([*([f'output {worst.name!r}'] if several else []), *([worst.part] if worst.part else [])])
+    part = ', '.join(
+        [*([f'output {worst.name!r}'] if several else []), *([worst.part] if worst.part else [])]
+    )
     return f'{agreement}{_db(worst.db)}{f" ({part})" if part else ""}'
 
 

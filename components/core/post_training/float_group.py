@@ -1,11 +1,12 @@
-"""The operators at which a file loses the answers, and the smallest group of them whose float arithmetic keeps these."""
+"""The operators at which a file loses the answers: the smallest group that keeps these when it stays float."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -37,7 +38,8 @@ class LostAt:
       keep_float: a regular expression for each, found in its output tensor's name only.
       db_before: fidelity of the file without them.
       db_after: with them in float.
-      bytes_more: how much larger the file is then.
+      bytes_more: how much larger the file is then; 0 where there is none without them.
+      engine: that makes the file.
     """
 
     operators: tuple[str, ...]
@@ -45,6 +47,7 @@ class LostAt:
     db_before: float
     db_after: float
     bytes_more: int
+    engine: str
 
 
 def find_lost(
@@ -96,7 +99,20 @@ def find_lost(
         before,
         trials.db(chosen),
         more,
+        options.engine,
     )
+
+
+@contextlib.contextmanager
+def _without_chatter() -> Iterator[None]:
+    """What is said of a file is said of the one that is kept, not of trials."""
+    logger = logging.getLogger(quantized_file.__module__.rpartition('.')[0])
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 class _Trials:
@@ -132,8 +148,7 @@ class _Trials:
         kept = tuple(sorted(kept))
         if kept not in self._db:
             file = self.file(kept)
-            found = None if file is None else LiteRTModel(file.data)(self._samples)
-            self._db[kept] = -math.inf if found is None else compare(self._answers, found).db
+            self._db[kept] = -math.inf if file is None else self._compared(file)
         return self._db[kept]
 
     def first_lost(self, kept: list[int], start: int, wanted_db: float) -> int | None:
@@ -166,6 +181,14 @@ class _Trials:
         """Fidelity with the first operators quantized, but for the kept, and the others float."""
         return self.db((*(n for n in kept if n < number), *range(number, len(self.operators))))
 
+    def _compared(self, file: ModelFile) -> float:
+        try:
+            return compare(self._answers, LiteRTModel(file.data)(self._samples)).db
+        except EdgeError as error:
+            # It runs on zeros, but not on these.
+            _LOG.debug('a file does not run: %s', error)
+            return -math.inf
+
     def _made(self, kept: tuple[int, ...]) -> ModelFile | None:
         if len(kept) == len(self.operators):
             return self._float_file
@@ -176,12 +199,13 @@ class _Trials:
         )
         completed = self._completed
         try:
-            return quantized_file(
-                self._float_file,
-                options,
-                completed.ranges if completed else None,
-                settled=completed.settled if completed else None,
-            )
+            with _without_chatter():
+                return quantized_file(
+                    self._float_file,
+                    options,
+                    completed.ranges if completed else None,
+                    settled=completed.settled if completed else None,
+                )
         except EdgeError as error:
             _LOG.debug('no file with %d operators float: %s', len(kept), error)
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 
 from tfx_edge.components.core.calibration.reference import Reference
 from tfx_edge.components.core.errors import EdgeError
@@ -12,7 +13,6 @@ from tfx_edge.components.core.litert.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.quantization_options import (
     AUTO,
-    CONVERTER,
     DYNAMIC_INT4,
     DYNAMIC_INT8,
     FLOAT16,
@@ -129,48 +129,50 @@ def make_held(
       31.6
     """
     file = ModelFile.of(float_model)
-    judge = quantize.Judge(lambda candidate: fidelity_of(candidate, reference).db, bound.min_db)
+    judge = quantize.Judge(lambda candidate: _db(candidate, reference), bound.min_db)
     float_fidelity = fidelity_of(file, reference)
-    refused: EdgeError | None = None
-    try:
-        made = quantize.make_file(file, options, ranges, known=known, judge=judge)
-    except EdgeError as error:
-        # The converter refuses its own file where it would answer otherwise: that can be repaired too.
-        if options.engine != CONVERTER or not bound.repair:
-            raise
-        refused = error
-    else:
-        held = HeldFile(
-            made,
-            options.mode,
-            reference.held_out,
-            bound.min_db,
-            fidelity_of(made.file, reference),
-            float_fidelity,
-        )
-        if not held.is_low or float_fidelity.db < bound.min_db or options.mode == FLOAT32:
-            return held
-    engine = CONVERTER if refused is not None or made.engine == CONVERTER else LITERT
-    chosen = dataclasses.replace(options, engine=engine)
-    lost = find_lost(file, chosen, ranges, reference.inputs, reference.answers, bound.min_db)
-    if bound.allows(lost):
-        kept = dataclasses.replace(chosen, keep_float=(*options.keep_float, *lost.keep_float))
-        repaired = quantize.make_file(file, kept, ranges)
-        reason = made.reason if refused is None else 'it was asked for'
+
+    def held(made: quantize.QuantizedFile, lost: LostAt | None = None) -> HeldFile:
+        near = fidelity_of(made.file, reference)
+        repaired = lost is not None
         return HeldFile(
-            dataclasses.replace(repaired, reason=reason),
-            options.mode,
-            reference.held_out,
-            bound.min_db,
-            fidelity_of(repaired.file, reference),
-            float_fidelity,
-            lost,
-            repaired=True,
+            made, options.mode, reference.held_out, bound.min_db, near, float_fidelity, lost, repaired
         )
-    if refused is not None:
-        raise refused
+
+    try:
+        first = held(quantize.make_file(file, options, ranges, known=known, judge=judge))
+    except EdgeError:
+        # A file that does not run, or of other ranges than its values have: float operators may make one.
+        lost = _lost(file, options, LITERT, ranges, reference, bound) if bound.repair else None
+        if lost is None or not bound.allows(lost):
+            raise
+        return held(_repaired(file, options, ranges, lost), lost)
+    if not first.is_low or float_fidelity.db < bound.min_db or options.mode == FLOAT32:
+        return first
+    lost = _lost(file, options, first.made.engine, ranges, reference, bound)
+    if bound.allows(lost):
+        return held(_repaired(file, options, ranges, lost), lost)
     modes = _other_modes(file, options, ranges, reference, bound)
-    return dataclasses.replace(held, lost=lost, other_modes=modes)
+    return dataclasses.replace(first, lost=lost, other_modes=modes)
+
+
+def _lost(
+    file: ModelFile,
+    options: QuantizationOptions,
+    engine: str,
+    ranges: Ranges | None,
+    reference: Reference,
+    bound: Bound,
+) -> LostAt:
+    chosen = dataclasses.replace(options, engine=engine if options.engine == AUTO else options.engine)
+    return find_lost(file, chosen, ranges, reference.inputs, reference.answers, bound.min_db)
+
+
+def _repaired(
+    file: ModelFile, options: QuantizationOptions, ranges: Ranges | None, lost: LostAt
+) -> quantize.QuantizedFile:
+    kept = (*options.keep_float, *lost.keep_float)
+    return quantize.make_file(file, dataclasses.replace(options, engine=lost.engine, keep_float=kept), ranges)
 
 
 def fidelity_of(model: ModelFile, reference: Reference) -> Fidelity:
@@ -186,6 +188,15 @@ def fidelity_of(model: ModelFile, reference: Reference) -> Fidelity:
     return compare(reference.answers, LiteRTModel(model.data)(reference.inputs))
 
 
+def _db(candidate: ModelFile, reference: Reference) -> float:
+    """Fidelity; minus infinity of a file that runs on zeros, but not on the examples."""
+    try:
+        return fidelity_of(candidate, reference).db
+    except EdgeError as error:
+        _LOG.debug('a file does not run on the examples: %s', error)
+        return -math.inf
+
+
 def _other_modes(
     file: ModelFile,
     options: QuantizationOptions,
@@ -195,7 +206,9 @@ def _other_modes(
 ) -> tuple[tuple[str, float], ...]:
     found = []
     for mode in _OTHER_MODES.get(options.mode, ()):
-        other = dataclasses.replace(options, mode=mode, io='FLOAT', engine=AUTO if mode == FLOAT16 else LITERT)
+        other = dataclasses.replace(
+            options, mode=mode, io='FLOAT', engine=AUTO if mode == FLOAT16 else LITERT
+        )
         try:
             db = fidelity_of(quantize.quantized_file(file, other, ranges), reference).db
         except EdgeError as error:

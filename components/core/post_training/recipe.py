@@ -1,4 +1,4 @@
-"""From a float file to the quantized one: equalize, calibrate, spend the float budget, quantize, correct biases, compare."""
+"""From a float file to the quantized one: equalize, calibrate, spend the float budget, quantize, compare."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Recipe:
     correct_bias: bool = False
     float_budget_bytes: int | None = None
     report_sensitivity: bool = False
-    bound: held_file.Bound = held_file.Bound()
+    bound: held_file.Bound = dataclasses.field(default_factory=held_file.Bound)
 
     @property
     def needs_samples(self) -> bool:
@@ -161,9 +161,7 @@ def follow(
     if reference is None:
         made = run_isolated(quantize.make_file, float_file, options, ranges, known=known)
         return Outcome(made.file, made.engine, made.reason, ranges, sensitivities, kept)
-    held = run_isolated(
-        held_file.make_held, float_file, options, ranges, reference, bound, known=known
-    )
+    held = run_isolated(held_file.make_held, float_file, options, ranges, reference, bound, known=known)
     made = held.made
     return Outcome(made.file, made.engine, made.reason, ranges, sensitivities, kept, held, reference)
 

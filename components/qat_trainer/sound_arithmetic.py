@@ -1,0 +1,91 @@
+"""Operators that no training mends: quantized, they lose what the incoming model answers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tfx_edge.components.core.calibration.reference import Reference
+from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.litert.activation_reader import ActivationReader
+from tfx_edge.components.core.litert.isolation import run_isolated
+from tfx_edge.components.core.litert.model_file import ModelFile
+from tfx_edge.components.core.litert.quantization_options import INT4X8, INT8, LITERT, QuantizationOptions
+from tfx_edge.components.core.post_training.held_file import Bound, make_held
+
+_LOG = logging.getLogger(__name__)
+# What LiteRT runs at once, and how many rows the ranges are read of.
+_ROWS, _MOST_ROWS = 8, 256
+
+
+def operators_to_keep(
+    float_model: ModelFile,
+    mode: str,
+    batches: Sequence[Mapping[str, np.ndarray]],
+    reference: Reference,
+    bound: Bound,
+) -> tuple[str, ...]:
+    """The smallest group of operators without which the incoming model's file loses its answers.
+
+    An input whose columns have scales of 1e5 and 1e-3, or a mask of -1e9 beside logits, is lost in eight bits whatever
+    the weights are. Weights of four bits are taken for eight: what these lose, training mends.
+
+    Args:
+      float_model: the incoming model as a float file.
+      mode: of the deployed file.
+      batches: inputs by name, whose values the ranges are read of.
+      reference: what the incoming model answers.
+      bound: what is asked of the file.
+
+    Returns:
+      Regular expressions on the outputs of these operators; none where the file keeps the answers, or no small group
+      helps: training has to mend it then, and the finished file tells.
+    """
+    options = QuantizationOptions(INT8 if mode == INT4X8 else mode, engine=LITERT)
+    try:
+        held = run_isolated(make_held, float_model, options, _ranges(float_model, batches), reference, bound)
+    except EdgeError as error:
+        # Told where the deployment is planned, with what follows from it.
+        _LOG.debug('no file to look at before training: %s', error)
+        return ()
+    if held.repaired and held.lost is not None:
+        _LOG.warning(
+            'before training, the file keeps %.1f dB of the incoming answers (expected %g): these operators stay float '
+            '(%+d bytes), with which it keeps %.1f dB: %s',
+            held.lost.db_before,
+            bound.min_db,
+            held.lost.bytes_more,
+            held.fidelity.db,
+            ', '.join(held.lost.operators),
+        )
+        return held.lost.keep_float
+    if held.is_low:
+        _LOG.info(
+            'before training, the file keeps %.1f dB of the incoming answers; training is to mend that',
+            held.fidelity.db,
+        )
+    return ()
+
+
+def _ranges(
+    float_model: ModelFile, batches: Sequence[Mapping[str, np.ndarray]]
+) -> dict[str, tuple[float, float]]:
+    """Of all float activations."""
+    reader = ActivationReader(float_model)
+    ranges: dict[str, tuple[float, float]] = {}
+    size = reader.model.fixed_batch_size or _ROWS
+    left = _MOST_ROWS
+    for batch in batches:
+        rows = min(len(next(iter(batch.values()))), left)
+        for start in range(0, rows, size):
+            chosen = {name: values[start : min(start + size, rows)] for name, values in batch.items()}
+            for name, values in reader.views(chosen):
+                if values.size:
+                    low, high = ranges.get(name, (np.inf, -np.inf))
+                    ranges[name] = min(low, float(values.min())), max(high, float(values.max()))
+        left -= rows
+        if not left:
+            break
+    return ranges
