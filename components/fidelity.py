@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from tfx import types
 
@@ -41,3 +42,24 @@ def tell(model: types.Artifact, held: HeldFile | None, bound: Bound) -> None:
     model.set_float_custom_property(DB_PROPERTY, fidelity_report.number(held.fidelity.db))
     if held.fidelity.agreement is not None:
         model.set_float_custom_property(AGREEMENT_PROPERTY, held.fidelity.agreement)
+
+
+def told_of(model: types.Artifact) -> dict[str, Any] | None:
+    """What `tell` wrote to an artifact, as `report.json` holds it.
+
+    Args:
+      model: an input Model.
+
+    Returns:
+      `told` (the line), `db`, `agreement` (None for outputs that are of no classes) and `samples`; None where the
+      model's maker wrote nothing.
+    """
+    if not model.has_custom_property(LINE_PROPERTY):
+        return None
+    has_classes = model.has_custom_property(AGREEMENT_PROPERTY)
+    return {
+        'told': model.get_string_custom_property(LINE_PROPERTY),
+        'db': model.get_float_custom_property(DB_PROPERTY),
+        'agreement': model.get_float_custom_property(AGREEMENT_PROPERTY) if has_classes else None,
+        'samples': model.get_int_custom_property(SAMPLES_PROPERTY),
+    }

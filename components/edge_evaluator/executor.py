@@ -15,7 +15,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
 from tfx_edge import proto
-from tfx_edge.components import artifacts
+from tfx_edge.components import artifacts, fidelity
 from tfx_edge.components import exec_properties as properties
 from tfx_edge.components.core.evaluation import preparation, run
 from tfx_edge.components.core.evaluation.eval_config import check_eval_config
@@ -94,6 +94,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 folder=drafts[keys.EDGE_EVALUATION],
                 max_flips=max_flips,
                 notes=_notes(config, baseline),
+                fidelity=fidelity.told_of(candidate),
                 convert=artifacts.float_files(outputs[keys.EDGE_EVALUATION]).convert,
             )
             verdict = judged.verdict

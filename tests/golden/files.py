@@ -18,6 +18,9 @@ WITH_FLOAT_FILE = (
     'many_kinds',
     'two_headed',
     'logarithm',
+    'masked',
+    'unlike_columns',
+    'selected',
 )
 
 

@@ -207,6 +207,63 @@ def logarithm(folder: pathlib.Path) -> None:
     _save(_Logarithm(), folder)
 
 
+class _Masked(tf.Module):
+    def __init__(self) -> None:
+        draw = np.random.default_rng(0).normal
+        self.query, self.key, self.value = (
+            tf.Variable(draw(size=(6, 6)).astype('f'), name=name) for name in ('query', 'key', 'value')
+        )
+        self.answer = tf.Variable(draw(size=(6, 4)).astype('f'), name='answer')
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, 8, 6], name='tokens'), tf.TensorSpec([None, 8], name='mask')]
+    )
+    def serve(self, tokens: tf.Tensor, mask: tf.Tensor) -> dict[str, tf.Tensor]:
+        scores = tf.matmul(tokens @ self.query, tokens @ self.key, transpose_b=True) / 2.0
+        scores = tf.where(mask[:, tf.newaxis] > 0.5, scores, -1e9)
+        attended = tf.matmul(tf.nn.softmax(scores), tokens @ self.value)
+        return {'p': tf.nn.softmax(tf.reduce_sum(attended * mask[..., tf.newaxis], axis=1) @ self.answer)}
+
+
+def masked(folder: pathlib.Path) -> None:
+    """Attention whose mask puts -1e9 beside scores of a few units."""
+    _save(_Masked(), folder)
+
+
+class _UnlikeColumns(tf.Module):
+    def __init__(self) -> None:
+        draw = np.random.default_rng(0).normal
+        self.hidden = tf.Variable(draw(size=(4, 12)).astype('f'), name='hidden')
+        self.second = tf.Variable(draw(size=(12, 12)).astype('f') / 3, name='second')
+        self.answer = tf.Variable(draw(size=(12, 3)).astype('f'), name='answer')
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], name='row')])
+    def serve(self, row: tf.Tensor) -> dict[str, tf.Tensor]:
+        normalized = (row - [3e5, 900.0, 0.1, 3e-3]) * [1e-5, 1 / 300, 20.0, 1e3]
+        hidden = tf.nn.relu(tf.nn.relu(normalized @ self.hidden) @ self.second)
+        return {'p': tf.nn.softmax(hidden @ self.answer)}
+
+
+def unlike_columns(folder: pathlib.Path) -> None:
+    """A row whose columns have scales of 1e5, 300, 0.05 and 1e-3, normalized inside."""
+    _save(_UnlikeColumns(), folder)
+
+
+class _Selected(tf.Module):
+    def __init__(self) -> None:
+        self.answer = tf.Variable(np.random.default_rng(0).normal(size=(6, 3)).astype('f'), name='answer')
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 6], name='x')])
+    def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        is_large = tf.reduce_max(tf.abs(x), axis=1, keepdims=True) > 1.5
+        return {'y': tf.where(is_large, x / 100.0, x) @ self.answer}
+
+
+def selected(folder: pathlib.Path) -> None:
+    """An operator that wants both of its operands in the range of its output, and another reader of one."""
+    _save(_Selected(), folder)
+
+
 NETS: dict[str, Callable[[pathlib.Path], None]] = {
     net.__name__: net
     for net in (
@@ -219,6 +276,9 @@ NETS: dict[str, Callable[[pathlib.Path], None]] = {
         many_kinds,
         two_headed,
         logarithm,
+        masked,
+        unlike_columns,
+        selected,
     )
 }
 

@@ -72,6 +72,7 @@ def judge_run(
     folder: str,
     max_flips: int,
     notes: Sequence[str] = (),
+    fidelity: Mapping[str, Any] | None = None,
     convert: Callable[[str, str], bytes] = convert_saved_model,
 ) -> Judgement:
     """Holds what a run measured against every limit, and reports all of it.
@@ -86,6 +87,7 @@ def judge_run(
       folder: with FLIPS_FILE, which is removed where no flips can be told.
       max_flips: how many are listed at most; 0 where none are wanted.
       notes: what a reader should know.
+      fidelity: what the file's maker said of it: `told`, `db`, `agreement` and `samples`; None where it said nothing.
       convert: gives the float `.tflite` of a SavedModel's folder and a signature's name.
 
     Returns:
@@ -144,6 +146,7 @@ def judge_run(
                 label_names,
             ),
             'outputs': file_report.outputs_part(results.use),
+            'fidelity': fidelity,
             'file': file_report.file_part(measured, summary, _islands(model)),
             'devices': device_gates.devices_part(costs),
             'runtime': file_report.runtime_part(RUNTIME),

@@ -17,6 +17,8 @@ _LARGE, _GAP = 1e4, 1e3
 # A spread below this share of the values' size is not told from rounding.
 _SMALLEST_SPREAD = 1e-3
 _SUM_OF_PROBABILITIES = 1e-2
+# Of probabilities, a spread of two steps of the int8 that holds them; the rounding alone is then 18 dB below.
+_PROBABILITY_SPREAD = 64 / 12 / 256**2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,6 +156,8 @@ def _ratio(exact: np.ndarray, shipped: np.ndarray) -> float:
         return math.inf
     noise = float(np.mean((shipped - exact) ** 2, axis=0).sum())
     smallest = _SMALLEST_SPREAD**2 * float(np.mean(exact**2, axis=0).sum())
+    if _are_probabilities(exact):
+        smallest = max(smallest, _PROBABILITY_SPREAD * exact.shape[1])
     return _decibels(max(float(exact.var(axis=0).sum()), smallest), noise)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert.inspect import OperatorSummary, inspect_model
+from tfx_edge.components.core.litert.inspect import HYBRID, INTEGER, OperatorSummary, inspect_model
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
@@ -25,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 Ranges = Mapping[str, tuple[float, float]]
 # A loss that more operators share than one in so many is none of few operators: it is the mode's.
 _ONE_IN = 3
-_FEW = 4
+_FEW = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +40,7 @@ class LostAt:
       db_after: with them in float.
       bytes_more: how much larger the file is then; 0 where there is none without them.
       engine: that makes the file.
+      quantizes: whether anything is quantized beside them.
     """
 
     operators: tuple[str, ...]
@@ -48,6 +49,7 @@ class LostAt:
     db_after: float
     bytes_more: int
     engine: str
+    quantizes: bool
 
 
 def find_lost(
@@ -72,7 +74,7 @@ def find_lost(
       wanted_db: the fidelity to reach.
 
     Returns:
-      The group. It reaches `wanted_db`, or it is as far as a third of the operators (four at least) brought it.
+      The group. It reaches `wanted_db`, or it is as far as a third of the operators (three at least) brought it.
 
     Example:
       >>> find_lost(model, options, ranges, samples, answers, 10.0).operators
@@ -92,6 +94,9 @@ def find_lost(
     kept = trials.without_spare(kept, wanted_db)
     chosen = tuple(kept)
     file, unchanged = trials.file(chosen), trials.file(())
+    quantizes = file is not None and any(
+        op.arithmetic in (INTEGER, HYBRID) for op in inspect_model(file).operators
+    )
     more = len(file.data) - len(unchanged.data) if file and unchanged else 0
     return LostAt(
         tuple(f'{trials.operators[n].name} {trials.operators[n].output.split(";")[0]!r}' for n in kept),
@@ -100,7 +105,23 @@ def find_lost(
         trials.db(chosen),
         more,
         options.engine,
+        quantizes,
     )
+
+
+def _ranges(
+    float_file: ModelFile, options: QuantizationOptions, ranges: Ranges
+) -> tuple[Ranges | None, Ranges | None]:
+    """A range for each tensor, whichever of its neighbours stay float; and `CompleteRanges.settled`."""
+    if not options.needs_ranges:
+        return None, None
+    with _without_chatter():
+        completed = complete_ranges(float_file, options, ranges)
+    # What had to be widened beside an integer neighbour need not be beside a float one.
+    settled = completed.settled
+    if settled is not None and any(ranges.get(name, limits) != limits for name, limits in settled.items()):
+        settled = None
+    return {**completed.ranges, **ranges}, settled
 
 
 @contextlib.contextmanager
@@ -108,7 +129,7 @@ def _without_chatter() -> Iterator[None]:
     """What is said of a file is said of the one that is kept, not of trials."""
     logger = logging.getLogger(quantized_file.__module__.rpartition('.')[0])
     level = logger.level
-    logger.setLevel(logging.WARNING)
+    logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
@@ -131,7 +152,7 @@ class _Trials:
         ]
         self._float_file = float_file
         self._options = options
-        self._completed = complete_ranges(float_file, options, ranges) if options.needs_ranges else None
+        self._ranges, self._settled = _ranges(float_file, options, ranges)
         self._samples, self._answers = samples, answers
         self._files: dict[tuple[int, ...], ModelFile | None] = {}
         self._db: dict[tuple[int, ...], float] = {}
@@ -197,14 +218,13 @@ class _Trials:
         options = dataclasses.replace(
             self._options, keep_float=(*self._options.keep_float, *([expression] if kept else ()))
         )
-        completed = self._completed
         try:
             with _without_chatter():
                 return quantized_file(
                     self._float_file,
                     options,
-                    completed.ranges if completed else None,
-                    settled=completed.settled if completed else None,
+                    self._ranges,
+                    settled=self._settled,
                 )
         except EdgeError as error:
             _LOG.debug('no file with %d operators float: %s', len(kept), error)

@@ -60,7 +60,8 @@ class Bound:
     def allows(self, lost: LostAt) -> bool:
         """Whether these operators may stay float, and are enough."""
         affordable = self.most_bytes is None or lost.bytes_more <= self.most_bytes
-        return self.repair and bool(lost.keep_float) and lost.db_after >= self.min_db and affordable
+        helps = bool(lost.keep_float) and lost.quantizes and lost.db_after >= self.min_db
+        return self.repair and helps and affordable
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.model_file import ModelFile
+from tfx_edge.components.core.post_training.fidelity import compare
 
 
 class Reference:
@@ -29,16 +30,14 @@ class Reference:
 
     def __init__(self, float_model: bytes | ModelFile, samples: Mapping[str, np.ndarray]) -> None:
         self._samples = samples
-        answers = LiteRTModel(ModelFile.of(float_model).data)(samples)
-        self._answers = {name: values.astype(np.float64) for name, values in answers.items()}
+        self._answers = LiteRTModel(ModelFile.of(float_model).data)(samples)
         for name, values in self._answers.items():
             if not np.isfinite(values).all():
                 raise EdgeError(
                     f'output {name!r} of the float model is not finite on a sample; '
                     'correct the examples, or train the model again.'
                 )
-        self._powers = {name: float(np.sum(values**2)) for name, values in self._answers.items()}
-        if not any(self._powers.values()):
+        if not any(values.any() for values in self._answers.values()):
             raise EdgeError(
                 'all outputs of the float model are 0 on the samples, so that no error can be measured; '
                 'give other examples.'
@@ -51,18 +50,13 @@ class Reference:
           model: a `.tflite` file with the same inputs and outputs.
 
         Returns:
-          The sum of squared errors over that of squared answers; the mean over outputs that are not all 0.
+          Power of the error over that of the answers, of the output that is lost most; see `fidelity.compare`.
 
         Raises:
           EdgeError: the file is damaged or takes other inputs.
         """
         answers = LiteRTModel(ModelFile.of(model).data)(self._samples)
-        ratios = [
-            float(np.sum((answers[name].astype(np.float64) - values) ** 2)) / self._powers[name]
-            for name, values in self._answers.items()
-            if self._powers[name]
-        ]
-        return sum(ratios) / len(ratios)
+        return 10 ** (-compare(self._answers, answers).db / 10)
 
 
 def in_decibels(noise: float) -> float:
