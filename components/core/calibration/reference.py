@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
+import zipfile
 from collections.abc import Mapping
 
 import numpy as np
@@ -111,7 +112,7 @@ def read_reference(folder: str) -> Reference | None:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
-    except (ValueError, OSError, EOFError, KeyError) as error:
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise EdgeError(
             f'{path} is damaged ({error}); run the step that made the calibration again.'
         ) from error

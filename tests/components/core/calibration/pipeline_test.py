@@ -214,6 +214,24 @@ def test_a_sample_is_in_order_of_hashes(records: list[bytes], tmp_path: pathlib.
         sampled([str(tmp_path / 'lost')], 3)
 
 
+@pytest.mark.parametrize(
+    ('used', 'wanted', 'held_out'), [(150, 40, True), (370, 40, True), (395, 40, False), (1000, 40, False)]
+)
+def test_examples_to_compare_on_come_after_those_that_are_used(
+    run: Run, records: list[bytes], tmp_path: pathlib.Path, used: int, wanted: int, held_out: bool
+) -> None:
+    shards = _shards(tmp_path, records, 3)
+    found, measured = run(shards, max_examples=used, compared=wanted)
+    ordered = [record_content(record) for record in sorted(records, key=content_hash)]
+    assert found.held_out is held_out
+    expected = ordered[used : used + wanted] if held_out else ordered[:used][-wanted:]
+    assert list(found.compared) == expected
+    assert found.examples == min(used, len(records))
+    alone, without = run(shards, max_examples=used)
+    assert measured == without
+    assert alone.compared == ()
+
+
 def _in_memory() -> beam.Pipeline:
     return beam.Pipeline(options=PipelineOptions(list(_IN_MEMORY)))
 

@@ -263,6 +263,31 @@ def test_range_that_another_reader_needs_is_not_cut(observe: Callable, tmp_path:
         quantize_model(model, QuantizationOptions('INT8', engine='CONVERTER'), ranges)
 
 
+def test_copies_between_two_scales_are_refused(observe: Callable, tmp_path: pathlib.Path) -> None:
+    """The converter widens REVERSE_V2's input for PACK, and leaves its output as it was calibrated."""
+    import tensorflow as tf
+
+    class Net(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((None, 6), tf.float32, name='x')])
+        def __call__(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            total = x * 2.0 + tf.nn.relu(x)
+            packed = tf.reduce_sum(tf.stack([total, 3 * total], 1), 1)
+            return {'packed': packed / (tf.abs(x) + 1.0), 'reversed': tf.reverse(total, [1])}
+
+    model = _saved(Net(), tmp_path / 'net')
+    x = np.random.default_rng(0).uniform(-1, 1, size=(64, 6)).astype(np.float32)
+    ranges = observe(model, {'x': x})
+    with pytest.raises(
+        EdgeError, match=r'copies integers of step .* by REVERSE_V2, which changes their meaning'
+    ):
+        quantize_model(model, QuantizationOptions('INT8', engine='CONVERTER'), ranges)
+    made = make_file(model, QuantizationOptions('INT8'), ranges)
+    assert made.engine == 'LITERT'
+    answers, found = (LiteRTModel(file)({'x': x}) for file in (model, made.model))
+    for name, values in answers.items():
+        assert np.abs(found[name] - values).max() < 0.05 * np.abs(values).max()
+
+
 def test_codebook_is_not_spread_for_fewer_float_operators(observe: Callable, tmp_path: pathlib.Path) -> None:
     """TensorFlow 2.16 gives a dense kernel one scale, so that K integers in each channel become many."""
     import tensorflow as tf
