@@ -30,10 +30,11 @@ def line(held: HeldFile) -> str:
     found = f'the {held.mode} file against the float model on {examples}: {_told(held.fidelity)}'
     if held.repaired and held.lost is not None:
         more = held.lost.bytes_more
-        return (
+        found = (
             f'{found}; without {_operators(held)} in float it would be {_db(held.lost.db_before)}, expected '
             f'{held.min_db:g}. These {len(held.lost.operators)} operators stay float ({more:+d} bytes)'
         )
+        return f'{found}, and more is lost in {held.mode}' if held.is_low else found
     if not held.is_low:
         return found
     found = f'{found}; expected {held.min_db:g} dB'

@@ -100,8 +100,12 @@ def test_int8_outputs_are_complete_and_summed_up(int8: _Step) -> None:
     folder = pathlib.Path(path_utils.serving_model_dir(int8.model.uri))
     assert folder.name == 'Format-Serving'
     assert [path.name for path in folder.iterdir()] == ['tflite']
-    assert [path.name for path in pathlib.Path(int8.calibration.uri).iterdir()] == ['calibration.json']
-    assert len(int8.left()) == 2
+    assert sorted(path.name for path in pathlib.Path(int8.calibration.uri).iterdir()) == [
+        'calibration.json',
+        'fidelity.json',
+        'reference.npz',
+    ]
+    assert len(int8.left()) == 4
     assert int8.model.get_string_custom_property('tfx_edge_mode') == 'INT8'
     assert int8.model.get_string_custom_property('tfx_edge_engine') == 'LITERT'
     assert int8.model.get_int_custom_property('tfx_edge_float_operators') == 0
