@@ -65,9 +65,13 @@ def test_a_large_head_counts_in_units_of_its_variance(
     graph = Course(saved_model, features, tmp_path).open()
     targets = {t.name: t for t in losses.output_targets(graph, 'AUTO', {'x': features['x'][:64]})}
     assert targets['kind'].comparison == losses.SOFTMAX
-    values = graph.call(
-        {'x': tf.constant(features['x'])}, {}, [targets[n].tensor for n in ('price', 'cents')]
-    )
+    assert targets['share'].variance == 1
+
+    @tf.function(autograph=False)
+    def large() -> list[tf.Tensor]:
+        fetch = [targets[name].tensor for name in ('price', 'cents')]
+        return graph.call({'x': tf.constant(features['x'])}, {}, fetch)
+
     for name, teacher in zip(('price', 'cents'), large(), strict=True):
         off_by_one_tenth = teacher + 0.1 * tf.math.reduce_std(teacher, 0)
         assert float(losses.distillation(targets[name], teacher, off_by_one_tenth, 1.0)) == pytest.approx(
