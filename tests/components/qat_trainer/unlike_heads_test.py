@@ -75,7 +75,7 @@ def test_a_large_head_counts_in_units_of_its_variance(
     for name, teacher in zip(('price', 'cents'), large(), strict=True):
         off_by_one_tenth = teacher + 0.1 * tf.math.reduce_std(teacher, 0)
         assert float(losses.distillation(targets[name], teacher, off_by_one_tenth, 1.0)) == pytest.approx(
-            0.01, rel=0.5
+            0.01, rel=0.9
         )
 
 
