@@ -8,11 +8,10 @@ import re
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert import canonical, flatbuffer, saved_model_converter
 from tfx_edge.components.core.litert.isolation import ChildFailure, run_isolated
+from tfx_edge.components.core.litert.printed_line import end_of_line
 from tfx_edge.components.core.loops.unrolling import MOST_ROUNDS
 
 _LOG = logging.getLogger(__name__)
-# Letters of the converter's own words in a message.
-_LONGEST = 300
 # What the converter names when a list of tensors, as loops fill it, has elements with an open batch.
 _LISTS = 'TensorList'
 _VARIABLE_OPERATORS = ('VAR_HANDLE', 'READ_VARIABLE', 'ASSIGN_VARIABLE', 'CALL_ONCE')
@@ -105,17 +104,10 @@ def _missing_kernels(printed: str) -> str:
 
 
 def _reason(printed: str) -> str:
-    """The line of what the converter printed that says most, at most _LONGEST letters of it, in whole words."""
-    lines = [' '.join(line.split()) for line in printed.splitlines() if line.strip()]
+    """The line of what the converter printed that says most."""
+    lines = [line.strip() for line in printed.splitlines() if line.strip()]
     for pattern in (r'LLVM ERROR', r'error:', r'^[\w.]*(Error|Exception)\b'):
         for line in reversed(lines):
             if re.search(pattern, line):
-                return _shortened(line)
-    return _shortened(lines[-1]) if lines else 'it keeps state in variables'
-
-
-def _shortened(line: str) -> str:
-    """The end of a line, from the start of a word on: what went wrong stands there."""
-    if len(line) <= _LONGEST:
-        return line
-    return '... ' + line[-_LONGEST:].partition(' ')[2]
+                return end_of_line(line)
+    return end_of_line(lines[-1]) if lines else 'it keeps state in variables'

@@ -5,7 +5,9 @@ Call `convert_signature` through `isolation.run_isolated`.
 
 from __future__ import annotations
 
+import collections
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from typing import Any
@@ -106,6 +108,7 @@ def _unrolled(frozen: Any) -> Callable[..., list[Any]] | None:
     outputs = [tensor.name for tensor in frozen.outputs]
     # What made the lists is left, and stands for nothing any more.
     graph_def = tf.compat.v1.graph_util.extract_sub_graph(graph_def, [name.split(':')[0] for name in outputs])
+    _shorten_names(graph_def)
     present = {node.name for node in graph_def.node}
 
     def call(*values: Any) -> list[Any]:
@@ -114,3 +117,17 @@ def _unrolled(frozen: Any) -> Callable[..., list[Any]] | None:
         return tf.graph_util.import_graph_def(graph_def, mapping, outputs, name='unrolled')
 
     return call
+
+
+def _shorten_names(graph_def: Any) -> None:
+    """Takes the names of inlined calls from the front of those of their operations, where these stay different."""
+    short = {
+        node.name: re.sub(r'^(?:(?:Stateful)?PartitionedCall/)+', '', node.name) for node in graph_def.node
+    }
+    times = collections.Counter(short.values())
+    names = {name: found if times[found] == 1 else name for name, found in short.items()}
+    for node in graph_def.node:
+        node.name = names[node.name]
+        node.input[:] = [
+            re.sub(r'[^^:]+', lambda found: names[found[0]], name, count=1) for name in node.input
+        ]

@@ -85,28 +85,40 @@ def _written_out(
 ) -> list[str]:
     """Adds the rounds of a loop; returns the tensors that it ends with."""
     values = [name for name in loop.input if not name.startswith('^')]
+    shorter = _shorter(loop.name, [node.name for node in body.nodes])
     for number in range(rounds):
-        given = dict(zip(body.arguments, values, strict=True))
-        prefix = f'{loop.name}/{number}/'
+        # A tensor of the graph for each argument and operation of the body.
+        names = {name: f'{loop.name}/{number}/{short}' for name, short in shorter.items()}
+        names |= dict(zip(body.arguments, values, strict=True))
         for node in body.nodes:
             copy = result.node.add()
             copy.CopyFrom(node)
-            copy.name = prefix + node.name
-            copy.input[:] = [_within(name, prefix, given) for name in node.input if _is_in(name, given)]
+            copy.name = names[node.name]
+            waits = {f'^{argument}' for argument in body.arguments}
+            copy.input[:] = [_within(name, names) for name in node.input if name not in waits]
             copy.attr.pop('_class', None)  # asks for the place of a node by its old name
-        values = [_within(name, prefix, given) for name in body.results]
+        values = [_within(name, names) for name in body.results]
     return values
 
 
-def _is_in(name: str, given: Mapping[str, str]) -> bool:
-    """Whether an input stays one: no argument is waited for."""
-    return not (name.startswith('^') and name[1:] in given)
+def _shorter(loop: str, names: list[str]) -> dict[str, str]:
+    """Names of a body's operations without what its loop is named after anyway, where they stay different."""
+    scopes = loop.split('/')
+    scopes = ['/'.join(scopes[start:]) + '/' for start in range(len(scopes))]
+    shorter = {
+        name: next((name[len(scope) :] for scope in scopes if name.startswith(scope)), name) for name in names
+    }
+    return shorter if len(set(shorter.values())) == len(names) else dict(zip(names, names, strict=True))
 
 
-def _within(name: str, prefix: str, given: Mapping[str, str]) -> str:
+def _within(name: str, names: Mapping[str, str]) -> str:
+    """An input of an operation of the body, or a result, as the graph spells it."""
     if name.startswith('^'):
-        return f'^{prefix}{name[1:]}'
-    return given.get(name.split(':')[0]) or prefix + name
+        return f'^{names[name[1:]]}'
+    node, colon, index = name.partition(':')
+    found = names[node]
+    # An argument stands for a tensor that has an index already.
+    return found if ':' in found else found + colon + index
 
 
 def _renamed(name: str, renamed: Mapping[str, str]) -> str:
