@@ -29,6 +29,7 @@ from tfx_edge.components.core.compression.weight_summary import WeightSummary, s
 from tfx_edge.components.core.content_digest import content_digest
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.examples import ExampleParser
+from tfx_edge.components.core.litert.loops_of_files import has_loops
 from tfx_edge.components.core.signature import choose_signature
 from tfx_edge.components.fine_tuning_options import fine_tuning_options
 
@@ -75,6 +76,8 @@ def compress_model(
     _LOG.info('compressing signature %r', signature.name)
     graph = ServingGraph(source, signature)
     output = artifact_utils.get_single_instance(list(output_dict[artifacts.MODEL]))
+    if trains_ranges and graph.has_loops and _are_written_out(output, graph):
+        graph = ServingGraph(source, signature, unroll_loops=True)
     options = dataclasses.replace(
         options,
         functions=functions,
@@ -91,6 +94,15 @@ def compress_model(
     if fileio.exists(options.checkpoint_folder):
         fileio.rmtree(options.checkpoint_folder)
     return signature.name
+
+
+def _are_written_out(output: types.Artifact, graph: ServingGraph) -> bool:
+    """Whether the file of a graph with loops has none: then its steps are told apart in the graph too."""
+    try:
+        return not has_loops(artifacts.float_files(output).convert(graph.folder, graph.signature.name))
+    except EdgeError as error:
+        _LOG.info('the loops stay as they are: %s', error)
+        return False
 
 
 def _checkpoint_folder(

@@ -10,7 +10,7 @@ import numpy as np
 
 from tfx_edge.components.core.compression.weights.deployed_kernels import DeployedConstant
 from tfx_edge.components.core.integer_types import BITS, largest
-from tfx_edge.components.core.litert import flatbuffer
+from tfx_edge.components.core.litert import flatbuffer, live_ranges
 from tfx_edge.components.core.litert.activations import ActivationTensor
 from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.operands import OPERANDS
@@ -43,8 +43,11 @@ def quantized_constants(
       >>> [(c.operator, c.bits, c.axis) for c in quantized_constants(model, activations, QuantizationOptions())]
       [('CONV_2D', 8, 0), ('MUL', 8, None)]
     """
-    made_up = {tensor.group: (-1.0, 1.0) for tensor in activations}
     file = ModelFile.of(float_model)
+    made_up = {tensor.group: (-1.0, 1.0) for tensor in activations}
+    live = live_ranges.wide_enough(file.content, activations, made_up, options.mode)
+    # The members of a group have one range, which stands under the group's name.
+    made_up |= {tensor.group: live[tensor.name] for tensor in activations if tensor.fixed is None}
     quantized = quantized_file(file, options, made_up).content
     parameters = {
         flatbuffer.tensor_name(tensor): tensor

@@ -18,8 +18,10 @@ from tfx_edge.components.core.compression.constraints.constrained_model import (
 from tfx_edge.components.core.compression.constraints.constraints import Constraint
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions, fine_tune
+from tfx_edge.components.core.compression.weight_summary import distinct_integers
+from tfx_edge.components.core.compression.weights.made_kernels import report_made_kernels
 from tfx_edge.components.core.compression.weights.weight_selection import select_weight_sites
-from tfx_edge.components.core.compression.weights.weight_sites import find_weight_sites
+from tfx_edge.components.core.compression.weights.weight_sites import WeightSite, find_weight_sites
 
 _LOG = logging.getLogger(__name__)
 
@@ -61,6 +63,7 @@ def cluster(
     """
     sites = find_weight_sites(graph)
     selected = select_weight_sites(sites, clustering.include, clustering.exclude, 'cluster')
+    report_made_kernels(graph, sites, 'cluster')
     constraints = incoming_constraints(graph, sites, zeros=clustering.preserve_sparsity)
     kernels = folded_kernels(graph, selected)
     for site in selected:
@@ -80,6 +83,8 @@ def cluster(
         constraints[key] = Constraint(keep, codebook)
         _LOG.info('%s: %d clusters for %d weights', site.variable.name, codebook.size, kernels[key].size)
     model = ConstrainedModel(graph, sites, constraints)
+    if clustering.granularity == 'DEPLOYED':
+        _report_spread(graph, selected, model.final_values(), clustering.number_of_clusters)
     if fine_tuning.num_steps and batches is not None:
         fine_tune(
             graph,
@@ -90,3 +95,25 @@ def cluster(
             state=model.state,
         )
     return model.final_values()
+
+
+def _report_spread(
+    graph: ServingGraph, sites: tuple[WeightSite, ...], values: Mapping[str, np.ndarray], clusters: int
+) -> None:
+    """Names the weights whose kernels will have more integers than clusters, for no codebook fits all their uses."""
+    shared = tuple(site for site in sites if site.uses)
+    distinct = distinct_integers(graph, shared, values)
+    for site in shared:
+        found = distinct[site.variable.key]
+        if found > clusters:
+            _LOG.warning(
+                '%s is to have %d clusters, and an int8 file will hold about %d distinct integers of it: %s use it, '
+                'and their kernels have scales of their own%s, which one codebook cannot fit. Give each a variable of '
+                'its own to have %d, or exclude it.',
+                site.variable.name,
+                clusters,
+                found,
+                ' and '.join(sorted({use.op for use in site.uses})),
+                '' if site.has_one_axis else ' along different axes',
+                clusters,
+            )

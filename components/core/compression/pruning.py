@@ -25,6 +25,7 @@ from tfx_edge.components.core.compression.constraints.sparsity_structure import 
 )
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions, fine_tune
+from tfx_edge.components.core.compression.weights.made_kernels import report_made_kernels
 from tfx_edge.components.core.compression.weights.weight_selection import (
     select_pointwise_sites,
     select_weight_sites,
@@ -97,6 +98,7 @@ def prune(
     schedule = _schedule(pruning, fine_tuning.num_steps)
     sites = find_weight_sites(graph)
     selected = _select(graph, sites, pruning)
+    report_made_kernels(graph, sites, 'prune')
     constraints = incoming_constraints(graph, sites)
     for site in selected:
         codebook = constraints[site.variable.key].codebook

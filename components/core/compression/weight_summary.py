@@ -1,4 +1,4 @@
-"""What a technique did to each weight: zeros, distinct integers in the shipped file, and how far it moved."""
+"""What a technique did to each weight that ships: zeros, distinct integers in the file, and how far it moved."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ import tensorflow as tf
 from tfx_edge.components.core import integer_types
 from tfx_edge.components.core.compression.constraints import integer_grid
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
-from tfx_edge.components.core.compression.weights.weight_sites import channel_scale, find_weight_sites
+from tfx_edge.components.core.compression.weights.made_kernels import made_kernels, made_values
+from tfx_edge.components.core.compression.weights.weight_sites import (
+    WeightSite,
+    channel_scale,
+    find_weight_sites,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,10 +24,11 @@ class WeightSummary:
     """One weight after a technique.
 
     Attributes:
-      name: of the variable.
+      name: of the variable; of all that a kernel is computed from, where it is none.
       elements: number of weights.
       zeros: how many of them are zero.
-      distinct: how many different integers an int8 kernel holds of it, batch norm folded in.
+      distinct: how many different integers an int8 kernel holds of it, batch norm folded in; of the kernels of a
+        variable that several operations share, the one that has most.
       moved: Euclidean distance from the incoming weight, relative to that weight's norm.
     """
 
@@ -41,39 +47,73 @@ def summarize_weights(graph: ServingGraph, values: Mapping[str, np.ndarray]) -> 
       values: the values to write, by checkpoint key; those not named stay as they are.
 
     Returns:
-      One summary for each weight, in order of the variables.
+      One summary for each weight, in order of the variables, then one for each kernel that the graph computes.
 
     Example:
       >>> summarize_weights(graph, {key: pruned})[0]
       WeightSummary(name='dense/kernel', elements=640, zeros=320, distinct=201, moved=0.13)
     """
     sites = find_weight_sites(graph)
+    distinct = distinct_integers(graph, sites, values)
+    summaries = [
+        _summary(
+            site.variable.name,
+            site.variable.value,
+            values.get(site.variable.key, site.variable.value),
+            distinct[site.variable.key],
+        )
+        for site in sites
+    ]
+    made = made_kernels(graph)
+    for kernel, before, after in zip(
+        made, made_values(graph, made, {}), made_values(graph, made, values), strict=True
+    ):
+        axes = tuple(axis % after.ndim for axis in kernel.channel_axes)
+        summaries.append(_summary(kernel.name, before, after, _distinct(after, axes)))
+    return tuple(summaries)
+
+
+def distinct_integers(
+    graph: ServingGraph, sites: tuple[WeightSite, ...], values: Mapping[str, np.ndarray]
+) -> dict[str, int]:
+    """How many different integers the kernels of each weight have in an int8 file, at most.
+
+    Args:
+      graph: the incoming signature.
+      sites: some of its weights.
+      values: of its variables, by checkpoint key; those not named stay as they are.
+
+    Returns:
+      By variable key.
+    """
+    kernels = [kernel for site in sites for kernel in site.kernels]
 
     def shipped() -> list[tf.Tensor]:
         tensors = {key: tf.constant(value) for key, value in {**graph.stored_values(), **values}.items()}
-        scales = [channel_scale(graph, site, tensors) for site in sites]
-        kernels = [tensors[site.variable.key] for site in sites]
-        return [
-            kernel if scale is None else kernel * scale for kernel, scale in zip(kernels, scales, strict=True)
-        ]
+        scales = [channel_scale(graph, kernel, tensors) for kernel in kernels]
+        weights = [tensors[kernel.variable.key] for kernel in kernels]
+        return [w if scale is None else w * scale for w, scale in zip(weights, scales, strict=True)]
 
-    summaries = []
-    for site, kernel in zip(
-        sites, tf.function(shipped, autograph=False).get_concrete_function()(), strict=True
-    ):
-        before = site.variable.value
-        after = values.get(site.variable.key, before)
-        largest = integer_grid.channel_largest(kernel, site.channel_axes).numpy()
-        integers = np.rint(kernel.numpy() / np.where(largest > 0, largest, 1.0) * integer_types.largest(8))
-        norm = float(np.linalg.norm(before.ravel()))
-        distance = float(np.linalg.norm((after - before).ravel()))
-        summaries.append(
-            WeightSummary(
-                name=site.variable.name,
-                elements=after.size,
-                zeros=after.size - int(np.count_nonzero(after)),
-                distinct=len(np.unique(integers)),
-                moved=round(distance / norm, 6) if norm else 0.0,
-            )
-        )
-    return tuple(summaries)
+    found: dict[str, int] = {}
+    results = tf.function(shipped, autograph=False).get_concrete_function()()
+    for kernel, result in zip(kernels, results, strict=True):
+        key = kernel.variable.key
+        found[key] = max(found.get(key, 0), _distinct(result.numpy(), kernel.channel_axes))
+    return found
+
+
+def _distinct(kernel: np.ndarray, channel_axes: tuple[int, ...]) -> int:
+    largest = integer_grid.channel_largest(tf.constant(kernel), channel_axes).numpy()
+    return len(np.unique(np.rint(kernel / np.where(largest > 0, largest, 1.0) * integer_types.largest(8))))
+
+
+def _summary(name: str, before: np.ndarray, after: np.ndarray, distinct: int) -> WeightSummary:
+    norm = float(np.linalg.norm(before.ravel()))
+    distance = float(np.linalg.norm((after - before).ravel()))
+    return WeightSummary(
+        name=name,
+        elements=after.size,
+        zeros=after.size - int(np.count_nonzero(after)),
+        distinct=distinct,
+        moved=round(distance / norm, 6) if norm else 0.0,
+    )

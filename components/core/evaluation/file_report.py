@@ -25,16 +25,14 @@ def file_part(
       summary: of the file.
       islands: float operators between integer ones.
     """
-    operators = len(summary.operators)
-    float_ops = len(summary.float_ops)
     return {
         'file_bytes': measured.file_bytes,
         'zip_bytes': measured.zip_bytes,
         'activation_bytes': measured.activation_bytes,
-        'operators': operators,
+        'operators': len(summary.operators),
         'float_operators': list(measured.float_ops),
         'float_islands': [list(island.operators) for island in islands],
-        'integer_share': (operators - float_ops) / operators if operators else 1.0,
+        'integer_share': summary.integer_coverage,
         'inputs': dict(summary.inputs),
         'outputs': dict(summary.outputs),
         'kernel_zeros': summary.kernel_zeros,

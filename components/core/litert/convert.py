@@ -8,8 +8,12 @@ import re
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert import canonical, flatbuffer, saved_model_converter
 from tfx_edge.components.core.litert.isolation import ChildFailure, run_isolated
+from tfx_edge.components.core.litert.printed_line import end_of_line
+from tfx_edge.components.core.loops.unrolling import MOST_ROUNDS
 
 _LOG = logging.getLogger(__name__)
+# What the converter names when a list of tensors, as loops fill it, has elements with an open batch.
+_LISTS = 'TensorList'
 _VARIABLE_OPERATORS = ('VAR_HANDLE', 'READ_VARIABLE', 'ASSIGN_VARIABLE', 'CALL_ONCE')
 
 
@@ -35,6 +39,16 @@ def convert_saved_model(saved_model_dir: str, signature_name: str) -> bytes:
     """
     _LOG.info('converting signature %r to a float .tflite file', signature_name)
     file, printed = _converted(saved_model_dir, signature_name, frozen=False)
+    if file is None and _LISTS in printed:
+        file = _without_loops(saved_model_dir, signature_name)
+        if file is not None:
+            return file
+        raise EdgeError(
+            f'signature {signature_name!r} of {saved_model_dir} cannot be converted to .tflite: it has a loop over the '
+            'steps of a sequence (LSTM, GRU, RNN or a map over rows) that is too long to be written out '
+            f'(at most {MOST_ROUNDS} steps), or has no fixed number of steps. Export the model with a fixed number of '
+            'steps in its input, and the layers with unroll=True where there are more.'
+        )
     if file is None and not (fault := _missing_kernels(printed)):
         # A Keras 3 model behind tf.saved_model.save: the converter does not find its variables, and aborts
         # (TensorFlow 2.16) or makes a file that reads variables which nothing sets (2.21).
@@ -60,6 +74,22 @@ def _converted(saved_model_dir: str, signature_name: str, *, frozen: bool) -> tu
     return (canonical.canonical_form(model, nodes), '') if _is_stateless(model) else (None, '')
 
 
+def _without_loops(saved_model_dir: str, signature_name: str) -> bytes | None:
+    """The file of a model whose loops over steps are written out; None where that cannot be done or does not help."""
+    try:
+        converted = run_isolated(saved_model_converter.convert_unrolled, saved_model_dir, signature_name)
+    except ChildFailure as error:
+        _LOG.info(
+            'without its loops it cannot be converted either: %s', _reason(error.output or error.reason)
+        )
+        return None
+    if converted is None:
+        return None
+    model, nodes = converted
+    _LOG.info('loops over the steps of a sequence are written out step by step')
+    return canonical.canonical_form(model, nodes) if _is_stateless(model) else None
+
+
 def _is_stateless(model: bytes) -> bool:
     """Whether a file reads no variable."""
     content = flatbuffer.read(model)
@@ -75,9 +105,9 @@ def _missing_kernels(printed: str) -> str:
 
 def _reason(printed: str) -> str:
     """The line of what the converter printed that says most."""
-    lines = [' '.join(line.split()) for line in printed.splitlines() if line.strip()]
+    lines = [line.strip() for line in printed.splitlines() if line.strip()]
     for pattern in (r'LLVM ERROR', r'error:', r'^[\w.]*(Error|Exception)\b'):
         for line in reversed(lines):
             if re.search(pattern, line):
-                return line[-300:]
-    return lines[-1][-300:] if lines else 'it keeps state in variables'
+                return end_of_line(line)
+    return end_of_line(lines[-1]) if lines else 'it keeps state in variables'

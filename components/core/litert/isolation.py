@@ -24,6 +24,7 @@ from typing import IO, Any, ParamSpec, TypeVar
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert import isolated_call, server_handle
+from tfx_edge.components.core.litert.printed_line import end_of_line
 
 FRESH_PROCESSES = 'TFX_EDGE_FRESH_PROCESSES'
 # A module says in this name what its functions import when they run, for the server to have it before.
@@ -194,4 +195,4 @@ def _death(status: int, printed: str) -> str:
     cause = signal.Signals(-status).name if status < 0 else f'exit status {status}'
     # A native trace follows the line that tells.
     telling = [line for line in printed.splitlines() if _TELLING.search(line) and not _CHATTER.search(line)]
-    return f'{cause}: {" ".join(telling[-1].split())[-300:]}' if telling else cause
+    return f'{cause}: {end_of_line(telling[-1])}' if telling else cause

@@ -50,12 +50,8 @@ def widened(
     Raises:
       EdgeError: a range is infinite or NaN.
     """
-    group = {tensor.name: tensor.group for tensor in tensors}
-    fixed = {tensor.name: tensor.fixed for tensor in tensors if tensor.fixed is not None}
-    given = {name: ranges[group[name]] for name in group if name not in fixed}
-    _require_finite(given)
-    by_group = _widened_groups(content, group, fixed, given, mode)
-    changed = sorted({group[name] for name, limits in given.items() if by_group[group[name]] != limits})
+    live = wide_enough(content, tensors, ranges, mode)
+    changed = sorted({t.group for t in tensors if t.fixed is None and live[t.name] != ranges[t.group]})
     if changed:
         _LOG.warning(
             'the calibration saw %d activations stay at zero, or next to it; their ranges were widened: %s. '
@@ -63,6 +59,21 @@ def widened(
             len(changed),
             ', '.join(changed),
         )
+    return live
+
+
+def wide_enough(
+    content: flatbuffer.schema.ModelT,
+    tensors: Sequence[ActivationTensor],
+    ranges: Mapping[str, Range],
+    mode: str,
+) -> dict[str, Range]:
+    """`widened` without a word, for ranges that no calibration saw."""
+    group = {tensor.name: tensor.group for tensor in tensors}
+    fixed = {tensor.name: tensor.fixed for tensor in tensors if tensor.fixed is not None}
+    given = {name: ranges[group[name]] for name in group if name not in fixed}
+    _require_finite(given)
+    by_group = _widened_groups(content, group, fixed, given, mode)
     return {name: fixed[name] if name in fixed else by_group[group[name]] for name in group}
 
 

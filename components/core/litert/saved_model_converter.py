@@ -5,8 +5,12 @@ Call `convert_signature` through `isolation.run_isolated`.
 
 from __future__ import annotations
 
+import collections
 import os
+import re
 import tempfile
+from collections.abc import Callable
+from typing import Any
 
 # What the process is to have imported before.
 LOADED_BEFORE = ('tensorflow',)
@@ -33,6 +37,17 @@ def convert_signature(saved_model_dir: str, signature_name: str, *, frozen: bool
         return bytes(converter.convert()), _node_names(saved_model_dir)
 
 
+def convert_unrolled(saved_model_dir: str, signature_name: str) -> tuple[bytes, set[str]] | None:
+    """The same with its loops over steps written out, for an open batch; None where that cannot be done."""
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory(prefix='tfx_edge_unrolled_') as folder:
+        if not _freeze(saved_model_dir, signature_name, folder, unrolled=True):
+            return None
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[signature_name])
+        return bytes(converter.convert()), _node_names(folder)
+
+
 def _node_names(saved_model_dir: str) -> set[str]:
     import tensorflow as tf
     from tensorflow.core.protobuf import saved_model_pb2
@@ -45,8 +60,12 @@ def _node_names(saved_model_dir: str) -> set[str]:
     return {node.name for body in bodies for node in body}
 
 
-def _freeze(saved_model_dir: str, signature_name: str, folder: str) -> None:
-    """Writes the signature as a SavedModel of its own, in which variables are constants."""
+def _freeze(saved_model_dir: str, signature_name: str, folder: str, *, unrolled: bool = False) -> bool:
+    """Writes the signature as a SavedModel of its own, in which variables are constants.
+
+    Returns:
+      False where loops cannot be written out as is asked; nothing is written then.
+    """
     import tensorflow as tf
     from tensorflow.python.framework import convert_to_constants
 
@@ -61,11 +80,54 @@ def _freeze(saved_model_dir: str, signature_name: str, folder: str) -> None:
         return signature(**dict(zip(names, values, strict=True)))
 
     concrete = tf.function(call, input_signature=inputs).get_concrete_function()
-    frozen = convert_to_constants.convert_variables_to_constants_v2(concrete, lower_control_flow=False)
+    frozen = convert_to_constants.convert_variables_to_constants_v2(
+        concrete, lower_control_flow=False, aggressive_inlining=unrolled
+    )
+    flat = _unrolled(frozen) if unrolled else frozen
+    if flat is None:
+        return False
 
     def call_frozen(*values: tf.Tensor) -> dict[str, tf.Tensor]:
-        return dict(zip(results, frozen(*values), strict=True))
+        return dict(zip(results, flat(*values), strict=True))
 
     module = tf.Module()
     module.call = tf.function(call_frozen, input_signature=inputs)
     tf.saved_model.save(module, folder, signatures={signature_name: module.call})
+    return True
+
+
+def _unrolled(frozen: Any) -> Callable[..., list[Any]] | None:
+    """A frozen function without its loops over steps; None where they cannot be written out."""
+    import tensorflow as tf
+
+    from tfx_edge.components.core.loops.unrolling import unroll
+
+    graph_def = unroll(frozen.graph.as_graph_def())
+    if graph_def is None:
+        return None
+    outputs = [tensor.name for tensor in frozen.outputs]
+    # What made the lists is left, and stands for nothing any more.
+    graph_def = tf.compat.v1.graph_util.extract_sub_graph(graph_def, [name.split(':')[0] for name in outputs])
+    _shorten_names(graph_def)
+    present = {node.name for node in graph_def.node}
+
+    def call(*values: Any) -> list[Any]:
+        given = zip(frozen.inputs, values, strict=True)
+        mapping = {tensor.name: value for tensor, value in given if tensor.op.name in present}
+        return tf.graph_util.import_graph_def(graph_def, mapping, outputs, name='unrolled')
+
+    return call
+
+
+def _shorten_names(graph_def: Any) -> None:
+    """Takes the names of inlined calls from the front of those of their operations, where these stay different."""
+    short = {
+        node.name: re.sub(r'^(?:(?:Stateful)?PartitionedCall/)+', '', node.name) for node in graph_def.node
+    }
+    times = collections.Counter(short.values())
+    names = {name: found if times[found] == 1 else name for name, found in short.items()}
+    for node in graph_def.node:
+        node.name = names[node.name]
+        node.input[:] = [
+            re.sub(r'[^^:]+', lambda found: names[found[0]], name, count=1) for name in node.input
+        ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,11 @@ import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 
 from tfx_edge.components.core.compression.graph import checkpoint, tensorflow_internals
-from tfx_edge.components.core.compression.graph.lifted_variables import lift_variable_reads
+from tfx_edge.components.core.compression.graph.lifted_variables import LOOPS, lift_variable_reads
 from tfx_edge.components.core.compression.graph.loaded_model import LOADED
+from tfx_edge.components.core.compression.graph.own_functions import with_own_functions
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.loops.unrolling import unroll
 from tfx_edge.components.core.signature import Signature
 
 # At once, where the signature does not say.
@@ -50,6 +52,8 @@ class ServingGraph:
     Args:
       saved_model_dir: the folder of the SavedModel.
       signature: of `choose_signature`.
+      unroll_loops: write loops over the steps of a sequence out, as the `.tflite` file has them; loops that cannot be
+        stay.
 
     Raises:
       EdgeError: a variable holds NaN or infinite values, or is not in the checkpoint.
@@ -60,7 +64,7 @@ class ServingGraph:
       ['conv2d/kernel', 'conv2d/bias', 'dense/kernel', 'dense/bias']
     """
 
-    def __init__(self, saved_model_dir: str, signature: Signature) -> None:
+    def __init__(self, saved_model_dir: str, signature: Signature, *, unroll_loops: bool = False) -> None:
         self.folder = saved_model_dir
         self._loaded = LOADED.load(saved_model_dir, self)
         function = self._loaded.signatures[signature.name]
@@ -72,6 +76,8 @@ class ServingGraph:
             for placeholder, value in zip(captures, function.captured_inputs, strict=True)
         }
         self.graph_def = self._flat_graph(function)
+        if unroll_loops:
+            self.graph_def = _unrolled(self.graph_def, self.outputs.values())
         tensorflow_internals.register_functions(self.graph_def.library)
         keys = checkpoint.checkpoint_keys(saved_model_dir, self._loaded)
         self.variables = tuple(self._variables(function, keys))
@@ -136,6 +142,11 @@ class ServingGraph:
                 found[name].append(values.numpy()[:count])
         return {name: np.concatenate(values) for name, values in found.items()}
 
+    @property
+    def has_loops(self) -> bool:
+        """Whether there is a loop in the graph itself."""
+        return any(node.op in LOOPS for node in self.graph_def.node)
+
     def stored_values(self) -> dict[str, np.ndarray]:
         """The value of each variable as it came in, by key."""
         return {variable.key: variable.value for variable in self.variables}
@@ -148,7 +159,7 @@ class ServingGraph:
             # A custom gradient (of swish, say) uses tensors of the function it was made in, which is not there either.
             node.attr.pop('_gradient_op_type', None)
         shapes = {id(variable.handle): variable.shape.as_proto() for variable in function.variables}
-        return lift_variable_reads(
+        lifted = lift_variable_reads(
             inlined,
             {
                 _producer(name): shapes[id(value)]
@@ -156,6 +167,7 @@ class ServingGraph:
                 if id(value) in shapes
             },
         )
+        return with_own_functions(lifted)
 
     def _variables(self, function: Any, keys: Mapping[int, str]) -> list[GraphVariable]:
         reads, handled_elsewhere = _variable_reads(self.graph_def)
@@ -215,6 +227,15 @@ def _variable_reads(graph_def: graph_pb2.GraphDef) -> tuple[dict[str, list[str]]
             else:
                 elsewhere.add(placeholder)
     return reads, elsewhere
+
+
+def _unrolled(graph_def: graph_pb2.GraphDef, fetch: Iterable[str]) -> graph_pb2.GraphDef:
+    """The graph without its loops, or as it is where they cannot be written out or end in an output itself."""
+    unrolled = unroll(graph_def)
+    names = {node.name for node in unrolled.node} if unrolled is not None else set()
+    if unrolled is None or not all(_producer(name) in names for name in fetch):
+        return graph_def
+    return _needed_for(unrolled, list(fetch))
 
 
 def _needed_for(graph_def: graph_pb2.GraphDef, fetch: Sequence[str]) -> graph_pb2.GraphDef:

@@ -34,7 +34,7 @@ def register_functions(library: function_pb2.FunctionDefLibrary) -> None:
     """Makes functions known to TensorFlow's runtime, which looks the bodies of imported loops up there.
 
     Args:
-      library: functions whose names follow from their content, or that the runtime knows.
+      library: functions whose names no others have.
     """
     from tensorflow.python.eager import context
 

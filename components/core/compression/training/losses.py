@@ -26,12 +26,14 @@ class OutputTarget:
       comparison: SOFTMAX, SIGMOID or SQUARED.
       tensor: the graph's tensor that is compared: the logits where the graph has them.
       is_logits: whether the tensor holds logits; otherwise it is the output itself.
+      variance: what squared differences are divided by.
     """
 
     name: str
     comparison: str
     tensor: str
     is_logits: bool
+    variance: float = 1.0
 
 
 def output_targets(
@@ -42,7 +44,8 @@ def output_targets(
     With `output_kind` AUTO the output of a softmax or sigmoid holds probabilities, and so does one
     whose rows are not negative and sum to 1 on the first batch; anything else is compared as a
     regression, which also matches the logits of a classifier. Any other `output_kind` is taken for
-    every output.
+    every output. Where there are several outputs, a regression whose variance on the first batch is above 1
+    counts in units of it: a price in dollars would drown a class beside it.
 
     Args:
       graph: the signature.
@@ -65,9 +68,11 @@ def output_targets(
     inputs = {name: tf.constant(value) for name, value in first_batch.items() if name in graph.inputs}
     tensors = [graph.outputs[name] for name in names]
     values = tf.function(lambda: graph.call(inputs, {}, tensors), autograph=False).get_concrete_function()()
-    return tuple(
-        _target(graph, name, output_kind, value.numpy()) for name, value in zip(names, values, strict=True)
-    )
+    arrays = [value.numpy() for value in values]
+    targets = [_target(graph, name, output_kind, value) for name, value in zip(names, arrays, strict=True)]
+    if len(targets) > 1:
+        targets = [_in_units(target, value) for target, value in zip(targets, arrays, strict=True)]
+    return tuple(targets)
 
 
 def distillation(
@@ -76,7 +81,7 @@ def distillation(
     """Distance of two outputs (Hinton, Vinyals and Dean, 2015, arXiv:1503.02531).
 
     Cross-entropy of the softened probabilities times the temperature squared, or the mean squared
-    difference.
+    difference over the target's variance.
 
     Args:
       target: what the tensors are.
@@ -88,7 +93,7 @@ def distillation(
       A scalar, the mean over the batch.
     """
     if target.comparison == SQUARED:
-        return tf.reduce_mean(tf.math.squared_difference(teacher, student))
+        return tf.reduce_mean(tf.math.squared_difference(teacher, student)) / target.variance
     if not target.is_logits:
         teacher, student = _logits(target, teacher), _logits(target, student)
     teacher, student = teacher / temperature, student / temperature
@@ -159,6 +164,15 @@ def _target(graph: ServingGraph, name: str, output_kind: str, value: np.ndarray)
         return OutputTarget(name, SIGMOID if single else SOFTMAX, output, is_logits=False)
     rows = not single and value.min() >= 0 and bool(np.allclose(value.sum(-1), 1.0, atol=1e-4))
     return OutputTarget(name, SOFTMAX if rows else SQUARED, output, is_logits=False)
+
+
+def _in_units(target: OutputTarget, value: np.ndarray) -> OutputTarget:
+    """A target whose squared differences count in units of what the output varies by from example to example."""
+    variance = float(np.mean(np.var(value.astype(np.float64), axis=0)))
+    if target.comparison != SQUARED or not np.isfinite(variance):
+        return target
+    # Not below 1: a small output beside classes is not to count for more than they do.
+    return dataclasses.replace(target, variance=max(variance, 1.0))
 
 
 def _logits(target: OutputTarget, probabilities: tf.Tensor) -> tf.Tensor:

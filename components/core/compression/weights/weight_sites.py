@@ -46,6 +46,8 @@ class WeightSite:
         scale or is float.
       sum_axes: axes of the variable that the kernel sums over innermost (input channels); () where there is none.
       scales: what the converter folds into the weight, in order.
+      uses: the sites of the single operations, where several share the variable and their kernels in the file are
+        not the same: they have their scales along other axes, or something else is folded into them. () otherwise.
     """
 
     variable: GraphVariable
@@ -54,6 +56,17 @@ class WeightSite:
     channel_axes: tuple[int, ...]
     sum_axes: tuple[int, ...]
     scales: tuple[FoldedScale, ...]
+    uses: tuple[WeightSite, ...] = ()
+
+    @property
+    def kernels(self) -> tuple[WeightSite, ...]:
+        """One site for each kernel that the file makes of the variable."""
+        return self.uses or (self,)
+
+    @property
+    def has_one_axis(self) -> bool:
+        """Whether all its kernels have their scales along the same axes."""
+        return len({kernel.channel_axes for kernel in self.kernels}) == 1
 
 
 def find_weight_sites(graph: ServingGraph) -> tuple[WeightSite, ...]:
@@ -69,10 +82,10 @@ def find_weight_sites(graph: ServingGraph) -> tuple[WeightSite, ...]:
       [('conv2d/kernel', 'Conv2D'), ('dense/kernel', 'MatMul')]
     """
     if graph not in _FOUND:
-        sites: dict[str, WeightSite] = {}
+        uses: dict[str, list[WeightSite]] = {}
         for _, _, site in weight_uses(graph):
-            first = sites.setdefault(site.variable.key, site)
-            sites[site.variable.key] = _shared(first, site)
+            uses.setdefault(site.variable.key, []).append(site)
+        sites = {key: _shared(together) for key, together in uses.items()}
         for variable in graph.variables:
             if variable.exported_trainable and variable.value.ndim > 1 and variable.key not in sites:
                 _report_left_out(graph, variable)
@@ -159,25 +172,48 @@ def _site(
 
 def _with_fitting_scales(graph: ServingGraph, sites: Sequence[WeightSite]) -> Iterator[WeightSite]:
     """The sites with their scales up to the first that is not one number, or one for each output channel."""
-    names = sorted({name for site in sites for s in site.scales for name in (s.scale, s.variance) if name})
+    names = sorted(
+        {
+            name
+            for site in sites
+            for kernel in site.kernels
+            for folded in kernel.scales
+            for name in (folded.scale, folded.variance)
+            if name
+        }
+    )
     traced = tf.function(lambda: graph.call({}, {}, names), autograph=False).get_concrete_function()
     shapes = dict(zip(names, (result.shape for result in traced.outputs), strict=True))
-    for site in sites:
+
+    def fitting(site: WeightSite) -> tuple[FoldedScale, ...]:
         channels = int(np.prod(channel_shape(site)))
 
-        def fits(folded: FoldedScale, channels: int = channels) -> bool:
+        def fits(folded: FoldedScale) -> bool:
             shape = shapes[folded.scale]
             return shape.num_elements() == 1 or shape.num_elements() == channels == shape[-1]
 
-        yield dataclasses.replace(site, scales=tuple(itertools.takewhile(fits, site.scales)))
+        return tuple(itertools.takewhile(fits, site.scales))
+
+    for site in sites:
+        uses = tuple(dataclasses.replace(use, scales=fitting(use)) for use in site.uses)
+        yield dataclasses.replace(site, scales=fitting(site), uses=uses)
 
 
-def _shared(first: WeightSite, other: WeightSite) -> WeightSite:
-    """What holds for a variable that two operations use."""
-    if first.channel_axes != other.channel_axes:
-        return dataclasses.replace(first, channel_axes=(), scales=())
-    scales = first.scales if first.scales == other.scales else ()
-    return dataclasses.replace(first, scales=scales)
+def _shared(uses: Sequence[WeightSite]) -> WeightSite:
+    """What holds for a variable that some operations use, the first of them first."""
+    first = uses[0]
+    different: dict[tuple[object, ...], WeightSite] = {}
+    for use in uses:
+        different.setdefault((use.channel_axes, use.scales), use)
+    if len(different) == 1:
+        return first
+    one_axis = len({use.channel_axes for use in uses}) == 1
+    return dataclasses.replace(
+        first,
+        channel_axes=first.channel_axes if one_axis else (),
+        scales=(),
+        uses=tuple(different.values()),
+    )
 
 
 def _is_gate_of_lstm(scope: Scope, node: node_def_pb2.NodeDef) -> bool:
