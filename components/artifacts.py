@@ -71,6 +71,22 @@ def written_whole(folder: str) -> Iterator[str]:
     fileio.rename(draft, folder)
 
 
+@contextlib.contextmanager
+def gone_on_error(folder: str) -> Iterator[None]:
+    """Removes a folder that was written whole when what comes after it fails: a failed step leaves no output behind.
+
+    Example:
+      >>> with gone_on_error('/model/3/Format-Serving'):
+      ...   write_calibration()
+    """
+    try:
+        yield
+    except BaseException:
+        if fileio.exists(folder):
+            fileio.rmtree(folder)
+        raise
+
+
 def float_files(output: types.Artifact, handed: Sequence[types.Artifact] = ()) -> FloatFiles:
     """Where the float `.tflite` files of a pipeline's models are kept: in one folder beside the outputs of its steps.
 

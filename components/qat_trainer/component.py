@@ -43,6 +43,16 @@ class QATTrainer(base_component.BaseComponent):
     `tfx_edge_parity_within_2_steps`, `tfx_edge_parity_largest_steps`, `tfx_edge_parity_agreement` and
     `tfx_edge_not_simulated`. A model that no integer file can be made of stays float, with a warning.
 
+    On 64 of these (fewer of large ones) the finished file is held against the incoming model too: agreement and
+    fidelity in dB, in one line of the log, in the custom properties `tfx_edge_fidelity`, `tfx_edge_fidelity_db`,
+    `tfx_edge_fidelity_agreement` and `tfx_edge_fidelity_samples`, and in `fidelity.json` beside the ranges; see
+    TFLiteQuantizer, which measures the same. Before training, the incoming model's file is measured so, and the
+    smallest group of operators without which it is below `min_fidelity_db` (a mask of -1e9 beside logits; the
+    normalization of columns of unlike scale) stays float, with a warning, unless `repair_fidelity` is false.
+    A model trained by labels or a `loss_fn` is meant to answer otherwise than before: its file is held against itself
+    in float. `require_fidelity` makes a finished file below the bound an error. `reference.npz` beside the ranges holds
+    these examples and the answers, with which TFLiteQuantizer measures the file that it makes.
+
     Krishnamoorthi, 2018, arXiv:1806.08342; Jacob et al., 2018, arXiv:1712.05877.
 
     Example:

@@ -72,7 +72,10 @@ class Executor(base_executor.BaseExecutor):
             input_dict, output_dict, exec_properties_, training.train, trains_ranges=True
         )
         calibration = artifact_utils.get_single_instance(output_dict[artifacts.CALIBRATION])
-        with artifacts.written_whole(calibration.uri) as folder:
+        with (
+            artifacts.gone_on_error(path_utils.serving_model_dir(model.uri)),
+            artifacts.written_whole(calibration.uri) as folder,
+        ):
             training.write_calibration(folder, model)
 
 
@@ -121,7 +124,7 @@ class _Training:
         return self._held_out or {name: self._seen[0][name] for name in self._graph.inputs}
 
     def _operators_to_keep(self, float_model: ModelFile, mode: str) -> tuple[str, ...]:
-        if self._reference is None or not self._bound.repair:
+        if self._reference is None:
             return ()
         return operators_to_keep(float_model, mode, self._seen, self._reference, self._bound)
 

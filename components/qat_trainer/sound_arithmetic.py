@@ -40,8 +40,8 @@ def operators_to_keep(
       bound: what is asked of the file.
 
     Returns:
-      Regular expressions on the outputs of these operators; none where the file keeps the answers, or no small group
-      helps: training has to mend it then, and the finished file tells.
+      Regular expressions on the outputs of these operators; none where the file keeps the answers, no small group helps
+      (training has to mend it then, and the finished file tells), or the bound repairs nothing (a warning tells).
     """
     options = QuantizationOptions(INT8 if mode == INT4X8 else mode, engine=LITERT)
     try:
@@ -50,17 +50,18 @@ def operators_to_keep(
         # Told where the deployment is planned, with what follows from it.
         _LOG.debug('no file to look at before training: %s', error)
         return ()
-    if held.repaired and held.lost is not None:
-        _LOG.warning(
-            'before training, the file keeps %.1f dB of the incoming answers (expected %g): these operators stay float '
-            '(%+d bytes), with which it keeps %.1f dB: %s',
-            held.lost.db_before,
-            bound.min_db,
-            held.lost.bytes_more,
-            held.fidelity.db,
-            ', '.join(held.lost.operators),
+    lost = held.lost
+    if lost is not None and bound.allows(lost):
+        told = (
+            f'before training, the file keeps {lost.db_before:.1f} dB of the incoming answers (expected '
+            f'{bound.min_db:g}) and, with these operators float ({lost.bytes_more:+d} bytes), {lost.db_after:.1f} dB: '
+            f'{", ".join(lost.operators)}'
         )
-        return held.lost.keep_float
+        if held.repaired:
+            _LOG.warning('%s; they stay float', told)
+            return lost.keep_float
+        _LOG.warning('%s; training seldom mends that: set repair_fidelity to keep them float', told)
+        return ()
     if held.is_low:
         _LOG.info(
             'before training, the file keeps %.1f dB of the incoming answers; training is to mend that',

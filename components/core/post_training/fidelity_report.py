@@ -40,8 +40,8 @@ def line(held: HeldFile) -> str:
     found = f'{found}; expected {held.min_db:g} dB'
     if held.float_fidelity.db < held.min_db:
         return (
-            f"{found}. The float .tflite file is no nearer ({_db(held.float_fidelity.db)}): TensorFlow's converter, or "
-            'what was done before, changed the model, or its answers are drawn at random'
+            f'{found}. The float .tflite file is no nearer ({_db(held.float_fidelity.db)}): training, or '
+            "TensorFlow's converter, changed the model itself"
         )
     return f'{found}. {_where(held)}{_remedy(held)}'
 

@@ -59,10 +59,9 @@ class Bound:
     most_bytes: int | None = None
 
     def allows(self, lost: LostAt) -> bool:
-        """Whether these operators may stay float, and are enough."""
+        """Whether these operators in float are enough, leave something to quantize, and are no larger than allowed."""
         affordable = self.most_bytes is None or lost.bytes_more <= self.most_bytes
-        helps = bool(lost.keep_float) and lost.quantizes and lost.db_after >= self.min_db
-        return self.repair and helps and affordable
+        return bool(lost.keep_float) and lost.quantizes and lost.db_after >= self.min_db and affordable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +151,7 @@ def make_held(
     if not first.is_low or float_fidelity.db < bound.min_db or options.mode == FLOAT32:
         return first
     lost = _lost(file, _with_eight_bits(options), first.made.engine, ranges, reference, bound)
-    if bound.allows(lost):
+    if bound.repair and bound.allows(lost):
         return held(_repaired(file, options, ranges, lost), lost)
     if options.mode in _EIGHT_BITS:
         lost = _lost(file, options, first.made.engine, ranges, reference, bound)
