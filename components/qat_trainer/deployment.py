@@ -146,12 +146,28 @@ def plan_deployment(
             deployed = _quantized_tensors(model, kept_float, mode)
         deployment = _deployment(graph, model, sites, precisions, deployed, kept_float, qat, batch)
         broken = {} if batch is None else _broken(graph, model, deployment, qat, batch)
-        if not broken:
+        behind = _first_to_keep(model, deployment, broken)
+        if not behind:
             break
-        # The first: those after it may be fine without it.
-        name, steps = next(iter(broken.items()))
-        known = {activation.name for activation in deployment.arithmetic.activations}
+        kept_float = tuple(sorted({*kept_float, *behind}))
+    for name in deployment.not_simulated:
+        _LOG.warning('not simulated: %r is integer in the file and has no counterpart in the graph', name)
+    return deployment
+
+
+def _first_to_keep(model: ModelFile, deployment: Deployment, broken: Mapping[str, float]) -> tuple[str, ...]:
+    """The operators behind the first broken activation that are not all float yet: those after it may be fine then."""
+    known = {activation.name for activation in deployment.arithmetic.activations}
+    for name, steps in broken.items():
         behind = operators_behind(model, name, known)
+        if {*behind} <= {*deployment.kept_float}:
+            _LOG.info(
+                'the file computes %r up to %.0f steps away from the simulation, though what computes it is float: '
+                'it reads there what is rounded elsewhere',
+                name,
+                steps,
+            )
+            continue
         _LOG.warning(
             'the file computes %r up to %.0f steps away from the simulation; to ship what is trained, these operators '
             'stay float: %s',
@@ -159,10 +175,8 @@ def plan_deployment(
             steps,
             ', '.join(pattern[1:-1].replace('\\', '') for pattern in behind),
         )
-        kept_float = tuple(sorted({*kept_float, *behind}))
-    for name in deployment.not_simulated:
-        _LOG.warning('not simulated: %r is integer in the file and has no counterpart in the graph', name)
-    return deployment
+        return behind
+    return ()
 
 
 def _deployment(

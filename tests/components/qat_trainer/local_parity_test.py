@@ -8,11 +8,15 @@ import pathlib
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
+from tests.golden import files
 from tfx_edge import proto
 from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.inspect import inspect_model
+from tfx_edge.components.core.litert.interpreter import LiteRTModel
+from tfx_edge.components.core.post_training.fidelity import compare
 from tfx_edge.components.qat_trainer.local_parity import operators_behind
 
 from .course import Course
@@ -71,3 +75,20 @@ def test_operators_behind_end_at_what_is_known(selu_net: str) -> None:
     between = outputs[outputs.index(convolutions[0]) + 1 : outputs.index(convolutions[1])]
     assert len(behind) == len(between)
     assert not any(convolution in pattern for convolution in convolutions for pattern in behind)
+
+
+def test_an_input_in_two_ranges_is_no_operator_to_keep_float(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SELECT_V2 reads the input in its own range, so the file holds that input twice."""
+    x = np.random.default_rng(0).uniform(-1, 1, size=(256, 6)).astype(np.float32)
+    x[::2] *= 100
+    course = Course(str(files.saved_model('selected')), {'x': x}, tmp_path, steps=5)
+    with caplog.at_level(logging.WARNING, logger='tfx_edge'):
+        course.train(proto.QuantizationAwareTraining())
+    warnings = [message for message in caplog.messages if 'steps away from the simulation' in message]
+    assert len(warnings) <= 1
+    assert not any('serving_default_x' in message for message in warnings)
+    serve = tf.saved_model.load(str(files.saved_model('selected'))).signatures['serving_default']
+    expected = {'y': serve(x=tf.constant(x))['y'].numpy()}
+    assert compare(expected, LiteRTModel(course.file())({'x': x})).db > 15

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.golden import files
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.evaluation.calibration_fit import calibration_fit
 from tfx_edge.components.core.evaluation.range_probe import RangeProbe, integer_tensors
 from tfx_edge.components.core.evaluation.range_use import RangeUse
+from tfx_edge.components.core.litert.activation_reader import ActivationReader
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.quantize import QuantizationOptions, quantize_model
 
@@ -39,6 +41,33 @@ def test_what_lies_at_a_rail_by_nature_is_not_clipped(quantized, images, mode):
     assert result.least_used is not None
     assert result.least_used.range_used > 0.9
     assert mode == 'INT16X8' or at_rails(model, images[0]) > 0.4
+
+
+def test_a_tensor_that_an_operator_wants_in_another_range_is_judged_by_its_own() -> None:
+    """SELECT_V2 wants both operands in the range of its output; another reader takes the values that it leaves out."""
+    float_model = files.float_model('selected')
+    x = np.random.default_rng(0).uniform(-1, 1, size=(64, 6)).astype(np.float32)
+    x[::2] *= 100
+    ranges: dict[str, tuple[float, float]] = {}
+    read = ActivationReader(float_model)
+    for start in range(0, 64, 8):
+        for name, values in read({'x': x[start : start + 8]}).items():
+            low, high = ranges.get(name, (np.inf, -np.inf))
+            ranges[name] = min(low, float(values.min())), max(high, float(values.max()))
+    model = quantize_model(float_model, QuantizationOptions('INT8', engine='LITERT'), ranges)
+    probe = RangeProbe(model)
+    inputs = [tensor for tensor in probe.tensors if 'serving_default_x' in tensor.name]
+    (own,) = inputs
+    assert own.range[1] > 90
+    uses = [probe({'x': row}) for row in x[:, np.newaxis]]
+    result = calibration_fit(probe.tensors, sum(uses, RangeUse.none(len(probe.tensors))))
+    assert result.most_clipped.clipping < 0.01
+    # Half as wide as the values it is clipped like any other.
+    narrow = {name: (low / 2, high / 2) for name, (low, high) in ranges.items()}
+    probe = RangeProbe(quantize_model(float_model, QuantizationOptions('INT8', engine='LITERT'), narrow))
+    uses = [probe({'x': row}) for row in x[:, np.newaxis]]
+    result = calibration_fit(probe.tensors, sum(uses, RangeUse.none(len(probe.tensors))))
+    assert result.most_clipped.clipping > 0.1
 
 
 @pytest.mark.parametrize('mode', ['INT8', 'INT16X8'])
