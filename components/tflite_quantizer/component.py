@@ -62,6 +62,10 @@ class TFLiteQuantizer(base_beam_component.BaseBeamComponent):
     Migacz, 2017). `equalize` and `correct_bias` (Nagel et al., 2019, arXiv:1906.04721) mend models whose channels
     differ much in size, without training.
 
+    In modes with integer activations a mask that puts -1e9, or the smallest float, beside the scores of a softmax is
+    brought so near to them that the softmax's output, which has steps of 1/256, does not change; its range would leave
+    the scores no steps. The log names these masks.
+
     Two engines make files: litert-quantizer and the quantizer of TensorFlow's converter. `engine` `AUTO` takes the one
     whose file comes nearer to the float model, by 3 dB or more; else the one that leaves fewer operators in float. The
     log says which and why.

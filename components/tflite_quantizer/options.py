@@ -155,7 +155,7 @@ def as_trained(recipe: Recipe, arithmetic: TrainedArithmetic | None) -> Recipe:
     )
     # What is trained is what ships: QATTrainer decided what stays float.
     bound = dataclasses.replace(recipe.bound, repair=False)
-    return dataclasses.replace(recipe, quantization=quantization, bound=bound)
+    return dataclasses.replace(recipe, quantization=quantization, bound=bound, trained=True)
 
 
 def _float_budget(message: proto.Quantization, keep_float: tuple[str, ...]) -> int | None:

@@ -19,6 +19,7 @@ WITH_FLOAT_FILE = (
     'two_headed',
     'logarithm',
     'masked',
+    'added_masks',
     'unlike_columns',
     'selected',
 )

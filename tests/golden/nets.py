@@ -230,6 +230,42 @@ def masked(folder: pathlib.Path) -> None:
     _save(_Masked(), folder)
 
 
+class _AddedMasks(tf.Module):
+    def __init__(self) -> None:
+        draw = np.random.default_rng(0).normal
+        self.layers = [
+            [
+                tf.Variable(draw(size=(6, 6)).astype('f'), name=f'{name}_{n}')
+                for name in ('query', 'key', 'value')
+            ]
+            for n in range(2)
+        ]
+        self.answer = tf.Variable(draw(size=(6, 4)).astype('f'), name='answer')
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, 8, 6], name='tokens'),
+            tf.TensorSpec([None, 8], name='mask'),
+            tf.TensorSpec([None, 8], name='more'),
+        ]
+    )
+    def serve(self, tokens: tf.Tensor, mask: tf.Tensor, more: tf.Tensor) -> dict[str, tf.Tensor]:
+        far = (1.0 - mask) * -1e9
+        hidden = tokens
+        for (query, key, value), added in zip(self.layers, (far, more), strict=True):
+            scores = tf.matmul(hidden @ query, hidden @ key, transpose_b=True) / 4.0
+            attended = tf.matmul(tf.nn.softmax(scores + far[:, tf.newaxis]), hidden @ value)
+            scores = tf.matmul(hidden @ key, hidden @ query, transpose_b=True) / 4.0
+            hidden = attended + tf.matmul(tf.nn.softmax(scores + added[:, tf.newaxis]), hidden @ value)
+            hidden = tf.math.tanh(hidden)
+        return {'p': tf.nn.softmax(tf.reduce_sum(hidden * mask[..., tf.newaxis], axis=1) @ self.answer)}
+
+
+def added_masks(folder: pathlib.Path) -> None:
+    """Attention with one mask of -1e9 that three softmaxes share, and one that comes in as an input."""
+    _save(_AddedMasks(), folder)
+
+
 class _UnlikeColumns(tf.Module):
     def __init__(self) -> None:
         draw = np.random.default_rng(0).normal
@@ -277,6 +313,7 @@ NETS: dict[str, Callable[[pathlib.Path], None]] = {
         two_headed,
         logarithm,
         masked,
+        added_masks,
         unlike_columns,
         selected,
     )

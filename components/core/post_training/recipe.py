@@ -23,6 +23,7 @@ from tfx_edge.components.core.post_training import (
     float_budget,
     held_file,
     sensitivity,
+    softmax_masks,
 )
 
 _LOG = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class Recipe:
       float_budget_bytes: what the file may grow by for operators that stay float; None for nothing.
       report_sensitivity: measure what each operator loses.
       bound: what is asked of the file's answers.
+      trained: the model was trained for this file, whose arithmetic is not to be another.
     """
 
     quantization: QuantizationOptions
@@ -53,6 +55,7 @@ class Recipe:
     float_budget_bytes: int | None = None
     report_sensitivity: bool = False
     bound: held_file.Bound = dataclasses.field(default_factory=held_file.Bound)
+    trained: bool = False
 
     @property
     def needs_samples(self) -> bool:
@@ -142,6 +145,10 @@ def follow(
         _LOG.info('equalized %d pairs of layers', len(equalized.pairs))
         float_file = equalized.file
     ranges, means = _calibrate(recipe, float_file, examples, given)
+    if reference is None and examples is not None:
+        reference = examples.reference()
+    if recipe.quantization.needs_ranges and reference is not None and not recipe.trained:
+        float_file, ranges = _with_near_masks(float_file, ranges, recipe.quantization.mode, reference)
     options = recipe.quantization
     sensitivities: tuple[sensitivity.OperatorSensitivity, ...] = ()
     kept: tuple[str, ...] = ()
@@ -156,14 +163,30 @@ def follow(
     if recipe.correct_bias:
         first = run_isolated(quantize.make_file, float_file, options, ranges)
         float_file, known = _corrected(float_file, first, means), first.activations
-    if reference is None and examples is not None:
-        reference = examples.reference()
     if reference is None:
         made = run_isolated(quantize.make_file, float_file, options, ranges, known=known)
         return Outcome(made.file, made.engine, made.reason, ranges, sensitivities, kept)
     held = run_isolated(held_file.make_held, float_file, options, ranges, reference, bound, known=known)
     made = held.made
     return Outcome(made.file, made.engine, made.reason, ranges, sensitivities, kept, held, reference)
+
+
+def _with_near_masks(
+    float_file: ModelFile, ranges: Ranges, mode: str, reference: Reference
+) -> tuple[ModelFile, Ranges]:
+    """The float file and its ranges, with masks that leave the scores of a softmax their steps."""
+    bounded = softmax_masks.bound_masks(float_file, ranges, mode)
+    if not bounded.masks:
+        return float_file, ranges
+    if not run_isolated(softmax_masks.answers_alike, float_file, bounded.file, reference.inputs):
+        _LOG.info('masks stay as far from the scores as they are: near ones would change the answers')
+        return float_file, ranges
+    _LOG.info(
+        'masks of %d softmaxes are bounded to what their outputs can hold, which changes no answer: %s',
+        len(bounded.masks),
+        ', '.join(bounded.masks),
+    )
+    return bounded.file, bounded.ranges
 
 
 def _corrected(

@@ -124,6 +124,24 @@ def with_constants() -> Callable[[bytes, Change], bytes]:
 
 
 @pytest.fixture(scope='session')
+def with_number() -> Callable[[bytes, float, float], bytes]:
+    """A function: a float file with one number in place of another in each of its float constants."""
+
+    def changed(model: bytes, old: float, new: float) -> bytes:
+        content = flatbuffer.read(model)
+        found = False
+        for index, tensor in enumerate(content.subgraphs[0].tensors):
+            values = flatbuffer.constant(content, tensor)
+            if values is not None and values.dtype == np.float32 and (values == np.float32(old)).any():
+                _replace(content, index, np.where(values == np.float32(old), np.float32(new), values))
+                found = True
+        assert found
+        return flatbuffer.write(content)
+
+    return changed
+
+
+@pytest.fixture(scope='session')
 def constants() -> Callable[[bytes], dict[str, np.ndarray]]:
     """A function: the values that a file holds, by tensor name."""
 
