@@ -12,8 +12,9 @@ from tfx.dsl.io import fileio
 
 from tfx_edge.components import artifacts
 from tfx_edge.components.core.calibration import pipeline
-from tfx_edge.components.core.examples import ExampleParser
 from tfx_edge.components.core.signature import Signature
+from tfx_edge.components.example_files import split_files
+from tfx_edge.components.example_parsing import example_parser
 from tfx_edge.components.tflite_quantizer.options import QuantizerOptions
 
 
@@ -38,12 +39,8 @@ class BeamExamples:
     ) -> None:
         self._make_pipeline = make_pipeline
         self._options = options
-        self._files = artifacts.split_files(input_dict[artifacts.EXAMPLES], options.calibration_splits)
-        self._parser = ExampleParser(
-            signature.inputs,
-            schema=artifacts.read_schema(input_dict),
-            transform_graph=artifacts.transform_graph_folder(input_dict),
-        )
+        self._files = split_files(input_dict[artifacts.EXAMPLES], options.calibration_splits)
+        self._parser = example_parser(input_dict, options.calibration_splits, signature.inputs)
         # Beside the output, where remote workers can read and write; gone before it takes its name.
         self._folder = os.path.join(folder, 'work')
 

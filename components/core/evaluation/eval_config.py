@@ -83,6 +83,13 @@ def named_features(config: tfma.EvalConfig) -> dict[str, str]:
     return {name: field for field, name in _named_features(config)}
 
 
+def used_features(config: tfma.EvalConfig) -> tuple[str, ...]:
+    """The features that metrics and slices read, sorted by name."""
+    sliced = {key for spec in config.slicing_specs for key in (*spec.feature_keys, *spec.feature_values)}
+    queried = {spec.query_key for spec in config.metrics_specs if spec.query_key}
+    return tuple(sorted({*named_features(config), *sliced, *queried}))
+
+
 def _named_features(config: tfma.EvalConfig) -> Iterator[tuple[str, str]]:
     for spec in config.model_specs:
         for field in ('label_key', 'example_weight_key'):

@@ -34,7 +34,6 @@ from tfx_edge.components.core.evaluation.confusion import (
 )
 from tfx_edge.components.core.evaluation.models import (
     as_predicted,
-    common_inputs,
     read_tflite,
 )
 from tfx_edge.components.core.evaluation.output_use import (
@@ -87,8 +86,8 @@ def run(
     make_pipeline: Callable[[], Any],
     files: Sequence[str],
     *,
+    parser: ExampleParser,
     schema: schema_pb2.Schema | None,
-    transform_graph: str | None,
     output_path: str,
     folder: str,
     judge_calibration: bool,
@@ -99,8 +98,8 @@ def run(
       evaluation: what is run.
       make_pipeline: makes the Beam pipeline.
       files: TFRecord files of tf.Examples.
+      parser: makes the models' inputs of the examples.
       schema: of the examples, or None.
-      transform_graph: folder of a TransformGraph to apply, or None.
       output_path: folder for TFMA's files.
       folder: for FLIPS_FILE, a TFRecord file that is written where outputs are compared with a baseline's.
       judge_calibration: whether to measure how the calibration fits.
@@ -111,8 +110,6 @@ def run(
     Raises:
       EdgeError: an example or a file is at fault, or there is no example.
     """
-    inputs = common_inputs({c.name or 'candidate': c.model for c in evaluation.contenders})
-    parser = ExampleParser(inputs, schema=schema, transform_graph=transform_graph)
     predict = EdgePredictionsExtractor(
         {c.name: c.source for c in evaluation.contenders},
         parser,

@@ -15,7 +15,7 @@ from tfx_edge.components.core.compression.graph.serving_graph import ServingGrap
 from tfx_edge.components.core.compression.training import losses
 from tfx_edge.components.core.compression.training.training_checkpoint import TrainingCheckpoint
 from tfx_edge.components.core.compression.training.user_functions import UserFunctions
-from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.errors import EdgeError, NotFiniteError
 
 _LOG = logging.getLogger(__name__)
 _SECONDS_BETWEEN_REPORTS = 10.0
@@ -73,7 +73,8 @@ def fine_tune(
       importance: trained variables, each with another of its shape to which each step adds |value * gradient|.
 
     Raises:
-      EdgeError: the loss is NaN or infinite, or the labels do not fit the model.
+      NotFiniteError: the loss or a trained variable is NaN or infinite.
+      EdgeError: the labels do not fit the model.
     """
     first = next(batches)
     optimizer = _optimizer(options)
@@ -97,6 +98,7 @@ def fine_tune(
             details = f', {describe()}' if describe else ''
             _LOG.info('step %d of %d, loss %.5f%s', number + 1, options.num_steps, float(loss), details)
         checkpoint.step_done(number + 1)
+    _require_finite_variables(variables, options)
     if before_step:
         before_step(options.num_steps)
     _LOG.info('fine-tuned %d steps in %.1f s', options.num_steps - begin, time.monotonic() - started)
@@ -200,7 +202,17 @@ def _optimizer(options: FineTuningOptions) -> tf.keras.optimizers.Optimizer:
 
 def _require_finite(loss: float, number: int, options: FineTuningOptions) -> None:
     if not np.isfinite(loss):
-        raise EdgeError(
+        raise NotFiniteError(
             f'the loss is {loss} at step {number + 1}; expected a finite number. '
             f'Lower FineTuning.learning_rate (now {options.learning_rate:g}).'
         )
+
+
+def _require_finite_variables(variables: Sequence[tf.Variable], options: FineTuningOptions) -> None:
+    """The loss may stay finite where a weight does not: a ReLU makes zero of NaN."""
+    for variable in variables:
+        if not bool(tf.reduce_all(tf.math.is_finite(variable))):
+            raise NotFiniteError(
+                f'training made values of the variable {variable.name.split(":")[0]!r} NaN or infinite; expected '
+                f'finite numbers. Lower FineTuning.learning_rate (now {options.learning_rate:g}).'
+            )
