@@ -23,6 +23,8 @@ from tfx_edge.components.core.transform_graph import TransformGraph
 _IN_THIS_THREAD = tf.data.Options()
 _IN_THIS_THREAD.autotune.enabled = False
 _READ_AT_ONCE = 16
+# How files of other formats begin.
+_PARQUET, _GZIP = b'PAR1', b'\x1f\x8b'
 
 
 class ExampleParser:
@@ -201,9 +203,22 @@ def read_records(files: Sequence[str]) -> Iterator[bytes]:
                 yield from records
         except (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.InvalidArgumentError) as error:
             raise EdgeError(
-                f'{file} cannot be read as a TFRecord file ({_first_line(error)}); '
-                'it is damaged or truncated: run the step that wrote it again.'
+                f'{file} cannot be read as a TFRecord file ({_first_line(error)}); {_remedy(file)}'
             ) from error
+
+
+def _remedy(file: str) -> str:
+    """What to do about a file that is none, told by how it begins."""
+    try:
+        with tf.io.gfile.GFile(file, 'rb') as content:
+            begin = content.read(4)
+    except tf.errors.OpError:
+        begin = b''
+    if begin == _PARQUET:
+        return 'it is a Parquet file: let the ExampleGen write tf.Examples to TFRecord files.'
+    if begin.startswith(_GZIP) and not file.endswith('.gz'):
+        return "it is compressed with GZIP: give it a name that ends in '.gz'."
+    return 'it is damaged or truncated: run the step that wrote it again.'
 
 
 def record_content(record: bytes) -> bytes:

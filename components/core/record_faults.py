@@ -47,6 +47,7 @@ def require_inputs(record: bytes, features: Mapping[str, tf.io.FixedLenFeature])
         if kind is None and feature.default_value is not None:
             continue
         if kind is None and name not in present:
+            _require_no_sequence(record, name)
             raise EdgeError(
                 f'an example has no feature {name!r}, which the model takes as input '
                 f'(found: {listed(present)}); give examples with that feature, a schema with a default for it, '
@@ -60,6 +61,17 @@ def require_inputs(record: bytes, features: Mapping[str, tf.io.FixedLenFeature])
             raise _nothing_held(name, wanted, has_default=feature.default_value is not None)
         if length != wanted:
             raise wrong_shape(name, (length,), spec)
+
+
+def _require_no_sequence(record: bytes, name: str) -> None:
+    """A tf.SequenceExample reads as a tf.Example of its context alone."""
+    lists = tf.train.SequenceExample.FromString(record).feature_lists.feature_list
+    if lists:
+        held = 'a list of steps' if name in lists else 'not there'
+        raise EdgeError(
+            f'the records are tf.SequenceExamples, in which feature {name!r} is {held} (lists: {listed(lists)}); tfx-edge '
+            'reads tf.Examples: write each sequence as one feature that is padded to a fixed length.'
+        )
 
 
 def require_label(record: bytes, name: str, feature: tf.io.FixedLenFeature) -> None:
