@@ -69,8 +69,8 @@ def _require_no_sequence(record: bytes, name: str) -> None:
     if lists:
         held = 'a list of steps' if name in lists else 'not there'
         raise EdgeError(
-            f'the records are tf.SequenceExamples, in which feature {name!r} is {held} (lists: {listed(lists)}); tfx-edge '
-            'reads tf.Examples: write each sequence as one feature that is padded to a fixed length.'
+            f'the records are tf.SequenceExamples, in which feature {name!r} is {held} (lists: {listed(lists)}); '
+            'tfx-edge reads tf.Examples: write each sequence as one feature that is padded to a fixed length.'
         )
 
 

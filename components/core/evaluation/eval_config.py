@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow_model_analysis as tfma
 
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.evaluation.metric_classes import check_settings, metric_class, metric_name
 
 # How a model is run follows from the artifact; these types mean the same models.
 _MODEL_TYPES = ('', tfma.TF_LITE, tfma.TF_GENERIC, tfma.TF_KERAS)
@@ -22,11 +23,13 @@ def check_eval_config(config: tfma.EvalConfig, *, has_baseline: bool) -> None:
       has_baseline: whether there is a baseline model.
 
     Raises:
-      EdgeError: no metrics; more than two models, or two of which none (or both) is the baseline; a
+      EdgeError: no metrics, or one that is none; a threshold for what is not computed; more than two
+        models, or two of which none (or both) is the baseline; a
         field that does not apply.
     """
     if not any(spec.metrics for spec in config.metrics_specs):
         raise EdgeError('eval_config has no metrics; name at least one in metrics_specs.')
+    _check_metrics(config)
     _check_models(config, has_baseline)
     for spec in config.model_specs:
         _check_model_spec(spec)
@@ -98,6 +101,32 @@ def _named_features(config: tfma.EvalConfig) -> Iterator[tuple[str, str]]:
         for field in ('label_keys', 'example_weight_keys'):
             for name in getattr(spec, field).values():
                 yield f'ModelSpec.{field}', name
+
+
+def _check_metrics(config: tfma.EvalConfig) -> None:
+    """Refuses metrics that do not exist, settings that they do not take, and thresholds for what is not computed."""
+    for number, spec in enumerate(config.metrics_specs):
+        if not spec.metrics and not _threshold_names(spec):
+            raise EdgeError(
+                f'metrics_specs[{number}] of eval_config has no metrics; name at least one, or remove it.'
+            )
+        classes = [(metric, metric_class(metric)) for metric in spec.metrics]
+        for metric, cls in classes:
+            if cls is not None:
+                check_settings(metric, cls)
+        names = {metric_name(metric, cls) for metric, cls in classes if cls is not None}
+        all_known = all(cls is not None for _, cls in classes)
+        for name in _threshold_names(spec):
+            if all_known and name not in names:
+                raise EdgeError(
+                    f'metrics_specs[{number}] of eval_config has a threshold for {name!r}, which is none of its '
+                    f'metrics ({", ".join(sorted(names)) or "it has none"}); name one of these, or set '
+                    'MetricConfig.threshold of the metric itself.'
+                )
+
+
+def _threshold_names(spec: tfma.MetricsSpec) -> list[str]:
+    return sorted({*spec.thresholds, *spec.per_slice_thresholds, *spec.cross_slice_thresholds})
 
 
 def _check_models(config: tfma.EvalConfig, has_baseline: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import logging
 import os
 import re
@@ -32,9 +33,17 @@ from tfx_edge.components.core.evaluation.confusion import (
     ConfusionWriter,
     read_confusion,
 )
+from tfx_edge.components.core.evaluation.fitting_metrics import fit_metrics, needs_limits, require_fit
 from tfx_edge.components.core.evaluation.models import (
     as_predicted,
+    fitted,
     read_tflite,
+)
+from tfx_edge.components.core.evaluation.output_limits import (
+    OutputLimitsEvaluator,
+    OutputLimitsWriter,
+    limits_of,
+    read_output_limits,
 )
 from tfx_edge.components.core.evaluation.output_use import (
     OutputsUse,
@@ -49,13 +58,17 @@ from tfx_edge.components.core.evaluation.range_use import CalibrationFit
 from tfx_edge.components.core.evaluation.reading import ReadExamples
 from tfx_edge.components.core.evaluation.record_sample import KeepSample
 from tfx_edge.components.core.examples import ExampleParser, read_records
+from tfx_edge.components.core.record_places import first_fault
 
 _LOG = logging.getLogger(__name__)
 
 # What a run leaves in its folder; the rest of it is read and removed.
 FLIPS_FILE = 'flips.tfrecord'
 _COUNTS_FILE, _USE_FILE, _SAMPLE_FILE = 'counts.json', 'output_use.json', 'sample.tfrecord'
+_LIMITS_FILE = 'output_limits.json'
 _FIT_FILE, _SLICES_FILE, _CONFUSION_FILE = 'calibration_fit.json', 'slices.json', 'confusion.json'
+# Examples by which metrics are fitted to the outputs.
+_LOOKED_AT = 64
 # Examples on which two files are compared tensor by tensor.
 _SAMPLE = 32
 
@@ -117,7 +130,8 @@ def run(
     )
     shared = [_for_tfma(c, is_baseline=c is evaluation.baseline) for c in evaluation.contenders]
     examples = ReadExamples(files, schema)
-    common = {'eval_config': evaluation.config, 'eval_shared_model': shared}
+    config = _fitted_config(evaluation, parser, files)
+    common = {'eval_config': config, 'eval_shared_model': shared}
     _LOG.info('evaluating %s', ' and '.join(c.source.path for c in evaluation.contenders))
     fit, measures_fit = _fit_to_measure(evaluation, judge_calibration)
     evaluators, writers = _own_parts(evaluation, folder)
@@ -131,7 +145,7 @@ def run(
                     output_path,
                     display_only_data_location=', '.join(sorted({os.path.dirname(file) for file in files})),
                     display_only_data_file_format='tfrecord',
-                    **common,
+                    **{**common, 'eval_config': evaluation.config},
                 ),
                 *writers,
             ],
@@ -147,6 +161,7 @@ def run(
     if not counts.examples:
         raise EdgeError(f'there is no example in {", ".join(files)}; give examples to evaluate on.')
     _LOG.info('evaluated %d examples', counts.examples)
+    require_fit(evaluation.config, config, _taken(folder, _LIMITS_FILE, read_output_limits))
     return Results(
         counts,
         _taken(folder, _FIT_FILE, read_calibration_fit) if measures_fit else fit,
@@ -159,11 +174,25 @@ def run(
     )
 
 
+def _fitted_config(evaluation: Evaluation, parser: ExampleParser, files: Sequence[str]) -> tfma.EvalConfig:
+    """The configuration with metrics that suit what the candidate answers to the first examples."""
+    if not needs_limits(evaluation.config):
+        return evaluation.config
+    records = list(itertools.islice(read_records(files), _LOOKED_AT))
+    model = evaluation.candidate.model
+    try:
+        outputs = as_predicted(model(fitted(model, parser(records)))) if records else {}
+    except EdgeError as error:
+        raise first_fault(files, lambda record: parser([record])) or error from error
+    limits = {name: limits_of(values) for name, values in outputs.items()}
+    return fit_metrics(evaluation.config, limits, as_predicted(model.outputs))
+
+
 def _own_parts(evaluation: Evaluation, folder: str) -> tuple[list[Any], list[Any]]:
     """What a run measures beside TFMA's metrics: evaluators, and writers for what they find."""
     paths = {
         name: os.path.join(folder, name)
-        for name in (_COUNTS_FILE, _USE_FILE, _SLICES_FILE, _CONFUSION_FILE, FLIPS_FILE)
+        for name in (_COUNTS_FILE, _USE_FILE, _LIMITS_FILE, _SLICES_FILE, _CONFUSION_FILE, FLIPS_FILE)
     }
     evaluators = [
         agreement.CountingEvaluator(evaluation.comparison),
@@ -173,8 +202,13 @@ def _own_parts(evaluation: Evaluation, folder: str) -> tuple[list[Any], list[Any
             evaluation.plan.baseline if evaluation.plan else None,
             evaluation.plan.outputs if evaluation.plan else {},
         ),
+        OutputLimitsEvaluator([c.name for c in evaluation.contenders]),
     ]
-    writers = [agreement.CountsWriter(paths[_COUNTS_FILE]), OutputUseWriter(paths[_USE_FILE])]
+    writers = [
+        agreement.CountsWriter(paths[_COUNTS_FILE]),
+        OutputUseWriter(paths[_USE_FILE]),
+        OutputLimitsWriter(paths[_LIMITS_FILE]),
+    ]
     if evaluation.plan is not None:
         evaluators.append(ComparingEvaluator(evaluation.plan))
         writers += ComparisonWriters(paths[_SLICES_FILE], paths[FLIPS_FILE])
