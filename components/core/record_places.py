@@ -12,6 +12,8 @@ _LOG = logging.getLogger(__name__)
 
 # So many are looked at to find a place; the error is told without it then.
 _LOOKED_AT = 100_000
+# How messages begin of which a record is the subject.
+_SUBJECTS = ('a record ', 'an example ')
 
 
 def told_place(file: str, number: int) -> str:
@@ -21,7 +23,11 @@ def told_place(file: str, number: int) -> str:
 
 def at_place(error: EdgeError, file: str, number: int) -> EdgeError:
     """The same error with the place of the record."""
-    return EdgeError(f'{told_place(file, number)}: {error}')
+    message = str(error)
+    for subject in _SUBJECTS:
+        if message.startswith(subject):
+            return EdgeError(told_place(file, number) + message[len(subject) - 1 :])
+    return EdgeError(f'{told_place(file, number)}: {message}')
 
 
 def first_fault(files: Sequence[str], read: Callable[[bytes], object]) -> EdgeError | None:
@@ -39,7 +45,7 @@ def first_fault(files: Sequence[str], read: Callable[[bytes], object]) -> EdgeEr
 
     Example:
       >>> first_fault(files, lambda record: parser([record]))
-      EdgeError("record 17 of Split-train/data-00000-of-00001.gz: an example has no feature 'x' …")
+      EdgeError("record 17 of Split-train/data-00000-of-00001.gz has no feature 'x', which …")
     """
     _LOG.info('looking for the record')
     for file, number, record in _numbered(files):

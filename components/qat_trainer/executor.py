@@ -36,6 +36,7 @@ from tfx_edge.components.qat_trainer import parity
 from tfx_edge.components.qat_trainer.deployment import Deployment, plan_deployment, trained_ranges
 from tfx_edge.components.qat_trainer.held_out import split_held_out
 from tfx_edge.components.qat_trainer.options import qat_options
+from tfx_edge.components.qat_trainer.telling_batch import telling_batch
 
 QAT = 'qat'
 
@@ -88,7 +89,7 @@ class _Training:
             self._seen = list(itertools.islice(batches, CALIBRATION_BATCHES))
             batches = itertools.chain(self._seen, batches)
         self._deployment: Deployment = plan_deployment(
-            graph, self._options, self._seen[0] if self._seen else None, self._float_files.convert
+            graph, self._options, telling_batch(self._seen, graph.inputs), self._float_files.convert
         )
         self._result: QATResult = train_quantization_aware(
             graph, self._options, fine_tuning, batches, self._deployment.arithmetic

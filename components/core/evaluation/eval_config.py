@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow_model_analysis as tfma
@@ -11,6 +11,8 @@ import tensorflow_model_analysis as tfma
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.evaluation.metric_classes import check_settings, metric_class, metric_name
 
+# Metrics that read no prediction.
+_WITHOUT_OUTPUT = ('ExampleCount', 'WeightedExampleCount', 'QueryStatistics')
 # How a model is run follows from the artifact; these types mean the same models.
 _MODEL_TYPES = ('', tfma.TF_LITE, tfma.TF_GENERIC, tfma.TF_KERAS)
 
@@ -79,6 +81,34 @@ def candidate_spec(config: tfma.EvalConfig) -> tfma.ModelSpec:
 def baseline_spec(config: tfma.EvalConfig) -> tfma.ModelSpec | None:
     """The baseline's ModelSpec of a completed configuration, or None."""
     return tfma.utils.get_baseline_model_spec(config)
+
+
+def check_outputs(config: tfma.EvalConfig, outputs: Sequence[str]) -> None:
+    """Refuses names of outputs that a model does not have, and metrics that leave open which of several they read.
+
+    Args:
+      config: TFMA's.
+      outputs: names of the candidate's.
+
+    Raises:
+      EdgeError: names the field, and the outputs that there are.
+    """
+    found = ', '.join(repr(name) for name in outputs)
+    named = [('ModelSpec.label_keys', name) for spec in config.model_specs for name in spec.label_keys]
+    for number, spec in enumerate(config.metrics_specs):
+        named += [(f'metrics_specs[{number}].output_names', name) for name in spec.output_names]
+        reads = [m.class_name for m in spec.metrics if m.class_name not in _WITHOUT_OUTPUT]
+        if len(outputs) > 1 and reads and not (spec.output_names or spec.output_weights):
+            raise EdgeError(
+                f'metrics_specs[{number}] of eval_config names no output for {reads[0]!r}, but the model has '
+                f'{len(outputs)} ({found}); name those that the metrics read in output_names.'
+            )
+    for field, name in named:
+        if name not in outputs:
+            raise EdgeError(
+                f'{field} of eval_config names the output {name!r}, which the model does not have (found: {found}); '
+                'name one of these.'
+            )
 
 
 def named_features(config: tfma.EvalConfig) -> dict[str, str]:

@@ -129,6 +129,7 @@ def prepare(
         comparison = agreement.compare_outputs(
             candidate.name, candidate.model.outputs, baseline.name, baseline.model.outputs
         )
+    configuration.check_outputs(config, tuple(candidate.model.outputs))
     tested = find_tested_metrics(config, drops)
     check_outputs(tested, candidate.model.outputs)
     plan, obstacle = None, comparison.obstacle

@@ -12,6 +12,7 @@ from tensorflow_model_analysis.metrics.metric_types import Preprocessor, registe
 
 # Scores up to this size are told apart, in steps of 0.3 % of their size.
 _LARGEST = 1e6
+_READ = (tfma.LABELS_KEY, tfma.PREDICTIONS_KEY, tfma.EXAMPLE_WEIGHTS_KEY)
 
 
 class RankMetric(tfma.metrics.Metric):
@@ -56,8 +57,9 @@ class _Spread(Preprocessor):
     """Gives a metric the spread scores for predictions."""
 
     def process(self, extracts: Mapping[str, Any]) -> Iterator[Any]:
-        predictions = _mapped(extracts[tfma.PREDICTIONS_KEY])
-        yield tfma.metrics.to_standard_metric_inputs({**extracts, tfma.PREDICTIONS_KEY: predictions})
+        read = {key: extracts[key] for key in _READ if key in extracts}
+        read[tfma.PREDICTIONS_KEY] = _mapped(read[tfma.PREDICTIONS_KEY])
+        yield tfma.metrics.to_standard_metric_inputs(read)
 
 
 def _mapped(predictions: Any) -> Any:

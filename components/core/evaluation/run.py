@@ -34,6 +34,7 @@ from tfx_edge.components.core.evaluation.confusion import (
     read_confusion,
 )
 from tfx_edge.components.core.evaluation.fitting_metrics import fit_metrics, needs_limits, require_fit
+from tfx_edge.components.core.evaluation.label_check import label_checks
 from tfx_edge.components.core.evaluation.models import (
     as_predicted,
     fitted,
@@ -127,6 +128,7 @@ def run(
         {c.name: c.source for c in evaluation.contenders},
         parser,
         configuration.named_features(evaluation.config),
+        label_checks(evaluation.config, as_predicted(evaluation.candidate.model.outputs)),
     )
     shared = [_for_tfma(c, is_baseline=c is evaluation.baseline) for c in evaluation.contenders]
     examples = ReadExamples(files, schema)

@@ -79,7 +79,8 @@ def fine_tune(
     first = next(batches)
     optimizer = _optimizer(options)
     optimizer.build(list(variables))
-    step = _training_step(graph, forward, variables, first, options, optimizer, importance)
+    targets = () if options.functions.loss_fn else losses.output_targets(graph, options.output_kind, first)
+    step = _training_step(graph, forward, variables, targets, options, optimizer, importance)
     accumulators = [accumulator for _, accumulator in importance]
     slots = [variable.value for variable in optimizer.variables]
     checkpoint = TrainingCheckpoint(options.checkpoint_folder, [*variables, *slots, *state, *accumulators])
@@ -89,6 +90,7 @@ def fine_tune(
     for number, batch in zip(range(begin, options.num_steps), batches, strict=True):
         if before_step:
             before_step(number)
+        _check_labels(batch, targets, options)
         features = {name: tf.constant(value) for name, value in batch.items()}
         loss = step(features, tf.constant([options.seed, number], tf.int64))
         last = number + 1 == options.num_steps
@@ -108,12 +110,12 @@ def _training_step(
     graph: ServingGraph,
     forward: Forward,
     variables: Sequence[tf.Variable],
-    first: Mapping[str, np.ndarray],
+    targets: Sequence[losses.OutputTarget],
     options: FineTuningOptions,
     optimizer: tf.keras.optimizers.Optimizer,
     importance: Sequence[tuple[tf.Variable, tf.Variable]],
 ) -> Callable[[Tensors, tf.Tensor], tf.Tensor]:
-    loss_of = _loss(graph, forward, first, options)
+    loss_of = _loss(graph, forward, targets, options)
     accumulators = {id(variable): accumulator for variable, accumulator in importance}
 
     @tf.function(autograph=False)
@@ -135,7 +137,10 @@ def _training_step(
 
 
 def _loss(
-    graph: ServingGraph, forward: Forward, first: Mapping[str, np.ndarray], options: FineTuningOptions
+    graph: ServingGraph,
+    forward: Forward,
+    targets: Sequence[losses.OutputTarget],
+    options: FineTuningOptions,
 ) -> Callable[[Tensors], tf.Tensor]:
     """The loss of a batch: the user's, or what the options say."""
     if options.functions.loss_fn:
@@ -148,7 +153,6 @@ def _loss(
             return options.functions.loss(batch, *outputs)
 
         return by_user
-    targets = losses.output_targets(graph, options.output_kind, first)
     fetch = [target.tensor for target in targets]
     on_labels = _loss_on_labels(targets, options)
 
@@ -183,6 +187,14 @@ def _loss_on_labels(
             'use DISTILLATION, a module with a loss_fn, or another signature_name.'
         )
     return losses.label_loss(options.label_loss, targets[0])
+
+
+def _check_labels(
+    batch: Mapping[str, np.ndarray], targets: Sequence[losses.OutputTarget], options: FineTuningOptions
+) -> None:
+    """Labels that a loss cannot take make TensorFlow fail on their shape, or the loss NaN."""
+    if options.loss != 'DISTILLATION' and targets:
+        losses.check_labels(options.label_loss, options.label_key, batch[options.label_key], targets[0])
 
 
 def _optimizer(options: FineTuningOptions) -> tf.keras.optimizers.Optimizer:
