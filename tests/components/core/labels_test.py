@@ -21,13 +21,17 @@ def test_an_ignored_label_is_no_class() -> None:
 
 def test_another_number_of_values_is_named() -> None:
     check_count('y', np.zeros((4, 3)), (1, 3), 'the metric')
-    with pytest.raises(EdgeError, match="label 'y' holds 3 values in each example, but the metric takes 1 or 4"):
+    with pytest.raises(
+        EdgeError, match="label 'y' holds 3 values in each example, but the metric takes 1 or 4"
+    ):
         check_count('y', np.zeros((2, 3)), (1, 4), 'the metric')
 
 
-@pytest.mark.parametrize('labels', [np.array([b'cat']), np.array(['cat'], object), np.array([b'cat'], object)])
+@pytest.mark.parametrize(
+    'labels', [np.array([b'cat']), np.array(['cat'], object), np.array([b'cat'], object)]
+)
 def test_texts_are_named(labels: np.ndarray) -> None:
-    with pytest.raises(EdgeError, match="label 'y' holds texts, such as 'cat'.*transform_graph"):
+    with pytest.raises(EdgeError, match=r"label 'y' holds texts, such as 'cat'.*transform_graph"):
         check_numbers('y', labels, 'the metric')
 
 
