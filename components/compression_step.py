@@ -86,7 +86,7 @@ def compress_model(
     )
     examples = _examples(input_dict, graph, options)
     with _told_by_feature(examples):
-        values = compress(graph, options, examples and examples.batches())
+        values = compress(graph, options, None if examples is None else examples.batches())
         if options.batch_norm_batches:
             assert examples is not None
             values = values | re_estimate(graph, values, examples.batches(), options.batch_norm_batches)

@@ -82,10 +82,10 @@ def check_settings(metric: tfma.MetricConfig, cls: type) -> None:
     Raises:
       EdgeError: names the setting and those that it takes.
     """
-    parameters = inspect.signature(cls.__init__).parameters
+    parameters = inspect.signature(cls).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
-    taken = [name for name in parameters if name != 'self']
+    taken = list(parameters)
     for name in metric_settings(metric):
         if name not in taken:
             raise EdgeError(
@@ -112,12 +112,12 @@ def metric_name(metric: tfma.MetricConfig, cls: type) -> str:
 
 def takes(cls: type, setting: str) -> bool:
     """Whether a metric has a setting."""
-    return setting in inspect.signature(cls.__init__).parameters
+    return setting in inspect.signature(cls).parameters
 
 
 def default_of(cls: type, setting: str) -> Any:
     """What a setting is where it is not given; None where it has no default."""
-    default = inspect.signature(cls.__init__).parameters[setting].default
+    default = inspect.signature(cls).parameters[setting].default
     return None if default is inspect.Parameter.empty else default
 
 
