@@ -77,19 +77,33 @@ def operators_to_keep_float(
             raise _unhandled(
                 seen, features, examples, f'output {_short(names[index])!r} of the model is that too'
             )
-    kept = {}
-    for operator in graph.operators:
-        kind = flatbuffer.operator_name(content, operator)
+    handling = set()
+    for number, operator in enumerate(graph.operators):
         read = {names[index] for index in operator.inputs if index >= 0}
-        made = [names[index] for index in operator.outputs]
-        if kind in OPERANDS and read & {*seen}:
-            raise _unhandled(
-                seen, features, examples, f'{kind} {_short(made[0])!r} multiplies it with weights'
-            )
-        if (read | {*made}) & {*seen}:
-            kept[made[0]] = f'{kind} {_short(made[0])!r}'
-    _tell(seen, features, examples, list(kept.values()))
-    return tuple(f'^{re.escape(name)}$' for name in kept)
+        made = {names[index] for index in operator.outputs}
+        if flatbuffer.operator_name(content, operator) in OPERANDS and read & {*seen}:
+            told = _told(content, graph, operator)
+            raise _unhandled(seen, features, examples, f'{told} multiplies it with weights')
+        if (read | made) & {*seen}:
+            handling.add(number)
+    kept = [graph.operators[number] for number in sorted(_with_conditions(graph, handling))]
+    _tell(seen, features, examples, [_told(content, graph, operator) for operator in kept])
+    return tuple(f'^{re.escape(names[operator.outputs[0]])}$' for operator in kept)
+
+
+def _with_conditions(graph: flatbuffer.schema.SubGraphT, handling: set[int]) -> set[int]:
+    """Operators by number, with those that compute the truth values they read: rounded, these could turn."""
+    makers = {index: number for number, operator in enumerate(graph.operators) for index in operator.outputs}
+    found, waiting = set(handling), sorted(handling)
+    while waiting:
+        for index in graph.operators[waiting.pop()].inputs:
+            if index < 0 or flatbuffer.TENSOR_TYPES[graph.tensors[index].type] != 'BOOL':
+                continue
+            number = makers.get(index)
+            if number is not None and number not in found:
+                found.add(number)
+                waiting.append(number)
+    return found
 
 
 def require_float_input(float_model: bytes | ModelFile, seen: Mapping[str, NonFinite], io: str) -> None:
@@ -161,6 +175,15 @@ def _features(content: flatbuffer.schema.ModelT) -> dict[str, str]:
 def _share(held: NonFinite, examples: int) -> str:
     first = f'; the first is record {held.first[1]} of {held.first[0]}' if held.first else ''
     return f'{held.examples} of {examples} examples{first}'
+
+
+def _told(
+    content: flatbuffer.schema.ModelT,
+    graph: flatbuffer.schema.SubGraphT,
+    operator: flatbuffer.schema.OperatorT,
+) -> str:
+    name = flatbuffer.tensor_name(graph.tensors[operator.outputs[0]])
+    return f'{flatbuffer.operator_name(content, operator)} {_short(name)!r}'
 
 
 def _short(name: str) -> str:

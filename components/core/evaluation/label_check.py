@@ -17,19 +17,19 @@ from tfx_edge.components.core.evaluation.metric_classes import metric_settings
 _SPARSE, _CATEGORICAL = 'Sparse', ('Categorical', 'TopKCategorical')
 # Read no label, or texts and boxes too.
 _NO_NUMBERS = (
-    'ExampleCount',
-    'WeightedExampleCount',
-    'QueryStatistics',
     'ExactMatch',
-    'SetMatch',
-    'COCO',
-    'ObjectDetection',
-    'SemanticSegmentation',
-    'Bleu',
-    'Rouge',
+    'ExampleCount',
     'Mean',
+    'MeanAbsoluteAttributions',
+    'MeanAttributions',
+    'MeanPrediction',
     'NDCG',
+    'QueryStatistics',
+    'TotalAbsoluteAttributions',
+    'TotalAttributions',
+    'WeightedExampleCount',
 )
+_OF_TEXTS_AND_BOXES = ('Bleu', 'COCO', 'ObjectDetection', 'Rouge', 'SemanticSegmentation', 'SetMatch')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +88,8 @@ def label_checks(
 def _checks(config: tfma.EvalConfig, shapes: Mapping[str, tuple[int | None, ...]]) -> Iterator[LabelCheck]:
     for spec in config.metrics_specs:
         for metric in spec.metrics:
-            if metric.module or metric.class_name.startswith(_NO_NUMBERS):
+            name = metric.class_name
+            if metric.module or name in _NO_NUMBERS or name.startswith(_OF_TEXTS_AND_BOXES):
                 continue
             for output in tuple(spec.output_names) or ('',):
                 shape = shapes.get(output)
