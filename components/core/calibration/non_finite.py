@@ -58,7 +58,7 @@ def operators_to_keep_float(
     Args:
       float_model: the float32 `.tflite` file that was calibrated.
       seen: by name of the tensors that held some.
-      examples: on how many it was calibrated.
+      examples: on how many it was calibrated; 0 where that is not known.
 
     Returns:
       Regular expressions on names of their outputs, for `keep_float`.
@@ -173,6 +173,8 @@ def _features(content: flatbuffer.schema.ModelT) -> dict[str, str]:
 
 
 def _share(held: NonFinite, examples: int) -> str:
+    if not examples:
+        return 'some examples'
     first = f'; the first is record {held.first[1]} of {held.first[0]}' if held.first else ''
     return f'{held.examples} of {examples} examples{first}'
 

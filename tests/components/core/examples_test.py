@@ -159,19 +159,18 @@ def test_sequence_examples_are_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ('name', 'content', 'match'),
+    ('content', 'match'),
     [
-        ('data', b'PAR1' + bytes(40), 'it is a Parquet file: let the ExampleGen write tf.Examples'),
-        ('data', gzip.compress(b'anything'), r"compressed with GZIP: give it a name that ends in '\.gz'"),
-        ('data', b'a,b\n1,2\n' * 9, 'it is damaged or truncated'),
+        (b'PAR1' + bytes(40), 'it is a Parquet file: let the ExampleGen write tf.Examples'),
+        (gzip.compress(b'anything'), r"compressed with GZIP: give it a name that ends in '\.gz'"),
+        (b'a,b\n1,2\n' * 9, 'it is damaged or truncated'),
     ],
+    ids=['parquet', 'gzip', 'text'],
 )
-def test_files_of_other_formats_are_told(
-    tmp_path: pathlib.Path, name: str, content: bytes, match: str
-) -> None:
-    (tmp_path / name).write_bytes(content)
+def test_files_of_other_formats_are_told(tmp_path: pathlib.Path, content: bytes, match: str) -> None:
+    (tmp_path / 'data').write_bytes(content)
     with pytest.raises(EdgeError, match=match):
-        list(read_records([str(tmp_path / name)]))
+        list(read_records([str(tmp_path / 'data')]))
 
 
 @pytest.fixture(scope='module')
