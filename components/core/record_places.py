@@ -30,6 +30,11 @@ def at_place(error: EdgeError, file: str, number: int) -> EdgeError:
     return EdgeError(f'{told_place(file, number)}: {message}')
 
 
+def is_of_a_record(error: EdgeError) -> bool:
+    """Whether a parser's error is about one record, and does not tell which."""
+    return str(error).startswith((*_SUBJECTS, 'feature ', 'raw feature ', 'the records are '))
+
+
 def first_fault(files: Sequence[str], read: Callable[[bytes], object]) -> EdgeError | None:
     """The fault of the first record that cannot be read, with its place.
 

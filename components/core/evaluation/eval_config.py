@@ -111,6 +111,24 @@ def check_outputs(config: tfma.EvalConfig, outputs: Sequence[str]) -> None:
             )
 
 
+def with_only_output_unnamed(config: tfma.EvalConfig) -> tfma.EvalConfig:
+    """The configuration for a model with one output, which TFMA's predictions have no name for.
+
+    Args:
+      config: TFMA's, which names no other output (`check_outputs`).
+    """
+    unnamed = tfma.EvalConfig()
+    unnamed.CopyFrom(config)
+    for metrics in unnamed.metrics_specs:
+        metrics.ClearField('output_names')
+    for model in unnamed.model_specs:
+        for one, several in (('label_key', 'label_keys'), ('example_weight_key', 'example_weight_keys')):
+            for name in getattr(model, several).values():
+                setattr(model, one, name)
+            model.ClearField(several)
+    return unnamed
+
+
 def named_features(config: tfma.EvalConfig) -> dict[str, str]:
     """The features that metrics need, each with the field that names it."""
     return {name: field for field, name in _named_features(config)}

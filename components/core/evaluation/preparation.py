@@ -130,6 +130,9 @@ def prepare(
             candidate.name, candidate.model.outputs, baseline.name, baseline.model.outputs
         )
     configuration.check_outputs(config, tuple(candidate.model.outputs))
+    if len(candidate.model.outputs) == 1:
+        config = configuration.with_only_output_unnamed(config)
+        spec = configuration.candidate_spec(config)
     tested = find_tested_metrics(config, drops)
     check_outputs(tested, candidate.model.outputs)
     plan, obstacle = None, comparison.obstacle

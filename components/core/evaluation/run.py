@@ -59,7 +59,7 @@ from tfx_edge.components.core.evaluation.range_use import CalibrationFit
 from tfx_edge.components.core.evaluation.reading import ReadExamples
 from tfx_edge.components.core.evaluation.record_sample import KeepSample
 from tfx_edge.components.core.examples import ExampleParser, read_records
-from tfx_edge.components.core.record_places import first_fault
+from tfx_edge.components.core.record_places import first_fault, is_of_a_record
 
 _LOG = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ def run(
     _LOG.info('evaluating %s', ' and '.join(c.source.path for c in evaluation.contenders))
     fit, measures_fit = _fit_to_measure(evaluation, judge_calibration)
     evaluators, writers = _own_parts(evaluation, folder)
-    with told_in_one_line(), _metric_failures(), make_pipeline() as pipeline:
+    with _told_by_place(files, parser), told_in_one_line(), _metric_failures(), make_pipeline() as pipeline:
         batches = pipeline | 'ReadExamples' >> examples
         _ = batches | 'Evaluate' >> tfma.ExtractEvaluateAndWriteResults(
             extractors=_extractors(predict, examples.tensor_adapter_config(), common),
@@ -176,16 +176,25 @@ def run(
     )
 
 
+@contextlib.contextmanager
+def _told_by_place(files: Sequence[str], parser: ExampleParser) -> Iterator[None]:
+    """Names the place of a record that cannot be parsed; batches of TFMA do not know it."""
+    try:
+        yield
+    except EdgeError as error:
+        if not is_of_a_record(error):
+            raise
+        raise first_fault(files, lambda record: parser([record])) or error from error
+
+
 def _fitted_config(evaluation: Evaluation, parser: ExampleParser, files: Sequence[str]) -> tfma.EvalConfig:
     """The configuration with metrics that suit what the candidate answers to the first examples."""
     if not needs_limits(evaluation.config):
         return evaluation.config
     records = list(itertools.islice(read_records(files), _LOOKED_AT))
     model = evaluation.candidate.model
-    try:
+    with _told_by_place(files, parser):
         outputs = as_predicted(model(fitted(model, parser(records)))) if records else {}
-    except EdgeError as error:
-        raise first_fault(files, lambda record: parser([record])) or error from error
     limits = {name: limits_of(values) for name, values in outputs.items()}
     return fit_metrics(evaluation.config, limits, as_predicted(model.outputs))
 
