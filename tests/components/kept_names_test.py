@@ -78,10 +78,19 @@ class _World:
                     writer.write(each)
         return artifact
 
-    def run(self, component: Any, model: Any, examples: Any, **config: Any) -> dict[str, Any]:
+    def schema(self, uri: str) -> Any:
+        artifact = self._artifact(standard_artifacts.Schema, self.root / uri)
+        pathlib.Path(artifact.uri).mkdir(parents=True)
+        (pathlib.Path(artifact.uri) / 'schema.pbtxt').write_text('feature { name: "age" type: FLOAT }')
+        return artifact
+
+    def run(
+        self, component: Any, model: Any, examples: Any, schema: Any = None, **config: Any
+    ) -> dict[str, Any]:
         self._runs += 1
         folder = self.root / f'run{self._runs}'
         inputs = {'examples': examples, 'transform_graph': self.graph}
+        inputs |= {} if schema is None else {'schema': schema}
         inputs = {key: [value] if not isinstance(value, list) else value for key, value in inputs.items()}
         channels = {key: channel_utils.as_channel(value) for key, value in inputs.items()}
         made = component(model=channel_utils.as_channel([model]), **channels, **config)
@@ -157,6 +166,13 @@ def test_examples_of_an_unknown_step_are_asked_about_and_the_property_answers(wo
         world.run(TFLiteQuantizer, world.model, world.unknown)
     world.unknown.set_string_custom_property('tfx_edge_examples', 'raw')
     assert _range_of_age(world.run(TFLiteQuantizer, world.model, world.unknown)) == pytest.approx((2.0, 7.9))
+
+
+def test_transform_s_own_schema_tells_of_examples_of_an_unknown_step(world: _World) -> None:
+    copied = world.examples('copied', [record(age=[float(age) / 10]) for age in _AGES])
+    schema = world.schema('Transform/post_transform_schema/3')
+    outputs = world.run(TFLiteQuantizer, world.model, copied, schema)
+    assert _range_of_age(outputs) == pytest.approx((2.0, 7.9))
 
 
 def test_raw_and_transformed_examples_together_are_refused(world: _World) -> None:
