@@ -10,10 +10,7 @@ from typing import Any
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx import types
-from tfx.components.util import examples_utils
 from tfx.dsl.io import fileio
-from tfx.proto import example_gen_pb2
-from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from tfx_edge.components.core.errors import EdgeError
@@ -110,47 +107,25 @@ def float_files_folder(pipeline_root: str) -> str:
     return os.path.join(pipeline_root, '.tfx_edge', 'float_files')
 
 
-def split_files(examples: Sequence[types.Artifact], splits: Sequence[str]) -> list[str]:
-    """The TFRecord files of some splits, sorted by name.
+def read_schema(input_dict: ArtifactDict) -> schema_pb2.Schema | None:
+    """The schema given to a component, or None.
 
     Raises:
-      EdgeError: the examples are not tf.Examples in TFRecords, or a split is not there or has no file.
+      EdgeError: its artifact holds none.
     """
-    files = []
-    for artifact in examples:
-        payload = examples_utils.get_payload_format(artifact)
-        if payload != example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE:
-            name = example_gen_pb2.PayloadFormat.Name(payload)
-            raise EdgeError(
-                f'the examples {artifact.uri} are {name}; tfx-edge reads FORMAT_TF_EXAMPLE. '
-                'Set the payload format of the ExampleGen.'
-            )
-        found = artifact_utils.decode_split_names(artifact.split_names) if artifact.split_names else []
-        for split in splits:
-            if split not in found:
-                raise EdgeError(
-                    f'split {split!r} is not in the examples {artifact.uri} '
-                    f'(found: {", ".join(found) or "none"}); name one of these.'
-                )
-            folder = artifact_utils.get_split_uri([artifact], split)
-            names = [name for name in fileio.listdir(folder) if not fileio.isdir(os.path.join(folder, name))]
-            if not names:
-                raise EdgeError(
-                    f'split {split!r} of the examples {artifact.uri} is empty; expected TFRecord files.'
-                )
-            files += [os.path.join(folder, name) for name in names]
-    return sorted(files)
-
-
-def read_schema(input_dict: ArtifactDict) -> schema_pb2.Schema | None:
-    """The schema given to a component, or None."""
     uri = _optional_uri(input_dict, SCHEMA)
     if uri is None:
         return None
     path = os.path.join(uri, 'schema.pbtxt')
-    with fileio.open(path) as file:
-        text: Any = file.read()
-    return text_format.Parse(text, schema_pb2.Schema())
+    try:
+        with fileio.open(path) as file:
+            text: Any = file.read()
+        return text_format.Parse(text, schema_pb2.Schema())
+    except (fileio.NotFoundError, FileNotFoundError, text_format.ParseError) as error:
+        told = ' '.join(str(error).split()) or 'there is no such file'
+        raise EdgeError(
+            f'{path} cannot be read as a schema ({told}); run the step that writes the schema again.'
+        ) from error
 
 
 def transform_graph_folder(input_dict: ArtifactDict) -> str | None:
@@ -159,5 +134,9 @@ def transform_graph_folder(input_dict: ArtifactDict) -> str | None:
 
 
 def _optional_uri(input_dict: ArtifactDict, key: str) -> str | None:
-    artifacts = input_dict.get(key)
-    return artifact_utils.get_single_instance(list(artifacts)).uri if artifacts else None
+    artifacts = list(input_dict.get(key) or ())
+    if len(artifacts) > 1:
+        raise EdgeError(
+            f'{key} has {len(artifacts)} artifacts ({", ".join(a.uri for a in artifacts)}); expected one.'
+        )
+    return artifacts[0].uri if artifacts else None

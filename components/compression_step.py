@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -27,10 +28,13 @@ from tfx_edge.components.core.compression.training.training_data import training
 from tfx_edge.components.core.compression.training.user_functions import UserFunctions
 from tfx_edge.components.core.compression.weight_summary import WeightSummary, summarize_weights
 from tfx_edge.components.core.content_digest import content_digest
-from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.errors import EdgeError, NotFiniteError
 from tfx_edge.components.core.examples import ExampleParser
 from tfx_edge.components.core.litert.loops_of_files import has_loops
+from tfx_edge.components.core.non_finite_features import non_finite_feature
 from tfx_edge.components.core.signature import choose_signature
+from tfx_edge.components.example_files import split_files
+from tfx_edge.components.example_parsing import example_parser
 from tfx_edge.components.fine_tuning_options import fine_tuning_options
 
 _LOG = logging.getLogger(__name__)
@@ -83,11 +87,12 @@ def compress_model(
         functions=functions,
         checkpoint_folder=_checkpoint_folder(output, source, input_dict, options, properties),
     )
-    values = compress(graph, options, _batches(input_dict, graph, options))
-    if options.batch_norm_batches:
-        batches = _batches(input_dict, graph, options)
-        assert batches is not None
-        values = values | re_estimate(graph, values, batches, options.batch_norm_batches)
+    examples = _examples(input_dict, graph, options)
+    with _told_by_feature(examples):
+        values = compress(graph, options, None if examples is None else examples.batches())
+        if options.batch_norm_batches:
+            assert examples is not None
+            values = values | re_estimate(graph, values, examples.batches(), options.batch_norm_batches)
     with artifacts.written_whole(path_utils.serving_model_dir(output.uri)) as folder:
         write_with_values(source, folder, values)
     _describe(output, summarize_weights(graph, values))
@@ -118,7 +123,7 @@ def _checkpoint_folder(
     """
     decisive = [json.dumps(dict(properties), sort_keys=True, default=str), content_digest(source)]
     if input_dict.get(artifacts.EXAMPLES):
-        files = artifacts.split_files(input_dict[artifacts.EXAMPLES], options.train_splits)
+        files = split_files(input_dict[artifacts.EXAMPLES], options.train_splits)
         decisive += [f'{file} {tf.io.gfile.stat(file).length}' for file in files]
     for key in (artifacts.SCHEMA, artifacts.TRANSFORM_GRAPH):
         decisive += [artifact.uri for artifact in input_dict.get(key) or ()]
@@ -136,9 +141,34 @@ def _describe(output: types.Artifact, weights: Sequence[WeightSummary]) -> None:
     )
 
 
-def _batches(
+@dataclasses.dataclass(frozen=True)
+class _Examples:
+    """What is trained on."""
+
+    files: Sequence[str]
+    parser: ExampleParser
+    batch_size: int
+    seed: int
+
+    def batches(self) -> Batches:
+        return training_batches(self.files, self.parser, self.batch_size, self.seed)
+
+
+@contextlib.contextmanager
+def _told_by_feature(examples: _Examples | None) -> Iterator[None]:
+    """Where training ends in NaN and an example holds NaN, names that example and not the learning rate."""
+    try:
+        yield
+    except NotFiniteError as error:
+        if examples is None:
+            raise
+        consequence = str(error).split(';')[0]
+        raise non_finite_feature(examples.files, examples.parser, consequence) or error from error
+
+
+def _examples(
     input_dict: artifacts.ArtifactDict, graph: ServingGraph, options: FineTuningOptions
-) -> Batches | None:
+) -> _Examples | None:
     if not input_dict.get(artifacts.EXAMPLES):
         compression_spec.require_no_examples_needed(options)
         return None
@@ -149,11 +179,8 @@ def _batches(
                 f'expected an open batch dimension. Export the model with one, or set FineTuning.batch_size '
                 f'to {spec.shape[0]} (now {options.batch_size}).'
             )
-    parser = ExampleParser(
-        graph.signature.inputs,
-        schema=artifacts.read_schema(input_dict),
-        transform_graph=artifacts.transform_graph_folder(input_dict),
-        label_key=options.label_key,
+    parser = example_parser(
+        input_dict, options.train_splits, graph.signature.inputs, label_key=options.label_key
     )
-    files = artifacts.split_files(input_dict[artifacts.EXAMPLES], options.train_splits)
-    return training_batches(files, parser, options.batch_size, options.seed)
+    files = split_files(input_dict[artifacts.EXAMPLES], options.train_splits)
+    return _Examples(files, parser, options.batch_size, options.seed)

@@ -9,3 +9,7 @@ class EdgeError(ValueError):
     Everything in tfx-edge that refuses an input raises this type, so that a caller can tell a
     user's mistake from a defect.
     """
+
+
+class NotFiniteError(EdgeError):
+    """What is trained became NaN or infinite: by too high a learning rate, or by an example that holds such a value."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,19 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow_metadata.proto.v0 import schema_pb2
 
+from tfx_edge.components.core import record_faults
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.example_stage import RAW, TRANSFORMED, Stages, decide_stage
+from tfx_edge.components.core.schema_defaults import default_of
 from tfx_edge.components.core.signature import TensorSpec
+from tfx_edge.components.core.transform_graph import TransformGraph
 
 # TensorFlow's threads would only hand the records over, and ending them takes longer than reading a file.
 _IN_THIS_THREAD = tf.data.Options()
 _IN_THIS_THREAD.autotune.enabled = False
 _READ_AT_ONCE = 16
-
-_KINDS = {'float_list': tf.float32, 'int64_list': tf.int64, 'bytes_list': tf.string}
+# How files of other formats begin.
+_PARQUET, _GZIP = b'PAR1', b'\x1f\x8b'
 
 
 class ExampleParser:
@@ -27,15 +32,18 @@ class ExampleParser:
 
     Features are matched to inputs by name, shape and type: a floating input reads a float feature,
     an integer or boolean input an int64 feature. With a schema, its defaults fill what is absent;
-    with a transform graph, raw examples go through it first (examples that already carry the
-    transformed features are taken as they are). An instance can be pickled: TensorFlow's objects
-    are made where they are used.
+    with a transform graph, raw examples go through it first, and transformed ones are taken as they are.
+    Raw examples may lack what nothing that is asked for is made of, such as the label. An instance can be
+    pickled: TensorFlow's objects are made where they are used.
 
     Args:
       inputs: specs by input name; dimension 0 is the batch.
       schema: of the examples as stored, or None.
       transform_graph: folder of a TransformGraph, or None.
       label_key: one more feature to return, of any shape, or ''.
+      stage: with a transform graph, whether the examples are RAW or TRANSFORMED (`example_stage`); '' to find out
+        from the first batch, as far as it tells.
+      also_made: outputs of the transform graph that must be made too, where it has them.
 
     Example:
       >>> parser = ExampleParser({'image': TensorSpec((None, 8, 8, 1), tf.float32)})
@@ -50,12 +58,16 @@ class ExampleParser:
         schema: schema_pb2.Schema | None = None,
         transform_graph: str | None = None,
         label_key: str = '',
+        stage: str = '',
+        also_made: Sequence[str] = (),
     ) -> None:
         self._inputs = dict(inputs)
         self._schema = schema
         self._transform_graph = transform_graph
         self._label_key = label_key
-        self._transform: _Transform | None = None
+        self._stage = stage if transform_graph else TRANSFORMED
+        self._also_made = tuple(also_made)
+        self._transform: TransformGraph | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, '_transform': None}
@@ -76,55 +88,82 @@ class ExampleParser:
 
     def read(self, records: Sequence[bytes]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray] | None]:
         """Parses a batch, and returns beside it all outputs of the transform graph, or None where none was applied."""
-        transformed = self._transformed(records) if self._needs_transform(records) else None
-        features = _parse(records, self._stored_features(records)) if transformed is None else transformed
-        return {name: self._as_input(name, features[name]) for name in self._wanted()}, transformed
+        if not self._stage:
+            self._stage = decide_stage(self.stages(records)).stage
+        if self._stage == RAW:
+            transformed = self._transformed(records)
+            return self._as_inputs(transformed), transformed
+        return self._as_inputs(self._stored(records)), None
 
-    def _wanted(self) -> list[str]:
-        return [*self._inputs, *([self._label_key] if self._label_key not in ('', *self._inputs) else [])]
+    def stages(self, records: Sequence[bytes]) -> Stages:
+        """What speaks for and against the examples being raw, or transformed, judged by some of them.
 
-    def _needs_transform(self, records: Sequence[bytes]) -> bool:
-        if self._transform_graph is None:
-            return False
-        present = _example(records[0]).features.feature
-        return any(name not in present for name in self._inputs)
+        Args:
+          records: serialized tf.Examples, at least one.
+        """
+        present = {name for record in records for name in record_faults.decode(record).features.feature}
+        absent = [name for name in self._loaded_transform.raw_features if name not in present]
+        return Stages(
+            inputs=tuple(self._inputs),
+            not_raw=_fault(lambda: self._as_inputs(self._transformed(records, label=False), label=False)),
+            surely_not_raw=_fault(lambda: self._transformed(records, label=False, without=absent)),
+            not_transformed=_fault(lambda: self._as_inputs(self._stored(records, label=False), label=False)),
+        )
 
-    def _transformed(self, records: Sequence[bytes]) -> dict[str, np.ndarray]:
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]:
+        """Specs by input name."""
+        return self._inputs
+
+    @property
+    def transform_graph(self) -> str | None:
+        """Folder of the transform graph, or None."""
+        return self._transform_graph
+
+    @property
+    def raw_features(self) -> Mapping[str, object]:
+        """TensorFlow's feature spec of what the transform graph takes, by name."""
+        return self._loaded_transform.raw_features
+
+    def at_stage(self, stage: str) -> ExampleParser:
+        """The same parser for examples of which it is known whether they are RAW or TRANSFORMED."""
+        settled = copy.copy(self)
+        settled._stage = stage
+        return settled
+
+    @property
+    def _loaded_transform(self) -> TransformGraph:
         if self._transform is None:
             assert self._transform_graph is not None
-            self._transform = _Transform(self._transform_graph)
-        features = self._transform(records)
-        for name in self._wanted():
-            if name not in features:
-                raise EdgeError(
-                    f'the transform graph has no output {name!r} (found: {", ".join(sorted(features))}); '
-                    'name an input of the model after one of its outputs, or give another signature_name.'
-                )
-        return features
+            self._transform = TransformGraph(self._transform_graph)
+        return self._transform
 
-    def _stored_features(self, records: Sequence[bytes]) -> dict[str, tf.io.FixedLenFeature]:
+    def _wanted(self, *, label: bool = True) -> list[str]:
+        return [
+            *self._inputs,
+            *([self._label_key] if label and self._label_key not in ('', *self._inputs) else []),
+        ]
+
+    def _as_inputs(self, features: Mapping[str, np.ndarray], *, label: bool = True) -> dict[str, np.ndarray]:
+        return {name: self._as_input(name, features[name]) for name in self._wanted(label=label)}
+
+    def _transformed(
+        self, records: Sequence[bytes], *, label: bool = True, without: Sequence[str] = ()
+    ) -> dict[str, np.ndarray]:
+        graph = self._loaded_transform
+        also = [name for name in self._also_made if label and name in graph.outputs]
+        return graph.apply(records, self._wanted(label=label), also=also, without=without)
+
+    def _stored(self, records: Sequence[bytes], *, label: bool = True) -> dict[str, np.ndarray]:
         features = {}
-        for name in self._wanted():
-            spec = self._inputs.get(name) or _label_spec(name, records[0])
+        for name in self._wanted(label=label):
+            spec = self._inputs.get(name) or record_faults.label_spec(name, records[0])
             dtype = (
                 tf.float32 if spec.dtype.is_floating else tf.string if spec.dtype == tf.string else tf.int64
             )
-            features[name] = tf.io.FixedLenFeature(spec.row_shape, dtype, self._default(name))
-        return features
-
-    def _default(self, name: str) -> Any:
-        """A schema's own default for a feature that an example may leave out."""
-        if self._schema is None or not any(f.name == name for f in self._schema.feature):
-            return None
-        # Imported here: tensorflow-transform takes seconds, and most callers have no schema.
-        from tensorflow_transform.tf_metadata import schema_utils
-
-        try:
-            spec = schema_utils.schema_as_feature_spec(self._schema).feature_spec.get(name)
-        except ValueError as error:
-            message = ' '.join(str(error).split())
-            raise EdgeError(f'the schema gives no feature spec ({message}); correct the schema.') from error
-        return getattr(spec, 'default_value', None)
+            default = default_of(self._schema, name, spec.row_shape, dtype)
+            features[name] = tf.io.FixedLenFeature(spec.row_shape, dtype, default)
+        return _parse(records, features, self._label_key if self._label_key not in self._inputs else '')
 
     def _as_input(self, name: str, values: np.ndarray) -> np.ndarray:
         spec = self._inputs.get(name)
@@ -133,10 +172,10 @@ class ExampleParser:
         stored = np.dtype(values.dtype)
         wanted = np.dtype(spec.dtype.as_numpy_dtype)
         if spec.dtype.is_floating != bool(np.issubdtype(stored, np.floating)):
-            raise _wrong_type(name, stored.name, spec)
+            raise record_faults.wrong_type(name, stored.name, spec)
         if values.shape[1:] != spec.row_shape:
             if np.prod(values.shape[1:]) != np.prod(spec.row_shape):
-                raise _wrong_shape(name, values.shape[1:], spec)
+                raise record_faults.wrong_shape(name, values.shape[1:], spec)
             values = values.reshape((len(values), *spec.row_shape))
         cast = values.astype(wanted)
         if not spec.dtype.is_floating and not np.array_equal(cast.astype(stored), values):
@@ -145,31 +184,6 @@ class ExampleParser:
                 'expected values within its range. Correct the examples.'
             )
         return cast
-
-
-class _Transform:
-    """A TransformGraph's raw feature spec and its function."""
-
-    def __init__(self, folder: str) -> None:
-        import tensorflow_transform as tft  # takes seconds; only users of a transform graph pay
-
-        output = tft.TFTransformOutput(folder)
-        self._raw_spec = output.raw_feature_spec()
-        self._layer = output.transform_features_layer()
-
-    def __call__(self, records: Sequence[bytes]) -> dict[str, np.ndarray]:
-        try:
-            raw = tf.io.parse_example(tf.constant(list(records)), self._raw_spec)
-        except tf.errors.InvalidArgumentError as error:
-            raise EdgeError(
-                f'an example does not fit the raw features of the transform graph ({_first_line(error)}); '
-                'give the examples that Transform was given.'
-            ) from error
-        outputs = self._layer(raw)
-        return {
-            name: (tf.sparse.to_dense(value) if isinstance(value, tf.SparseTensor) else value).numpy()
-            for name, value in outputs.items()
-        }
 
 
 def read_records(files: Sequence[str]) -> Iterator[bytes]:
@@ -189,9 +203,22 @@ def read_records(files: Sequence[str]) -> Iterator[bytes]:
                 yield from records
         except (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.InvalidArgumentError) as error:
             raise EdgeError(
-                f'{file} cannot be read as a TFRecord file ({_first_line(error)}); '
-                'it is damaged or truncated: run the step that wrote it again.'
+                f'{file} cannot be read as a TFRecord file ({_first_line(error)}); {_remedy(file)}'
             ) from error
+
+
+def _remedy(file: str) -> str:
+    """What to do about a file that is none, told by how it begins."""
+    try:
+        with tf.io.gfile.GFile(file, 'rb') as content:
+            begin = content.read(4)
+    except tf.errors.OpError:
+        begin = b''
+    if begin == _PARQUET:
+        return 'it is a Parquet file: let the ExampleGen write tf.Examples to TFRecord files.'
+    if begin.startswith(_GZIP) and not file.endswith('.gz'):
+        return "it is compressed with GZIP: give it a name that ends in '.gz'."
+    return 'it is damaged or truncated: run the step that wrote it again.'
 
 
 def record_content(record: bytes) -> bytes:
@@ -218,76 +245,32 @@ def content_hash(record: bytes) -> bytes:
     return hashlib.sha256(record_content(record)).digest()
 
 
-def _parse(records: Sequence[bytes], features: dict[str, tf.io.FixedLenFeature]) -> dict[str, np.ndarray]:
+def _parse(
+    records: Sequence[bytes], features: dict[str, tf.io.FixedLenFeature], label: str
+) -> dict[str, np.ndarray]:
     try:
         parsed = tf.io.parse_example(tf.constant(list(records)), features)
     except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:
         # TensorFlow quotes the record in its message, which need not be text.
+        inputs = {name: feature for name, feature in features.items() if name != label}
         for record in records:
-            _explain(record, features)
+            record_faults.require_inputs(record, inputs)
+            if label in features:
+                record_faults.require_label(record, label, features[label])
         raise EdgeError(
-            f'the examples cannot be parsed ({error}); give tf.Examples with dense features.'.replace(
-                '\n', ' '
-            )
+            f'the examples cannot be parsed ({" ".join(str(error).split())}); '
+            'give tf.Examples with dense features.'
         ) from error
     return {name: value.numpy() for name, value in parsed.items()}
 
 
-def _explain(record: bytes, features: Mapping[str, tf.io.FixedLenFeature]) -> None:
-    """Raises the error that names what is wrong with a record; TensorFlow's own names no remedy."""
-    present = _example(record).features.feature
-    for name, feature in features.items():
-        spec = TensorSpec((None, *feature.shape), feature.dtype)
-        kind = present[name].WhichOneof('kind') if name in present else None
-        if kind is None:
-            if feature.default_value is not None:
-                continue
-            raise EdgeError(
-                f'an example has no feature {name!r}, which the model takes as input '
-                f'(found: {", ".join(sorted(present)) or "none"}); give examples with that feature, '
-                'a transform_graph that makes it, or another signature_name.'
-            )
-        if _KINDS[kind] != feature.dtype:
-            raise _wrong_type(name, kind, spec)
-        length = len(getattr(present[name], kind).value)
-        if length != int(np.prod(feature.shape)):
-            raise _wrong_shape(name, (length,), spec)
-
-
-def _example(record: bytes) -> tf.train.Example:
+def _fault(read: Callable[[], object]) -> str:
+    """What is wrong with reading, or ''."""
     try:
-        return tf.train.Example.FromString(record)
-    except Exception as error:  # protobuf's error class differs between its implementations
-        raise EdgeError(f'a record is not a tf.Example ({error}); give examples as tf.Examples.') from error
-
-
-def _label_spec(name: str, record: bytes) -> TensorSpec:
-    """A label may have any type and length: the first record tells."""
-    present = _example(record).features.feature
-    kind = present[name].WhichOneof('kind') if name in present else None
-    if kind is None:
-        raise EdgeError(
-            f'an example has no feature {name!r}, which label_key names '
-            f'(found: {", ".join(sorted(present)) or "none"}); name one of these.'
-        )
-    length = len(getattr(present[name], kind).value)
-    return TensorSpec((None,) if length == 1 else (None, length), _KINDS[kind])
-
-
-def _wrong_type(name: str, found: str, spec: TensorSpec) -> EdgeError:
-    expected = 'a float feature' if spec.dtype.is_floating else 'an int64 feature'
-    return EdgeError(
-        f'feature {name!r} is {found}, but input {name!r} is {spec.dtype.name}; expected {expected}. '
-        'Correct the examples, or give a transform_graph that converts it.'
-    )
-
-
-def _wrong_shape(name: str, found: Sequence[int], spec: TensorSpec) -> EdgeError:
-    return EdgeError(
-        f'feature {name!r} has the shape {tuple(found)}, but input {name!r} takes {spec.row_shape} '
-        f'({int(np.prod(spec.row_shape))} values) in each example; correct the examples, or give another '
-        'signature_name.'
-    )
+        read()
+    except EdgeError as error:
+        return str(error)
+    return ''
 
 
 def _first_line(error: tf.errors.OpError) -> str:

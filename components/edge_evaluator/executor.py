@@ -18,7 +18,7 @@ from tfx_edge import proto
 from tfx_edge.components import artifacts, fidelity
 from tfx_edge.components import exec_properties as properties
 from tfx_edge.components.core.evaluation import preparation, run
-from tfx_edge.components.core.evaluation.eval_config import check_eval_config
+from tfx_edge.components.core.evaluation.eval_config import check_eval_config, used_features
 from tfx_edge.components.core.evaluation.judgement import judge_run
 from tfx_edge.components.core.evaluation.reading import require_examples
 from tfx_edge.components.core.evaluation.report import to_json
@@ -26,6 +26,8 @@ from tfx_edge.components.core.evaluation.verdict import Verdict
 from tfx_edge.components.core.litert import saved_model_converter
 from tfx_edge.components.core.litert.isolation import load_ahead
 from tfx_edge.components.edge_evaluator import keys, options
+from tfx_edge.components.example_files import split_files
+from tfx_edge.components.example_parsing import example_parser
 
 _LOG = logging.getLogger(__name__)
 
@@ -58,7 +60,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         check_eval_config(config, has_baseline=baseline is not None)
         splits = options.decode_splits(exec_properties[keys.EXAMPLE_SPLITS])
         for split in splits:
-            require_examples(artifacts.split_files(input_dict[artifacts.EXAMPLES], [split]), split)
+            require_examples(split_files(input_dict[artifacts.EXAMPLES], [split]), split)
         evaluation = preparation.prepare(
             config,
             artifacts.serving_model_path(candidate),
@@ -66,6 +68,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             drops=options.metric_drops(edge),
             confidence=rules.confidence,
             max_flips=max_flips,
+        )
+        parser = example_parser(
+            input_dict, splits, evaluation.inputs, also_made=used_features(evaluation.config)
         )
         if baseline is not None:
             # While Beam runs; the baseline is compared as a file afterwards.
@@ -77,9 +82,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             results = run.run(
                 evaluation,
                 self._make_beam_pipeline,
-                artifacts.split_files(input_dict[artifacts.EXAMPLES], splits),
+                split_files(input_dict[artifacts.EXAMPLES], splits),
+                parser=parser,
                 schema=artifacts.read_schema(input_dict),
-                transform_graph=artifacts.transform_graph_folder(input_dict),
                 output_path=drafts[keys.EVALUATION],
                 folder=drafts[keys.EDGE_EVALUATION],
                 judge_calibration=limits.judge_calibration,

@@ -47,6 +47,7 @@ from tfx_edge.components.core.litert.quantization_options import (
 from tfx_edge.components.core.litert.quantize import quantized_file
 from tfx_edge.components.qat_trainer.deployed_constants import quantized_constants
 from tfx_edge.components.qat_trainer.local_parity import broken_activations, operators_behind
+from tfx_edge.components.qat_trainer.non_finite_operators import non_finite_operators
 
 _LOG = logging.getLogger(__name__)
 # What LiteRT runs at once.
@@ -140,7 +141,8 @@ def plan_deployment(
         )
     unwanted = [site for site in sites if not precisions[site.variable.key]]
     kernels = match_kernels(graph, sites, deployed.constants)
-    kept_float = tuple(sorted({*always, *_outputs_of(graph, unwanted, kernels, deployed.constants)}))
+    kept_float = _outputs_of(graph, unwanted, kernels, deployed.constants)
+    kept_float = tuple(sorted({*always, *kept_float, *non_finite_operators(model, batch, graph.inputs)}))
     for _ in range(_MOST_ROUNDS):
         if kept_float:
             deployed = _quantized_tensors(model, kept_float, mode)

@@ -43,6 +43,7 @@ from tfx_edge.components.qat_trainer.deployment import Deployment, plan_deployme
 from tfx_edge.components.qat_trainer.held_out import split_held_out
 from tfx_edge.components.qat_trainer.options import fidelity_bound, qat_options
 from tfx_edge.components.qat_trainer.sound_arithmetic import operators_to_keep
+from tfx_edge.components.qat_trainer.telling_batch import telling_batch
 
 QAT = 'qat'
 
@@ -109,7 +110,7 @@ class _Training:
         self._deployment: Deployment = plan_deployment(
             graph,
             self._options,
-            self._seen[0] if self._seen else None,
+            telling_batch(self._seen, graph.inputs),
             self._float_files.convert,
             self._operators_to_keep,
         )

@@ -83,9 +83,10 @@ def _ranges(
         for start in range(0, rows, size):
             chosen = {name: values[start : min(start + size, rows)] for name, values in batch.items()}
             for name, values in reader.views(chosen):
-                if values.size:
+                finite = values[np.isfinite(values)]
+                if finite.size:
                     low, high = ranges.get(name, (np.inf, -np.inf))
-                    ranges[name] = min(low, float(values.min())), max(high, float(values.max()))
+                    ranges[name] = min(low, float(finite.min())), max(high, float(finite.max()))
         left -= rows
         if not left:
             break

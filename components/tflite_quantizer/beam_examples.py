@@ -15,9 +15,10 @@ from tfx_edge.components import artifacts
 from tfx_edge.components.core.calibration import pipeline
 from tfx_edge.components.core.calibration.reference import Reference, sample_count
 from tfx_edge.components.core.evaluation.models import ModelSource, load_model
-from tfx_edge.components.core.examples import ExampleParser
 from tfx_edge.components.core.post_training.float_answers import reference_answers
 from tfx_edge.components.core.signature import Signature
+from tfx_edge.components.example_files import split_files
+from tfx_edge.components.example_parsing import example_parser
 from tfx_edge.components.tflite_quantizer.options import QuantizerOptions
 
 
@@ -46,12 +47,8 @@ class BeamExamples:
         self._options = options
         self._saved_model_dir, self._signature = saved_model_dir, signature
         self._compared: tuple[Sequence[bytes], bool] | None = None
-        self._files = artifacts.split_files(input_dict[artifacts.EXAMPLES], options.calibration_splits)
-        self._parser = ExampleParser(
-            signature.inputs,
-            schema=artifacts.read_schema(input_dict),
-            transform_graph=artifacts.transform_graph_folder(input_dict),
-        )
+        self._files = split_files(input_dict[artifacts.EXAMPLES], options.calibration_splits)
+        self._parser = example_parser(input_dict, options.calibration_splits, signature.inputs)
         # Beside the output, where remote workers can read and write; gone before it takes its name.
         self._folder = os.path.join(folder, 'work')
 

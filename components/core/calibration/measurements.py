@@ -13,6 +13,7 @@ import numpy as np
 
 from tfx_edge.components.core.calibration.channel_means import ChannelSums
 from tfx_edge.components.core.calibration.histogram import Histogram
+from tfx_edge.components.core.calibration.non_finite import NonFinite, Place
 from tfx_edge.components.core.calibration.statistics import TensorStatistics, TensorTally, merge
 
 
@@ -24,11 +25,13 @@ class Measurements:
       examples: how many.
       statistics: by tensor name.
       channel_sums: by tensor name, of the tensors for which they were asked.
+      non_finite: by tensor name, of those that held NaN or infinity.
     """
 
     examples: int = 0
     statistics: Mapping[str, TensorStatistics] = dataclasses.field(default_factory=dict)
     channel_sums: Mapping[str, ChannelSums] = dataclasses.field(default_factory=dict)
+    non_finite: Mapping[str, NonFinite] = dataclasses.field(default_factory=dict)
 
     def __add__(self, other: Measurements) -> Measurements:
         """Those on the examples of both; associative and commutative to the last bit."""
@@ -48,15 +51,19 @@ class Tally:
         self._channel_means_of = frozenset(channel_means_of)
         self._tensors: dict[str, TensorTally] = {}
         self._channel_sums: dict[str, ChannelSums] = {}
+        self._non_finite: dict[str, NonFinite] = {}
         self.examples = 0
         self.arrays = 0
 
-    def add(self, values: Iterable[tuple[str, np.ndarray]]) -> None:
-        """Adds one example: float32 arrays by tensor name, each read before the next is asked for."""
+    def add(self, values: Iterable[tuple[str, np.ndarray]], place: Place | None = None) -> None:
+        """Adds one example: float32 arrays by tensor name, each read before the next is asked for; and its place."""
         for name, array in values:
             if name not in self._tensors:
                 self._tensors[name] = TensorTally(histograms=self._histograms)
-            self._tensors[name].add(array)
+            nan, infinite = self._tensors[name].add(array)
+            if nan or infinite:
+                held = NonFinite(1, nan > 0, place)
+                self._non_finite[name] = self._non_finite[name] + held if name in self._non_finite else held
             if name in self._channel_means_of:
                 sums = ChannelSums.of(array)
                 self._channel_sums[name] = (
@@ -68,7 +75,7 @@ class Tally:
     def measurements(self) -> Measurements:
         """Of all examples added so far."""
         statistics = {name: tally.statistics() for name, tally in self._tensors.items()}
-        return Measurements(self.examples, statistics, dict(self._channel_sums))
+        return Measurements(self.examples, statistics, dict(self._channel_sums), dict(self._non_finite))
 
 
 class MergeMeasurements(beam.CombineFn):
@@ -84,13 +91,16 @@ class MergeMeasurements(beam.CombineFn):
         examples = 0
         statistics: dict[str, TensorStatistics] = {}
         sums: dict[str, ChannelSums] = {}
+        non_finite: dict[str, NonFinite] = {}
         for accumulator in accumulators:
             examples += accumulator.examples
             for name, seen in accumulator.statistics.items():
                 statistics[name] = merge(statistics[name], seen) if name in statistics else seen
             for name, sum_ in accumulator.channel_sums.items():
                 sums[name] = sums[name] + sum_ if name in sums else sum_
-        return Measurements(examples, statistics, sums)
+            for name, held in accumulator.non_finite.items():
+                non_finite[name] = non_finite[name] + held if name in non_finite else held
+        return Measurements(examples, statistics, sums, non_finite)
 
     def extract_output(self, accumulator: Measurements) -> Measurements:
         return accumulator
@@ -105,6 +115,7 @@ def to_json(measurements: Measurements) -> dict[str, Any]:
             name: {'examples': sums.examples, 'digits': sums.digits.tolist()}
             for name, sums in measurements.channel_sums.items()
         },
+        'non_finite': {name: dataclasses.asdict(held) for name, held in measurements.non_finite.items()},
     }
 
 
@@ -116,6 +127,10 @@ def from_json(content: Mapping[str, Any]) -> Measurements:
         {
             name: ChannelSums(sums['examples'], np.array(sums['digits'], np.int64))
             for name, sums in content['channel_sums'].items()
+        },
+        {
+            name: NonFinite(held['examples'], held['nan'], held['first'] and tuple(held['first']))
+            for name, held in content['non_finite'].items()
         },
     )
 

@@ -15,10 +15,12 @@ from apache_beam.utils.shared import Shared
 from apache_beam.utils.windowed_value import WindowedValue
 
 from tfx_edge.components.core.calibration.measurements import Tally
+from tfx_edge.components.core.calibration.non_finite import Place
 from tfx_edge.components.core.calibration.selection import FAULTS, Places, records_at
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.examples import ExampleParser
 from tfx_edge.components.core.litert.activation_reader import ActivationReader
+from tfx_edge.components.core.record_places import at_place
 
 _LOG = logging.getLogger(__name__)
 
@@ -66,12 +68,13 @@ class MeasureActivations(beam.DoFn):
 
     def process(self, places: Places) -> Iterator[Any]:
         try:
-            for record in records_at(places):
+            file, positions = places
+            for number, record in zip(positions, records_at(places), strict=True):
                 start = time.monotonic()
                 try:
-                    self._measure(record)
+                    self._measure(record, (file, number))
                 except EdgeError as error:
-                    yield beam.pvalue.TaggedOutput(FAULTS, str(error))
+                    yield beam.pvalue.TaggedOutput(FAULTS, str(at_place(error, file, number)))
                 self._seconds += time.monotonic() - start
                 self._tell()
         except EdgeError as error:
@@ -83,12 +86,12 @@ class MeasureActivations(beam.DoFn):
         self._counters['milliseconds'].inc(round(1000 * self._seconds))
         yield WindowedValue(self._tally.measurements(), GlobalWindow().max_timestamp(), [GlobalWindow()])
 
-    def _measure(self, record: bytes) -> None:
+    def _measure(self, record: bytes, place: Place) -> None:
         # By itself: kernels may round otherwise when examples share a batch, and which do is up to Beam.
         inputs = self._parser([record])
         model = self._shared.acquire(self._open)
         with model.lock:
-            self._tally.add(model.reader.views(inputs))
+            self._tally.add(model.reader.views(inputs), place)
 
     def _open(self) -> _OpenModel:
         with tf.io.gfile.GFile(self._float_model_path, 'rb') as file:

@@ -25,6 +25,11 @@ from tfx_edge.components.core.calibration.measurements import (
     to_json,
 )
 from tfx_edge.components.core.calibration.measuring import MeasureActivations
+from tfx_edge.components.core.calibration.non_finite import (
+    NonFinite,
+    operators_to_keep_float,
+    require_float_input,
+)
 from tfx_edge.components.core.calibration.selection import (
     COMPARED,
     FAULTS,
@@ -39,6 +44,8 @@ from tfx_edge.components.core.calibration.statistics import TensorStatistics, re
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.examples import ExampleParser, content_hash, record_content
 from tfx_edge.components.core.litert.activation_reader import float_activations
+from tfx_edge.components.core.litert.model_file import ModelFile
+from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
 
 _LOG = logging.getLogger(__name__)
 
@@ -55,6 +62,9 @@ class Calibrated:
       examples: how many were used.
       compared: serialized tf.Examples to compare on, in order of their SHA-256.
       held_out: whether these are none of those used.
+      non_finite: by tensor name, in order of execution, of tensors that held NaN or infinity, which the model handles
+        itself; they have no statistics.
+      keep_float: regular expressions on output names of the operators that handle these.
     """
 
     statistics: Mapping[str, TensorStatistics]
@@ -62,6 +72,8 @@ class Calibrated:
     examples: int
     compared: tuple[bytes, ...] = ()
     held_out: bool = False
+    non_finite: Mapping[str, NonFinite] = dataclasses.field(default_factory=dict)
+    keep_float: tuple[str, ...] = ()
 
 
 def calibrate(
@@ -100,8 +112,8 @@ def calibrate(
       The statistics, and the examples to compare on.
 
     Raises:
-      EdgeError: a file is damaged, an example does not fit, there is no example, an activation is not finite, or
-        the float file has no activation of a name.
+      EdgeError: a file is damaged, an example does not fit, there is no example, an activation is not finite and the
+        model does not handle that, or the float file has no activation of a name.
 
     Example:
       >>> calibrated = calibrate(beam.Pipeline, files=files, parser=parser, float_model_path='/tmp/float.tflite',
@@ -131,7 +143,7 @@ def calibrate(
             f'the {len(files)} files to calibrate on hold no example ({files[0] if files else "no file"}); '
             'name splits with examples in calibration_splits.'
         )
-    calibrated = _calibrated(found, names, time.monotonic() - start)
+    calibrated = _calibrated(found, names, float_model_path, time.monotonic() - start)
     if not compared:
         return calibrated
     return dataclasses.replace(
@@ -139,6 +151,25 @@ def calibrate(
         compared=tuple(_sample_from_json(content)),
         held_out=are_held_out(content['found'], max_examples, compared),
     )
+
+
+def keeping_float(
+    options: QuantizationOptions, float_model: bytes | ModelFile, calibrated: Calibrated | None
+) -> QuantizationOptions:
+    """The options of a file in which the operators that handle NaN and infinities stay float.
+
+    Args:
+      options: which file to make.
+      float_model: the float32 `.tflite` file that was calibrated.
+      calibrated: what calibration found; None where there was none.
+
+    Raises:
+      EdgeError: the file is to have integer inputs, and an input held NaN or infinity.
+    """
+    if calibrated is None or not calibrated.keep_float or not options.needs_ranges:
+        return options
+    require_float_input(float_model, calibrated.non_finite, options.io)
+    return dataclasses.replace(options, keep_float=(*options.keep_float, *calibrated.keep_float))
 
 
 def sample(
@@ -250,10 +281,19 @@ def _names(
     return [name for name in names if wanted is None or name in wanted or name in channel_means_of]
 
 
-def _calibrated(found: Measurements, names: Sequence[str], seconds: float) -> Calibrated:
+def _calibrated(
+    found: Measurements, names: Sequence[str], float_model_path: str, seconds: float
+) -> Calibrated:
     # In order of execution, so that an error names the tensor where NaN came up first.
-    statistics = {name: found.statistics[name] for name in names if name in found.statistics}
-    unread = [name for name in names if name not in statistics]
+    non_finite = {name: found.non_finite[name] for name in names if name in found.non_finite}
+    keep_float: tuple[str, ...] = ()
+    if non_finite:
+        with tf.io.gfile.GFile(float_model_path, 'rb') as model:
+            keep_float = operators_to_keep_float(model.read(), non_finite, found.examples)
+    statistics = {
+        name: found.statistics[name] for name in names if name in found.statistics and name not in non_finite
+    }
+    unread = [name for name in names if name not in found.statistics]
     if unread:
         _LOG.info(
             '%d activations have no values to read and get no range: %s', len(unread), ', '.join(unread)
@@ -261,4 +301,4 @@ def _calibrated(found: Measurements, names: Sequence[str], seconds: float) -> Ca
     require_finite(statistics)
     _LOG.info('calibrated %d tensors on %d examples in %.1f s', len(statistics), found.examples, seconds)
     means = {name: found.channel_sums[name].means() for name in names if name in found.channel_sums}
-    return Calibrated(statistics, means, found.examples)
+    return Calibrated(statistics, means, found.examples, non_finite=non_finite, keep_float=keep_float)

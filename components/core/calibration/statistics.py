@@ -45,16 +45,18 @@ class TensorTally:
         self._finite = self._infinite = self._nan = 0
         self._counter = HistogramCounter() if histograms else None
 
-    def add(self, values: np.ndarray) -> None:
-        """Adds an array of float32, of any shape."""
+    def add(self, values: np.ndarray) -> tuple[int, int]:
+        """Adds an array of float32, of any shape; returns how many were NaN, and how many infinite."""
         flat = values.ravel()
         low, high = _limits(flat)
+        nan = infinite = 0
         # The usual case takes two passes: NaN and infinities show in the minimum or the maximum.
         if not (-math.inf < low and high < math.inf):
             nan = int(np.isnan(flat).sum())
             finite = flat[np.isfinite(flat)]
+            infinite = flat.size - finite.size - nan
             self._nan += nan
-            self._infinite += flat.size - finite.size - nan
+            self._infinite += infinite
             flat = finite
             low, high = _limits(flat)
         # Adding 0.0 turns -0.0 into 0.0, which order could decide otherwise.
@@ -63,6 +65,7 @@ class TensorTally:
         self._finite += flat.size
         if self._counter is not None:
             self._counter.add(flat)
+        return nan, infinite
 
     def statistics(self) -> TensorStatistics:
         """Of all that was added."""

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tfx_edge.components.core.compression.graph.serving_graph import GraphVariable, ServingGraph
 from tfx_edge.components.core.compression.weights.weight_sites import dynamic_nodes
-from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.errors import EdgeError, NotFiniteError
 
 _LOG = logging.getLogger(__name__)
 _FUSED = ('FusedBatchNormV3', 'FusedBatchNormV2', 'FusedBatchNorm')
@@ -155,7 +155,7 @@ def _moments(
 
 def _require_finite(array: np.ndarray, batch_norm: BatchNorm) -> None:
     if not np.isfinite(array).all():
-        raise EdgeError(
+        raise NotFiniteError(
             f'the batch norm of {batch_norm.mean.name!r} sees values that are NaN or infinite; expected finite '
             'ones. Look for them in the examples, or lower FineTuning.learning_rate.'
         )

@@ -26,6 +26,7 @@ from tfx_edge.components.core.compression.graph.serving_graph import ServingGrap
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions, Tensors, fine_tune
 from tfx_edge.components.core.compression.weights.deployed_kernels import DeployedKernel, with_deployed_axes
 from tfx_edge.components.core.compression.weights.weight_sites import find_weight_sites
+from tfx_edge.components.core.errors import NotFiniteError
 
 _LOG = logging.getLogger(__name__)
 CALIBRATION_BATCHES = 16
@@ -111,6 +112,7 @@ def train_quantization_aware(
         return QATResult(model.final_values(), {})
     calibration = list(itertools.islice(batches, CALIBRATION_BATCHES))
     ranges = calibrate(graph, model.final_values(), deployed.activations, calibration)
+    _require_finite(ranges)
     simulated = simulate(graph, deployed, ranges)
     counts = len(deployed.kernels), len(deployed.activations), len(deployed.constants)
     _LOG.info('simulating %d weights, %d activations and %d constants in integers', *counts)
@@ -120,7 +122,7 @@ def train_quantization_aware(
 
     variables = model.trainable + (simulated.variables if qat.train_ranges else [])
     if fine_tuning.num_steps:
-        stream = itertools.chain(calibration, batches)
+        stream = _finite_where_integer(itertools.chain(calibration, batches), graph, deployed)
         fine_tune(graph, forward, variables, stream, fine_tuning, state=model.state)
     return QATResult(model.final_values(), simulated.ranges())
 
@@ -139,6 +141,31 @@ def rounded_values(
       By checkpoint key.
     """
     return _constrained(graph, qat, deployed).final_values()
+
+
+def _require_finite(ranges: Mapping[str, tuple[float, float]]) -> None:
+    for name, limits in ranges.items():
+        if not np.isfinite(limits).all():
+            raise NotFiniteError(
+                f'activation {name!r} is NaN or infinite on some examples, which integers cannot be; keep what makes '
+                'and handles it float with QuantizationAwareTraining.overrides.'
+            )
+
+
+def _finite_where_integer(
+    batches: Iterator[Mapping[str, np.ndarray]], graph: ServingGraph, deployed: DeployedArithmetic
+) -> Iterator[Mapping[str, np.ndarray]]:
+    """The batches; refuses NaN and infinity in an input that is integer in the deployed file."""
+    simulated = {activation.tensor for activation in deployed.activations}
+    integer = [name for name, tensor in graph.inputs.items() if tensor in simulated]
+    for batch in batches:
+        for name in integer:
+            if not np.isfinite(batch[name]).all():
+                raise NotFiniteError(
+                    f'input {name!r} is NaN or infinite on an example, which the integers that it is in the deployed '
+                    'file cannot be; fill in what is missing in the examples.'
+                )
+        yield batch
 
 
 def _constrained(graph: ServingGraph, qat: QATOptions, deployed: DeployedArithmetic) -> ConstrainedModel:

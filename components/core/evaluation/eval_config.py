@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow_model_analysis as tfma
 
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.evaluation.metric_classes import check_settings, metric_class, metric_name
 
+# Metrics that read no prediction.
+_WITHOUT_OUTPUT = ('ExampleCount', 'WeightedExampleCount', 'QueryStatistics')
 # How a model is run follows from the artifact; these types mean the same models.
 _MODEL_TYPES = ('', tfma.TF_LITE, tfma.TF_GENERIC, tfma.TF_KERAS)
 
@@ -22,11 +25,13 @@ def check_eval_config(config: tfma.EvalConfig, *, has_baseline: bool) -> None:
       has_baseline: whether there is a baseline model.
 
     Raises:
-      EdgeError: no metrics; more than two models, or two of which none (or both) is the baseline; a
+      EdgeError: no metrics, or one that is none; a threshold for what is not computed; more than two
+        models, or two of which none (or both) is the baseline; a
         field that does not apply.
     """
     if not any(spec.metrics for spec in config.metrics_specs):
         raise EdgeError('eval_config has no metrics; name at least one in metrics_specs.')
+    _check_metrics(config)
     _check_models(config, has_baseline)
     for spec in config.model_specs:
         _check_model_spec(spec)
@@ -78,9 +83,62 @@ def baseline_spec(config: tfma.EvalConfig) -> tfma.ModelSpec | None:
     return tfma.utils.get_baseline_model_spec(config)
 
 
+def check_outputs(config: tfma.EvalConfig, outputs: Sequence[str]) -> None:
+    """Refuses names of outputs that a model does not have, and metrics that leave open which of several they read.
+
+    Args:
+      config: TFMA's.
+      outputs: names of the candidate's.
+
+    Raises:
+      EdgeError: names the field, and the outputs that there are.
+    """
+    found = ', '.join(repr(name) for name in outputs)
+    named = [('ModelSpec.label_keys', name) for spec in config.model_specs for name in spec.label_keys]
+    for number, spec in enumerate(config.metrics_specs):
+        named += [(f'metrics_specs[{number}].output_names', name) for name in spec.output_names]
+        reads = [m.class_name for m in spec.metrics if m.class_name not in _WITHOUT_OUTPUT]
+        if len(outputs) > 1 and reads and not (spec.output_names or spec.output_weights):
+            raise EdgeError(
+                f'metrics_specs[{number}] of eval_config names no output for {reads[0]!r}, but the model has '
+                f'{len(outputs)} ({found}); name those that the metrics read in output_names.'
+            )
+    for field, name in named:
+        if name not in outputs:
+            raise EdgeError(
+                f'{field} of eval_config names the output {name!r}, which the model does not have (found: {found}); '
+                'name one of these.'
+            )
+
+
+def with_only_output_unnamed(config: tfma.EvalConfig) -> tfma.EvalConfig:
+    """The configuration for a model with one output, which TFMA's predictions have no name for.
+
+    Args:
+      config: TFMA's, which names no other output (`check_outputs`).
+    """
+    unnamed = tfma.EvalConfig()
+    unnamed.CopyFrom(config)
+    for metrics in unnamed.metrics_specs:
+        metrics.ClearField('output_names')
+    for model in unnamed.model_specs:
+        for one, several in (('label_key', 'label_keys'), ('example_weight_key', 'example_weight_keys')):
+            for name in getattr(model, several).values():
+                setattr(model, one, name)
+            model.ClearField(several)
+    return unnamed
+
+
 def named_features(config: tfma.EvalConfig) -> dict[str, str]:
     """The features that metrics need, each with the field that names it."""
     return {name: field for field, name in _named_features(config)}
+
+
+def used_features(config: tfma.EvalConfig) -> tuple[str, ...]:
+    """The features that metrics and slices read, sorted by name."""
+    sliced = {key for spec in config.slicing_specs for key in (*spec.feature_keys, *spec.feature_values)}
+    queried = {spec.query_key for spec in config.metrics_specs if spec.query_key}
+    return tuple(sorted({*named_features(config), *sliced, *queried}))
 
 
 def _named_features(config: tfma.EvalConfig) -> Iterator[tuple[str, str]]:
@@ -91,6 +149,32 @@ def _named_features(config: tfma.EvalConfig) -> Iterator[tuple[str, str]]:
         for field in ('label_keys', 'example_weight_keys'):
             for name in getattr(spec, field).values():
                 yield f'ModelSpec.{field}', name
+
+
+def _check_metrics(config: tfma.EvalConfig) -> None:
+    """Refuses metrics that do not exist, settings that they do not take, and thresholds for what is not computed."""
+    for number, spec in enumerate(config.metrics_specs):
+        if not spec.metrics and not _threshold_names(spec):
+            raise EdgeError(
+                f'metrics_specs[{number}] of eval_config has no metrics; name at least one, or remove it.'
+            )
+        classes = [(metric, metric_class(metric)) for metric in spec.metrics]
+        for metric, cls in classes:
+            if cls is not None:
+                check_settings(metric, cls)
+        names = {metric_name(metric, cls) for metric, cls in classes if cls is not None}
+        all_known = all(cls is not None for _, cls in classes)
+        for name in _threshold_names(spec):
+            if all_known and name not in names:
+                raise EdgeError(
+                    f'metrics_specs[{number}] of eval_config has a threshold for {name!r}, which is none of its '
+                    f'metrics ({", ".join(sorted(names)) or "it has none"}); name one of these, or set '
+                    'MetricConfig.threshold of the metric itself.'
+                )
+
+
+def _threshold_names(spec: tfma.MetricsSpec) -> list[str]:
+    return sorted({*spec.thresholds, *spec.per_slice_thresholds, *spec.cross_slice_thresholds})
 
 
 def _check_models(config: tfma.EvalConfig, has_baseline: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -12,6 +12,7 @@ import tensorflow_model_analysis as tfma
 from apache_beam.utils.shared import Shared
 
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.evaluation.label_check import LabelCheck
 from tfx_edge.components.core.evaluation.models import Model, ModelSource, fitted, load_model
 from tfx_edge.components.core.examples import ExampleParser
 
@@ -22,6 +23,7 @@ def EdgePredictionsExtractor(
     models: Mapping[str, ModelSource],
     parser: ExampleParser,
     named_features: Mapping[str, str],
+    label_checks: Sequence[LabelCheck] = (),
 ) -> tfma.extractors.Extractor:
     """An extractor that runs `.tflite` files on LiteRT, and SavedModels, over serialized tf.Examples.
 
@@ -34,13 +36,14 @@ def EdgePredictionsExtractor(
       models: by the name of their ModelSpec; a single one under ''.
       parser: makes the models' inputs from records.
       named_features: features that labels and weights are read from, with the field that names each.
+      label_checks: what metrics take for labels.
 
     Returns:
       The extractor; put it behind TFMA's FeaturesExtractor and before its LabelsExtractor.
     """
     return tfma.extractors.Extractor(
         stage_name=STAGE_NAME,
-        ptransform=beam.ParDo(_Predict(models, parser, named_features)),
+        ptransform=beam.ParDo(_Predict(models, parser, named_features, label_checks)),
     )
 
 
@@ -59,11 +62,16 @@ class _Loaded:
 
 class _Predict(beam.DoFn):
     def __init__(
-        self, sources: Mapping[str, ModelSource], parser: ExampleParser, named_features: Mapping[str, str]
+        self,
+        sources: Mapping[str, ModelSource],
+        parser: ExampleParser,
+        named_features: Mapping[str, str],
+        label_checks: Sequence[LabelCheck],
     ) -> None:
         self._sources = dict(sources)
         self._parser = parser
         self._named_features = dict(named_features)
+        self._label_checks = tuple(label_checks)
         self._shared = Shared()
         self._loaded: _Loaded | None = None
 
@@ -73,7 +81,10 @@ class _Predict(beam.DoFn):
     def process(self, extracts: dict[str, Any]) -> Iterator[dict[str, Any]]:
         assert self._loaded is not None
         inputs, transformed = self._parser.read(list(extracts[tfma.INPUT_KEY]))
-        self._check_named_features({**extracts[tfma.FEATURES_KEY], **(transformed or {})})
+        features = {**extracts[tfma.FEATURES_KEY], **(transformed or {})}
+        self._check_named_features(features)
+        for check in self._label_checks:
+            check(features)
         predictions = self._loaded.predict(inputs)
         several = len(self._sources) > 1
         result = dict(extracts)

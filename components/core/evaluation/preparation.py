@@ -16,6 +16,7 @@ from tfx_edge.components.core.evaluation.models import (
     Model,
     ModelSource,
     as_predicted,
+    common_inputs,
     find_baseline,
     find_model,
     load_model,
@@ -28,6 +29,7 @@ from tfx_edge.components.core.evaluation.tested_metrics import (
     find_tested_metrics,
 )
 from tfx_edge.components.core.evaluation.trial import require_runnable
+from tfx_edge.components.core.signature import TensorSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +71,15 @@ class Evaluation:
     def contenders(self) -> tuple[Contender, ...]:
         """The candidate, and the baseline where there is one."""
         return (self.candidate,) if self.baseline is None else (self.candidate, self.baseline)
+
+    @property
+    def inputs(self) -> dict[str, TensorSpec]:
+        """What the models take, by input name.
+
+        Raises:
+          EdgeError: they take different things.
+        """
+        return common_inputs({c.name or 'candidate': c.model for c in self.contenders})
 
 
 def prepare(
@@ -118,6 +129,10 @@ def prepare(
         comparison = agreement.compare_outputs(
             candidate.name, candidate.model.outputs, baseline.name, baseline.model.outputs
         )
+    configuration.check_outputs(config, tuple(candidate.model.outputs))
+    if len(candidate.model.outputs) == 1:
+        config = configuration.with_only_output_unnamed(config)
+        spec = configuration.candidate_spec(config)
     tested = find_tested_metrics(config, drops)
     check_outputs(tested, candidate.model.outputs)
     plan, obstacle = None, comparison.obstacle

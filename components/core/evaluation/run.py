@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import logging
 import os
 import re
@@ -32,10 +33,18 @@ from tfx_edge.components.core.evaluation.confusion import (
     ConfusionWriter,
     read_confusion,
 )
+from tfx_edge.components.core.evaluation.fitting_metrics import fit_metrics, needs_limits, require_fit
+from tfx_edge.components.core.evaluation.label_check import label_checks
 from tfx_edge.components.core.evaluation.models import (
     as_predicted,
-    common_inputs,
+    fitted,
     read_tflite,
+)
+from tfx_edge.components.core.evaluation.output_limits import (
+    OutputLimitsEvaluator,
+    OutputLimitsWriter,
+    limits_of,
+    read_output_limits,
 )
 from tfx_edge.components.core.evaluation.output_use import (
     OutputsUse,
@@ -50,13 +59,17 @@ from tfx_edge.components.core.evaluation.range_use import CalibrationFit
 from tfx_edge.components.core.evaluation.reading import ReadExamples
 from tfx_edge.components.core.evaluation.record_sample import KeepSample
 from tfx_edge.components.core.examples import ExampleParser, read_records
+from tfx_edge.components.core.record_places import first_fault, is_of_a_record
 
 _LOG = logging.getLogger(__name__)
 
 # What a run leaves in its folder; the rest of it is read and removed.
 FLIPS_FILE = 'flips.tfrecord'
 _COUNTS_FILE, _USE_FILE, _SAMPLE_FILE = 'counts.json', 'output_use.json', 'sample.tfrecord'
+_LIMITS_FILE = 'output_limits.json'
 _FIT_FILE, _SLICES_FILE, _CONFUSION_FILE = 'calibration_fit.json', 'slices.json', 'confusion.json'
+# Examples by which metrics are fitted to the outputs.
+_LOOKED_AT = 64
 # Examples on which two files are compared tensor by tensor.
 _SAMPLE = 32
 
@@ -87,8 +100,8 @@ def run(
     make_pipeline: Callable[[], Any],
     files: Sequence[str],
     *,
+    parser: ExampleParser,
     schema: schema_pb2.Schema | None,
-    transform_graph: str | None,
     output_path: str,
     folder: str,
     judge_calibration: bool,
@@ -99,8 +112,8 @@ def run(
       evaluation: what is run.
       make_pipeline: makes the Beam pipeline.
       files: TFRecord files of tf.Examples.
+      parser: makes the models' inputs of the examples.
       schema: of the examples, or None.
-      transform_graph: folder of a TransformGraph to apply, or None.
       output_path: folder for TFMA's files.
       folder: for FLIPS_FILE, a TFRecord file that is written where outputs are compared with a baseline's.
       judge_calibration: whether to measure how the calibration fits.
@@ -111,20 +124,20 @@ def run(
     Raises:
       EdgeError: an example or a file is at fault, or there is no example.
     """
-    inputs = common_inputs({c.name or 'candidate': c.model for c in evaluation.contenders})
-    parser = ExampleParser(inputs, schema=schema, transform_graph=transform_graph)
     predict = EdgePredictionsExtractor(
         {c.name: c.source for c in evaluation.contenders},
         parser,
         configuration.named_features(evaluation.config),
+        label_checks(evaluation.config, as_predicted(evaluation.candidate.model.outputs)),
     )
     shared = [_for_tfma(c, is_baseline=c is evaluation.baseline) for c in evaluation.contenders]
     examples = ReadExamples(files, schema)
-    common = {'eval_config': evaluation.config, 'eval_shared_model': shared}
+    config = _fitted_config(evaluation, parser, files)
+    common = {'eval_config': config, 'eval_shared_model': shared}
     _LOG.info('evaluating %s', ' and '.join(c.source.path for c in evaluation.contenders))
     fit, measures_fit = _fit_to_measure(evaluation, judge_calibration)
     evaluators, writers = _own_parts(evaluation, folder)
-    with told_in_one_line(), _metric_failures(), make_pipeline() as pipeline:
+    with _told_by_place(files, parser), told_in_one_line(), _metric_failures(), make_pipeline() as pipeline:
         batches = pipeline | 'ReadExamples' >> examples
         _ = batches | 'Evaluate' >> tfma.ExtractEvaluateAndWriteResults(
             extractors=_extractors(predict, examples.tensor_adapter_config(), common),
@@ -134,7 +147,7 @@ def run(
                     output_path,
                     display_only_data_location=', '.join(sorted({os.path.dirname(file) for file in files})),
                     display_only_data_file_format='tfrecord',
-                    **common,
+                    **{**common, 'eval_config': evaluation.config},
                 ),
                 *writers,
             ],
@@ -150,6 +163,7 @@ def run(
     if not counts.examples:
         raise EdgeError(f'there is no example in {", ".join(files)}; give examples to evaluate on.')
     _LOG.info('evaluated %d examples', counts.examples)
+    require_fit(evaluation.config, config, _taken(folder, _LIMITS_FILE, read_output_limits))
     return Results(
         counts,
         _taken(folder, _FIT_FILE, read_calibration_fit) if measures_fit else fit,
@@ -162,11 +176,34 @@ def run(
     )
 
 
+@contextlib.contextmanager
+def _told_by_place(files: Sequence[str], parser: ExampleParser) -> Iterator[None]:
+    """Names the place of a record that cannot be parsed; batches of TFMA do not know it."""
+    try:
+        yield
+    except EdgeError as error:
+        if not is_of_a_record(error):
+            raise
+        raise first_fault(files, lambda record: parser([record])) or error from error
+
+
+def _fitted_config(evaluation: Evaluation, parser: ExampleParser, files: Sequence[str]) -> tfma.EvalConfig:
+    """The configuration with metrics that suit what the candidate answers to the first examples."""
+    if not needs_limits(evaluation.config):
+        return evaluation.config
+    records = list(itertools.islice(read_records(files), _LOOKED_AT))
+    model = evaluation.candidate.model
+    with _told_by_place(files, parser):
+        outputs = as_predicted(model(fitted(model, parser(records)))) if records else {}
+    limits = {name: limits_of(values) for name, values in outputs.items()}
+    return fit_metrics(evaluation.config, limits, as_predicted(model.outputs))
+
+
 def _own_parts(evaluation: Evaluation, folder: str) -> tuple[list[Any], list[Any]]:
     """What a run measures beside TFMA's metrics: evaluators, and writers for what they find."""
     paths = {
         name: os.path.join(folder, name)
-        for name in (_COUNTS_FILE, _USE_FILE, _SLICES_FILE, _CONFUSION_FILE, FLIPS_FILE)
+        for name in (_COUNTS_FILE, _USE_FILE, _LIMITS_FILE, _SLICES_FILE, _CONFUSION_FILE, FLIPS_FILE)
     }
     evaluators = [
         agreement.CountingEvaluator(evaluation.comparison),
@@ -176,8 +213,13 @@ def _own_parts(evaluation: Evaluation, folder: str) -> tuple[list[Any], list[Any
             evaluation.plan.baseline if evaluation.plan else None,
             evaluation.plan.outputs if evaluation.plan else {},
         ),
+        OutputLimitsEvaluator([c.name for c in evaluation.contenders]),
     ]
-    writers = [agreement.CountsWriter(paths[_COUNTS_FILE]), OutputUseWriter(paths[_USE_FILE])]
+    writers = [
+        agreement.CountsWriter(paths[_COUNTS_FILE]),
+        OutputUseWriter(paths[_USE_FILE]),
+        OutputLimitsWriter(paths[_LIMITS_FILE]),
+    ]
     if evaluation.plan is not None:
         evaluators.append(ComparingEvaluator(evaluation.plan))
         writers += ComparisonWriters(paths[_SLICES_FILE], paths[FLIPS_FILE])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -12,6 +11,7 @@ import tensorflow_model_analysis as tfma
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.evaluation.example_values import KINDS, ExampleMetric
+from tfx_edge.components.core.evaluation.metric_classes import metric_settings
 
 # Settings of Keras that change nothing where they have one of these values.
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
@@ -136,7 +136,7 @@ def _find(config: tfma.EvalConfig, wanted: str) -> tuple[Any, Any]:
     named = [
         (spec, metric)
         for spec, metric in _metrics(config)
-        if wanted in (metric.class_name, _config(metric).get('name'))
+        if wanted in (metric.class_name, metric_settings(metric).get('name'))
     ]
     if not named:
         there = sorted({metric.class_name for _, metric in _metrics(config)} & set(KINDS))
@@ -177,7 +177,7 @@ def _example_metric(wanted: str, spec: Any, metric: Any) -> ExampleMetric:
         )
     taken = KINDS[metric.class_name].settings
     settings = {}
-    for key, value in _config(metric).items():
+    for key, value in metric_settings(metric).items():
         if key in taken:
             settings[key] = value
         elif key != 'name' and value not in _NEUTRAL.get(key, ()):
@@ -186,10 +186,3 @@ def _example_metric(wanted: str, spec: Any, metric: Any) -> ExampleMetric:
                 f'cannot be tested; it may set {", ".join(["name", *taken])}.'
             )
     return ExampleMetric(metric.class_name, settings)
-
-
-def _config(metric: Any) -> dict[str, Any]:
-    """A metric's config, of which TFMA lets the braces be left out."""
-    text = metric.config.strip()
-    config: dict[str, Any] = json.loads(text if text.startswith('{') else f'{{{text}}}')
-    return config

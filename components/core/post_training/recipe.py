@@ -11,7 +11,7 @@ import numpy as np
 
 from tfx_edge.components.core import integer_types
 from tfx_edge.components.core.calibration import range_methods
-from tfx_edge.components.core.calibration.pipeline import Calibrated
+from tfx_edge.components.core.calibration.pipeline import Calibrated, keeping_float
 from tfx_edge.components.core.calibration.reference import Reference
 from tfx_edge.components.core.litert import quantize
 from tfx_edge.components.core.litert.isolation import run_isolated
@@ -144,7 +144,8 @@ def follow(
         equalized = equalization.equalize(float_file)
         _LOG.info('equalized %d pairs of layers', len(equalized.pairs))
         float_file = equalized.file
-    ranges, means = _calibrate(recipe, float_file, examples, given)
+    ranges, means, handled = _calibrate(recipe, float_file, examples, given)
+    recipe = dataclasses.replace(recipe, quantization=keeping_float(recipe.quantization, float_file, handled))
     if reference is None and examples is not None:
         reference = examples.reference()
     if recipe.quantization.needs_ranges and reference is not None and not recipe.trained:
@@ -202,8 +203,8 @@ def _corrected(
 
 def _calibrate(
     recipe: Recipe, float_file: ModelFile, examples: CalibrationExamples | None, given: Ranges | None
-) -> tuple[Ranges, Mapping[str, np.ndarray]]:
-    """The given ranges and those of the examples for what is not given; and the means that were asked for."""
+) -> tuple[Ranges, Mapping[str, np.ndarray], Calibrated | None]:
+    """The given ranges and those of the examples for what is not given; the means that were asked for; and all."""
     means_of = bias_correction.needed_means(float_file) if recipe.correct_bias else ()
     measured = recipe.quantization.needs_ranges
     if measured and given is not None:
@@ -212,14 +213,14 @@ def _calibrate(
         if missing and examples is not None:
             _LOG.info('the calibration lacks %d ranges; calibrating these on the examples', len(missing))
     if examples is None or not (measured or means_of):
-        return given or {}, {}
+        return given or {}, {}, None
     histograms = measured and range_methods.needs_histograms(recipe.range_method)
     calibrated = examples.calibrate(float_file.data, means_of, histograms=histograms)
     found: Ranges = {}
     if measured:
         levels = integer_types.levels(activation_bits(recipe.quantization.mode))
         found = range_methods.ranges(calibrated.statistics, recipe.range_method, recipe.percentile, levels)
-    return {**found, **(given or {})}, calibrated.channel_means
+    return {**found, **(given or {})}, calibrated.channel_means, calibrated
 
 
 def _sensitivities(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import pathlib
 import pickle
 from typing import Any
@@ -95,6 +96,81 @@ def test_a_schema_s_default_fills_an_absent_feature() -> None:
         with_schema([_record(x=[1.0])])
     with pytest.raises(EdgeError, match="no feature 'x'"):
         ExampleParser(inputs)([_record(y=[1.0])])
+
+
+_DEFAULT = """
+feature { name: 'x' type: FLOAT presence { min_fraction: 0.5 } shape { dim { size: 1 } } }
+tensor_representation_group {
+  key: ''
+  value {
+    tensor_representation {
+      key: 'x'
+      value { dense_tensor { column_name: 'x' shape { dim { size: 3 } } default_value { float_value: 7.5 } } }
+    }
+  }
+}
+"""
+
+
+def test_a_default_fills_every_place_whatever_the_presence_is() -> None:
+    schema = text_format.Parse(_DEFAULT, schema_pb2.Schema())
+    parser = ExampleParser({'x': TensorSpec((None, 3), tf.float32)}, schema=schema)
+    absent, without_kind = _record(y=[1.0]), tf.train.Example()
+    without_kind.features.feature['x'].Clear()
+    batch = parser([absent, without_kind.SerializeToString(), _record(x=[1.0, 2.0, 3.0])])
+    assert batch['x'].tolist() == [[7.5] * 3, [7.5] * 3, [1.0, 2.0, 3.0]]
+
+
+def test_a_default_of_another_type_is_refused() -> None:
+    schema = text_format.Parse(_DEFAULT.replace('float_value: 7.5', 'int_value: 7'), schema_pb2.Schema())
+    parser = ExampleParser({'x': TensorSpec((None, 3), tf.float32)}, schema=schema)
+    with pytest.raises(
+        EdgeError, match="gives feature 'x' the default int_value, but the model takes float32"
+    ):
+        parser([_record(y=[1.0])])
+
+
+@pytest.mark.parametrize('with_default', [False, True])
+def test_an_empty_list_is_told_from_an_absent_feature(with_default: bool) -> None:
+    schema = text_format.Parse(_DEFAULT, schema_pb2.Schema()) if with_default else None
+    empty = tf.train.Example()
+    empty.features.feature['x'].float_list.SetInParent()
+    parser = ExampleParser({'x': TensorSpec((None, 3), tf.float32)}, schema=schema)
+    remedy = 'which the default of the schema fills' if with_default else 'give a schema with a default'
+    with pytest.raises(EdgeError, match=f"no value in feature 'x', of which the model takes 3.*{remedy}"):
+        parser([empty.SerializeToString()])
+
+
+def test_labels_of_different_lengths_are_told() -> None:
+    parser = ExampleParser({'x': TensorSpec((None,), tf.float32)}, label_key='y')
+    with pytest.raises(
+        EdgeError, match=r"label 'y' holds 2 of int64 in one example, and 1 of int64 in another"
+    ):
+        parser([_record(x=[1.0], y=[1]), _record(x=[1.0], y=[1, 2])])
+
+
+def test_sequence_examples_are_told() -> None:
+    sequence = tf.train.SequenceExample()
+    sequence.context.feature['label'].int64_list.value.append(1)
+    sequence.feature_lists.feature_list['x'].feature.add().float_list.value.append(1.0)
+    parser = ExampleParser({'x': TensorSpec((None, 1), tf.float32)})
+    with pytest.raises(EdgeError, match=r"tf\.SequenceExamples, in which feature 'x' is a list of steps"):
+        parser([sequence.SerializeToString()])
+
+
+@pytest.mark.parametrize(
+    ('content', 'match'),
+    [
+        (b'PAR1' + bytes(40), 'it is a Parquet file: let the ExampleGen write tf.Examples'),
+        (gzip.compress(b'anything'), r"compressed with GZIP: give it a name that ends in '\.gz'"),
+        (b'a,b\n1,2\n' * 9, 'it is damaged or truncated'),
+    ],
+    ids=['parquet', 'gzip', 'text'],
+)
+def test_files_of_other_formats_are_told(tmp_path: pathlib.Path, content: bytes, match: str) -> None:
+    (tmp_path / 'data').write_bytes(content)
+    with pytest.raises(EdgeError, match=match):
+        list(read_records([str(tmp_path / 'data')]))
 
 
 @pytest.fixture(scope='module')

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_model_analysis as tfma
 
+from tests.components.edge_evaluator.conftest import write_examples
 from tfx_edge.components.core.errors import EdgeError
 
 pytestmark = pytest.mark.slow
@@ -126,4 +127,19 @@ def test_models_of_other_inputs_are_refused(
         as_examples(digits_examples),
         accuracy_config(0.5),
         baseline=as_saved_model(other_shape_saved_model),
+    )
+
+
+def test_a_feature_that_one_record_lacks_is_told_with_its_place(
+    refused, as_tflite_model, as_examples, accuracy_config, float_tflite, digits, tmp_path
+):
+    rows = [{'image': image, 'label': 1} for image in digits['x_eval'][:200]]
+    rows[150].pop('image')
+    write_examples(tmp_path / 'examples' / 'Split-eval', rows)
+    match = r"record 150 of .*Split-eval/data has no feature 'image'"
+    refused(
+        match,
+        as_tflite_model(float_tflite),
+        as_examples(tmp_path / 'examples', ['eval']),
+        accuracy_config(0.5),
     )

@@ -319,6 +319,16 @@ def test_any_signature_name_several_inputs_and_outputs(
     assert reason.startswith('min_agreement: not measured, limit 0.5 (output ')
 
 
+def test_the_only_output_may_be_named(evaluate, as_tflite_model, as_examples, float_tflite, digits_examples):
+    metric = tfma.MetricConfig(class_name='SparseCategoricalAccuracy')
+    config = tfma.EvalConfig(
+        model_specs=[tfma.ModelSpec(label_keys={'output_0': 'label'})],
+        metrics_specs=[tfma.MetricsSpec(metrics=[metric], output_names=['output_0'])],
+    )
+    outcome = evaluate(as_tflite_model(float_tflite), as_examples(digits_examples), config)
+    assert outcome.metric('sparse_categorical_accuracy') > 0.9
+
+
 def test_signature_that_the_file_has_not_is_refused(
     evaluate, as_tflite_model, as_examples, accuracy_config, float_tflite, digits_examples
 ):

@@ -15,7 +15,7 @@ from tfx_edge.components.core.compression.graph.serving_graph import ServingGrap
 from tfx_edge.components.core.compression.training import losses
 from tfx_edge.components.core.compression.training.training_checkpoint import TrainingCheckpoint
 from tfx_edge.components.core.compression.training.user_functions import UserFunctions
-from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.errors import EdgeError, NotFiniteError
 
 _LOG = logging.getLogger(__name__)
 _SECONDS_BETWEEN_REPORTS = 10.0
@@ -73,12 +73,14 @@ def fine_tune(
       importance: trained variables, each with another of its shape to which each step adds |value * gradient|.
 
     Raises:
-      EdgeError: the loss is NaN or infinite, or the labels do not fit the model.
+      NotFiniteError: the loss or a trained variable is NaN or infinite.
+      EdgeError: the labels do not fit the model.
     """
     first = next(batches)
     optimizer = _optimizer(options)
     optimizer.build(list(variables))
-    step = _training_step(graph, forward, variables, first, options, optimizer, importance)
+    targets = () if options.functions.loss_fn else losses.output_targets(graph, options.output_kind, first)
+    step = _training_step(graph, forward, variables, targets, options, optimizer, importance)
     accumulators = [accumulator for _, accumulator in importance]
     slots = [variable.value for variable in optimizer.variables]
     checkpoint = TrainingCheckpoint(options.checkpoint_folder, [*variables, *slots, *state, *accumulators])
@@ -88,6 +90,7 @@ def fine_tune(
     for number, batch in zip(range(begin, options.num_steps), batches, strict=True):
         if before_step:
             before_step(number)
+        _check_labels(batch, targets, options)
         features = {name: tf.constant(value) for name, value in batch.items()}
         loss = step(features, tf.constant([options.seed, number], tf.int64))
         last = number + 1 == options.num_steps
@@ -97,6 +100,7 @@ def fine_tune(
             details = f', {describe()}' if describe else ''
             _LOG.info('step %d of %d, loss %.5f%s', number + 1, options.num_steps, float(loss), details)
         checkpoint.step_done(number + 1)
+    _require_finite_variables(variables, options)
     if before_step:
         before_step(options.num_steps)
     _LOG.info('fine-tuned %d steps in %.1f s', options.num_steps - begin, time.monotonic() - started)
@@ -106,12 +110,12 @@ def _training_step(
     graph: ServingGraph,
     forward: Forward,
     variables: Sequence[tf.Variable],
-    first: Mapping[str, np.ndarray],
+    targets: Sequence[losses.OutputTarget],
     options: FineTuningOptions,
     optimizer: tf.keras.optimizers.Optimizer,
     importance: Sequence[tuple[tf.Variable, tf.Variable]],
 ) -> Callable[[Tensors, tf.Tensor], tf.Tensor]:
-    loss_of = _loss(graph, forward, first, options)
+    loss_of = _loss(graph, forward, targets, options)
     accumulators = {id(variable): accumulator for variable, accumulator in importance}
 
     @tf.function(autograph=False)
@@ -133,7 +137,10 @@ def _training_step(
 
 
 def _loss(
-    graph: ServingGraph, forward: Forward, first: Mapping[str, np.ndarray], options: FineTuningOptions
+    graph: ServingGraph,
+    forward: Forward,
+    targets: Sequence[losses.OutputTarget],
+    options: FineTuningOptions,
 ) -> Callable[[Tensors], tf.Tensor]:
     """The loss of a batch: the user's, or what the options say."""
     if options.functions.loss_fn:
@@ -146,7 +153,6 @@ def _loss(
             return options.functions.loss(batch, *outputs)
 
         return by_user
-    targets = losses.output_targets(graph, options.output_kind, first)
     fetch = [target.tensor for target in targets]
     on_labels = _loss_on_labels(targets, options)
 
@@ -183,6 +189,14 @@ def _loss_on_labels(
     return losses.label_loss(options.label_loss, targets[0])
 
 
+def _check_labels(
+    batch: Mapping[str, np.ndarray], targets: Sequence[losses.OutputTarget], options: FineTuningOptions
+) -> None:
+    """Labels that a loss cannot take make TensorFlow fail on their shape, or the loss NaN."""
+    if options.loss != 'DISTILLATION' and targets:
+        losses.check_labels(options.label_loss, options.label_key, batch[options.label_key], targets[0])
+
+
 def _optimizer(options: FineTuningOptions) -> tf.keras.optimizers.Optimizer:
     import keras  # takes seconds; one-shot compression does without
 
@@ -200,7 +214,17 @@ def _optimizer(options: FineTuningOptions) -> tf.keras.optimizers.Optimizer:
 
 def _require_finite(loss: float, number: int, options: FineTuningOptions) -> None:
     if not np.isfinite(loss):
-        raise EdgeError(
+        raise NotFiniteError(
             f'the loss is {loss} at step {number + 1}; expected a finite number. '
             f'Lower FineTuning.learning_rate (now {options.learning_rate:g}).'
         )
+
+
+def _require_finite_variables(variables: Sequence[tf.Variable], options: FineTuningOptions) -> None:
+    """The loss may stay finite where a weight does not: a ReLU makes zero of NaN."""
+    for variable in variables:
+        if not bool(tf.reduce_all(tf.math.is_finite(variable))):
+            raise NotFiniteError(
+                f'training made values of the variable {variable.name.split(":")[0]!r} NaN or infinite; expected '
+                f'finite numbers. Lower FineTuning.learning_rate (now {options.learning_rate:g}).'
+            )

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.labels import check_classes, check_count, check_numbers
 
 # How outputs are compared: as rows of probabilities, as single probabilities, by squared difference.
 SOFTMAX, SIGMOID, SQUARED = 'softmax', 'sigmoid', 'squared'
@@ -27,6 +28,8 @@ class OutputTarget:
       tensor: the graph's tensor that is compared: the logits where the graph has them.
       is_logits: whether the tensor holds logits; otherwise it is the output itself.
       variance: what squared differences are divided by.
+      values: how many it has in each example.
+      classes: the size of its last dimension.
     """
 
     name: str
@@ -34,6 +37,8 @@ class OutputTarget:
     tensor: str
     is_logits: bool
     variance: float = 1.0
+    values: int = 1
+    classes: int = 1
 
 
 def output_targets(
@@ -68,10 +73,16 @@ def output_targets(
     inputs = {name: tf.constant(value) for name, value in first_batch.items() if name in graph.inputs}
     tensors = [graph.outputs[name] for name in names]
     values = tf.function(lambda: graph.call(inputs, {}, tensors), autograph=False).get_concrete_function()()
-    arrays = [value.numpy() for value in values]
-    targets = [_target(graph, name, output_kind, value) for name, value in zip(names, arrays, strict=True)]
+    targets = [
+        dataclasses.replace(
+            _target(graph, name, output_kind, value.numpy()),
+            values=int(np.prod(value.shape[1:])),
+            classes=int(value.shape[-1]) if value.shape.rank > 1 else 1,
+        )
+        for name, value in zip(names, values, strict=True)
+    ]
     if len(targets) > 1:
-        targets = [_in_units(target, value) for target, value in zip(targets, arrays, strict=True)]
+        targets = [_in_units(target, value.numpy()) for target, value in zip(targets, values, strict=True)]
     return tuple(targets)
 
 
@@ -132,18 +143,46 @@ def label_loss(name: str, target: OutputTarget) -> Callable[[tf.Tensor, tf.Tenso
     import keras  # takes seconds; only users of labels pay
 
     loss = find_label_loss(name)
-    options = {}
+    options: dict[str, Any] = {}
     if 'crossentropy' in name.lower():
         options['from_logits'] = target.is_logits or target.comparison == SQUARED
     if isinstance(loss, keras.losses.Loss):
         loss, options = type(loss)(**options), {}
 
     def compute(labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-        if 'sparse' not in name.lower():
+        if 'sparse' in name.lower():
+            labels = tf.reshape(labels, tf.shape(outputs)[:-1])
+        else:
             labels = tf.reshape(tf.cast(labels, outputs.dtype), tf.shape(outputs))
         return tf.reduce_mean(loss(labels, outputs, **options))
 
     return compute
+
+
+def check_labels(name: str, label_key: str, labels: np.ndarray, target: OutputTarget) -> None:
+    """Refuses labels that a loss cannot take for an output.
+
+    Args:
+      name: of the loss.
+      label_key: the feature that holds the labels.
+      labels: of a batch, of shape (batch, ...).
+      target: the output, whose shape is known.
+
+    Raises:
+      EdgeError: there are too many or too few of them, or they are no numbers, or no classes of the output.
+    """
+    reader = f'FineTuning.label_loss {name!r} on output {target.name!r} of {target.values} values'
+    sparse = 'sparse' in name.lower()
+    if not sparse and labels.size == len(labels) and target.values > 1 and 'categorical' in name.lower():
+        raise EdgeError(
+            f'label {label_key!r} is one number in each example, but {reader} takes one for each class; '
+            "use 'sparse_categorical_crossentropy', or labels with a number for each class."
+        )
+    check_count(label_key, labels, (target.values // target.classes if sparse else target.values,), reader)
+    if sparse:
+        check_classes(label_key, labels, target.classes, reader)
+    else:
+        check_numbers(label_key, labels, reader)
 
 
 def _target(graph: ServingGraph, name: str, output_kind: str, value: np.ndarray) -> OutputTarget:

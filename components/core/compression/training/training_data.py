@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.examples import ExampleParser, read_records, record_content
+from tfx_edge.components.core.record_places import first_fault
 
 _HELD_BYTES = 2**29  # of records held to shuffle: half a gigabyte
 
@@ -33,7 +34,7 @@ def training_batches(
       Arrays of shape (batch_size, ...) by input name.
 
     Raises:
-      EdgeError: the files hold no record, or one is damaged, or an example does not fit.
+      EdgeError: the files hold no record, or one is damaged, or an example does not fit; its place is named.
 
     Example:
       >>> next(training_batches(files, parser, 64, seed=0))['image'].shape
@@ -47,7 +48,11 @@ def training_batches(
     )
     del held
     while True:
-        yield parser(list(itertools.islice(records, batch_size)))
+        try:
+            batch = parser(list(itertools.islice(records, batch_size)))
+        except EdgeError as error:
+            raise first_fault(sorted(files), lambda record: parser([record])) or error from error
+        yield batch
 
 
 def _hold(records: Iterator[bytes]) -> tuple[list[bytes], bool]:

@@ -71,3 +71,83 @@ def test_a_metric_that_does_not_exist_is_refused(name, settings):
     with pytest.raises(EdgeError, match='TFMA refuses eval_config') as caught:
         configuration.check_eval_config(misspelt, has_baseline=False)
     assert '\n' not in str(caught.value)
+
+
+def _metric_specs(*specs: tfma.MetricsSpec) -> tfma.EvalConfig:
+    return tfma.EvalConfig(metrics_specs=specs)
+
+
+def _one(name: str, settings: str = '', module: str = '', **spec) -> tfma.EvalConfig:
+    metric = tfma.MetricConfig(class_name=name, config=settings, module=module)
+    return _metric_specs(tfma.MetricsSpec(metrics=[metric], **spec))
+
+
+_THRESHOLD = tfma.MetricThreshold(value_threshold={'lower_bound': {'value': 0.5}})
+
+
+@pytest.mark.parametrize(
+    ('faulty', 'match'),
+    [
+        (_one('SparseCategoricalAcuracy'), r'did you mean SparseCategoricalAccuracy'),
+        (_one('Auc'), r"metric 'Auc' is none of TFMA or Keras"),
+        (
+            _one('Acuracy', module='tf_keras.metrics'),
+            r"module 'tf_keras.metrics' has no metric 'Acuracy' \(did you mean",
+        ),
+        (_one(''), 'a metric of eval_config has no class_name'),
+        (
+            _one('AUC', '"from_logits": true'),
+            r"sets 'from_logits', which it does not take \(it takes num_thresholds",
+        ),
+        (_one('AUC', '{"curve": "ROC"'), 'which is no JSON'),
+        (_one('AUC', '"curve": ROC'), 'which is no JSON'),
+        (
+            _metric_specs(tfma.MetricsSpec(), *_one('AUC').metrics_specs),
+            r'metrics_specs\[0\] of eval_config has no metrics',
+        ),
+        (
+            _one('AUC', thresholds={'AUC': _THRESHOLD}),
+            r"metrics_specs\[0\] .* threshold for 'AUC', which is none of its metrics \(auc\)",
+        ),
+    ],
+)
+def test_faults_of_metrics_are_told_by_name(faulty, match):
+    with pytest.raises(EdgeError, match=match) as caught:
+        configuration.check_eval_config(faulty, has_baseline=False)
+    assert '\n' not in str(caught.value)
+
+
+def test_a_threshold_by_the_name_of_a_metric_is_taken():
+    configuration.check_eval_config(_one('AUC', thresholds={'auc': _THRESHOLD}), has_baseline=False)
+    named = _one('AUC', '"name": "mine"', thresholds={'mine': _THRESHOLD})
+    configuration.check_eval_config(named, has_baseline=False)
+
+
+def test_a_module_that_is_only_where_the_step_runs_is_left_to_the_step():
+    configuration.check_eval_config(_one('Mine', module='not.installed.here'), has_baseline=False)
+
+
+@pytest.mark.parametrize(
+    ('faulty', 'outputs', 'match'),
+    [
+        (
+            _one('AUC', output_names=['c']),
+            ['a', 'b'],
+            r"output_names of eval_config names the output 'c'.*found: 'a', 'b'",
+        ),
+        (_one('AUC'), ['a', 'b'], r"names no output for 'AUC', but the model has 2 \('a', 'b'\)"),
+        (
+            tfma.EvalConfig(model_specs=[tfma.ModelSpec(label_keys={'c': 'y'})]),
+            ['a', 'b'],
+            r"ModelSpec.label_keys of eval_config names the output 'c'",
+        ),
+    ],
+)
+def test_outputs_that_a_model_does_not_have_are_named(faulty, outputs, match):
+    with pytest.raises(EdgeError, match=match):
+        configuration.check_outputs(faulty, outputs)
+
+
+def test_counting_examples_needs_no_output():
+    configuration.check_outputs(_one('ExampleCount'), ['a', 'b'])
+    configuration.check_outputs(_one('AUC'), ['a'])

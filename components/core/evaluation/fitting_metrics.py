@@ -1,0 +1,109 @@
+"""Metrics that suit what a model puts out: those that need probabilities get some, or are refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import tensorflow_model_analysis as tfma
+
+from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.evaluation.metric_classes import metric_settings
+from tfx_edge.components.core.evaluation.output_limits import Limits, OutputLimits
+from tfx_edge.components.core.evaluation.rank_metric import RankMetric
+from tfx_edge.components.core.evaluation.score_metrics import Need, ScoreMetric, score_metrics
+
+Shapes = Mapping[str, tuple[int | None, ...]]
+
+
+def needs_limits(config: tfma.EvalConfig) -> bool:
+    """Whether a metric takes an output for something that not every output is."""
+    return any(metric.need is not Need.NUMBERS for metric in score_metrics(config))
+
+
+def fit_metrics(config: tfma.EvalConfig, limits: Mapping[str, Limits], shapes: Shapes) -> tfma.EvalConfig:
+    """The configuration with metrics that are right for these outputs.
+
+    Metrics that go by the order of examples, such as AUC, are the same for any rising function of the scores: of a
+    single score for each example they are computed on the scores as they are.
+
+    Args:
+      config: TFMA's, completed.
+      limits: from where to where outputs reach, by name ('' for an only one).
+      shapes: of the outputs, by the same names.
+
+    Returns:
+      The configuration to compute with.
+
+    Raises:
+      EdgeError: a metric needs probabilities, and an output holds none.
+
+    Example:
+      >>> fit_metrics(config, {'': Limits(-4.1, 3.8)}, {'': (None, 1)}).metrics_specs[0].metrics[0].class_name
+      'RankMetric'
+    """
+    fitted = tfma.EvalConfig()
+    fitted.CopyFrom(config)
+    for found in score_metrics(config):
+        for output in found.outputs:
+            reached = limits.get(output, Limits())
+            if found.need is Need.NUMBERS or reached.may_be_probabilities:
+                continue
+            if found.need is not Need.RANK or _values(shapes.get(output, ())) != 1:
+                raise _refusal(found, output, reached)
+            _to_rank(fitted.metrics_specs[found.spec].metrics[found.metric])
+    return fitted
+
+
+def require_fit(config: tfma.EvalConfig, fitted: tfma.EvalConfig, reached: OutputLimits) -> None:
+    """Refuses metrics that took for probabilities what turned out to be none.
+
+    Args:
+      config: TFMA's, completed.
+      fitted: what was computed with.
+      reached: from where to where outputs reached over all examples.
+
+    Raises:
+      EdgeError: names the metric and the output.
+    """
+    for found in score_metrics(config):
+        metric = fitted.metrics_specs[found.spec].metrics[found.metric]
+        if found.need is Need.NUMBERS or metric.class_name == RankMetric.__name__:
+            continue
+        for outputs in reached.values():
+            for output in found.outputs:
+                if not outputs.get(output, Limits()).may_be_probabilities:
+                    raise _refusal(found, output, outputs[output])
+
+
+def _refusal(found: ScoreMetric, output: str, reached: Limits) -> EdgeError:
+    place = f'output {output!r}' if output else 'the output'
+    takes = (
+        'compares with a threshold for probabilities'
+        if found.need is Need.THRESHOLD
+        else 'takes for probabilities'
+    )
+    setting = f', or {found.remedy}' if found.remedy else ''
+    return EdgeError(
+        f'metric {found.class_name!r} of eval_config {takes} {place} of the model, which reaches from '
+        f'{reached.low:.6g} to {reached.high:.6g}; expected numbers from 0 to 1. '
+        f'Put a sigmoid or softmax into the signature{setting}.'
+    )
+
+
+def _to_rank(metric: tfma.MetricConfig) -> None:
+    if metric.class_name == RankMetric.__name__:
+        return
+    config = {'class_name': metric.class_name, 'settings': metric_settings(metric)}
+    metric.class_name, metric.module = RankMetric.__name__, RankMetric.__module__
+    metric.config = json.dumps(config)
+
+
+def _values(shape: tuple[int | None, ...]) -> int | None:
+    """How many values an output has in each example; None if that is open."""
+    count = 1
+    for size in shape[1:]:
+        if size is None:
+            return None
+        count *= size
+    return count

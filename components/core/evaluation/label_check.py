@@ -1,0 +1,103 @@
+"""Labels of eval_config against the metrics that read them, before TFMA counts what it cannot."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow_model_analysis as tfma
+
+from tfx_edge.components.core import labels
+from tfx_edge.components.core.evaluation.metric_classes import metric_settings
+
+# These read one number as a class; those read a class as one number for each.
+_SPARSE, _CATEGORICAL = 'Sparse', ('Categorical', 'TopKCategorical')
+# Read no label, or texts and boxes too.
+_NO_NUMBERS = (
+    'ExactMatch',
+    'ExampleCount',
+    'Mean',
+    'MeanAbsoluteAttributions',
+    'MeanAttributions',
+    'MeanPrediction',
+    'NDCG',
+    'QueryStatistics',
+    'TotalAbsoluteAttributions',
+    'TotalAttributions',
+    'WeightedExampleCount',
+)
+_OF_TEXTS_AND_BOXES = ('Bleu', 'COCO', 'ObjectDetection', 'Rouge', 'SemanticSegmentation', 'SetMatch')
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelCheck:
+    """What one metric takes for the label of one output.
+
+    Attributes:
+      feature: that holds the label.
+      metric: its class name.
+      values: of the output in each example.
+      ignored: a label that stands for no class.
+    """
+
+    feature: str
+    metric: str
+    values: int
+    ignored: int | None = None
+
+    def __call__(self, features: Mapping[str, Any]) -> None:
+        """Refuses a batch of labels that the metric cannot take; what is not dense is left to TFMA.
+
+        Raises:
+          EdgeError: names the label and the metric.
+        """
+        found = features.get(self.feature)
+        if not isinstance(found, np.ndarray) or not found.size:
+            return
+        reader = f'metric {self.metric!r} of eval_config'
+        if found.dtype == object and all(value is None for value in found.flat):
+            return
+        labels.check_numbers(self.feature, found, reader)
+        if self.metric.startswith(_SPARSE):
+            labels.check_count(self.feature, found, (1,), reader)
+            labels.check_classes(self.feature, found, self.values, reader, self.ignored)
+            return
+        labels.check_count(self.feature, found, (1, self.values), reader)
+        if self.metric.startswith(_CATEGORICAL) and found.size == len(found) and self.values > 1:
+            labels.check_classes(self.feature, found, self.values, reader)
+
+
+def label_checks(
+    config: tfma.EvalConfig, shapes: Mapping[str, tuple[int | None, ...]]
+) -> tuple[LabelCheck, ...]:
+    """The checks that a configuration needs.
+
+    Args:
+      config: TFMA's, completed.
+      shapes: of the candidate's outputs by name ('' for an only one); dimension 0 is the batch.
+
+    Returns:
+      One for each metric, output and label; none for outputs of more than one dimension, or of an open one.
+    """
+    return tuple(dict.fromkeys(_checks(config, shapes)))
+
+
+def _checks(config: tfma.EvalConfig, shapes: Mapping[str, tuple[int | None, ...]]) -> Iterator[LabelCheck]:
+    for spec in config.metrics_specs:
+        for metric in spec.metrics:
+            name = metric.class_name
+            if metric.module or name in _NO_NUMBERS or name.startswith(_OF_TEXTS_AND_BOXES):
+                continue
+            for output in tuple(spec.output_names) or ('',):
+                shape = shapes.get(output)
+                if shape is None or len(shape) > 2 or None in shape[1:]:
+                    continue
+                values = math.prod(size for size in shape[1:] if size is not None)
+                for model in config.model_specs:
+                    feature = model.label_keys.get(output) or model.label_key
+                    if feature:
+                        ignored = metric_settings(metric).get('ignore_class')
+                        yield LabelCheck(feature, metric.class_name, values, ignored)
