@@ -18,6 +18,7 @@ from tfx_edge.components.core.litert import damage
 from tfx_edge.components.core.litert.affine import dequantize
 from tfx_edge.components.core.litert.interpreter import LiteRTModel, TensorDetail
 from tfx_edge.components.core.signature import TensorSpec, choose_signature, read_signatures
+from tfx_edge.components.core.signature_arguments import keywords
 
 # The name that TFMA, TFX's Pusher and TFLiteQuantizer give the file in a model's serving folder.
 TFLITE_FILE = 'tflite'
@@ -100,12 +101,13 @@ class _SavedModel(Model):
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         function = self._loaded.signatures[self.signature_name]
+        keyword = keywords(function, self.inputs)
         size = len(next(iter(inputs.values())))
         results: dict[str, list[np.ndarray]] = {name: [] for name in self.outputs}
         for start in range(0, size, self._batch):
             rows = min(self._batch, size - start)
             feeds = {
-                name: tf.constant(_filled(inputs[name][start : start + rows], self._batch), spec.dtype)
+                keyword[name]: tf.constant(_filled(inputs[name][start : start + rows], self._batch), spec.dtype)
                 for name, spec in self.inputs.items()
             }
             for name, values in function(**feeds).items():

@@ -50,15 +50,19 @@ def _freeze(saved_model_dir: str, signature_name: str, folder: str) -> None:
     import tensorflow as tf
     from tensorflow.python.framework import convert_to_constants
 
+    from tfx_edge.components.core.signature import read_signatures
+    from tfx_edge.components.core.signature_arguments import keywords
+
     loaded = tf.saved_model.load(saved_model_dir)  # its variables live as long as it does
     signature = loaded.signatures[signature_name]
     specs = signature.structured_input_signature[1]
+    keyword = keywords(signature, read_signatures(saved_model_dir)[signature_name].inputs)
     # Keyword arguments and dicts are flattened in order of name.
-    names, results = sorted(specs), sorted(signature.structured_outputs)
-    inputs = [tf.TensorSpec(specs[name].shape, specs[name].dtype, name=name) for name in names]
+    names, results = sorted(keyword, key=keyword.__getitem__), sorted(signature.structured_outputs)
+    inputs = [tf.TensorSpec(specs[keyword[n]].shape, specs[keyword[n]].dtype, name=n) for n in names]
 
     def call(*values: tf.Tensor) -> dict[str, tf.Tensor]:
-        return signature(**dict(zip(names, values, strict=True)))
+        return signature(**{keyword[name]: value for name, value in zip(names, values, strict=True)})
 
     concrete = tf.function(call, input_signature=inputs).get_concrete_function()
     frozen = convert_to_constants.convert_variables_to_constants_v2(concrete, lower_control_flow=False)

@@ -15,6 +15,7 @@ from tfx_edge.components.core.compression.graph.lifted_variables import lift_var
 from tfx_edge.components.core.compression.graph.loaded_model import LOADED
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.signature import Signature
+from tfx_edge.components.core.signature_arguments import keywords
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +63,7 @@ class ServingGraph:
         self._loaded = LOADED.load(saved_model_dir, self)
         function = self._loaded.signatures[signature.name]
         self.signature = signature
-        self.inputs, self.outputs = _tensor_names(function)
+        self.inputs, self.outputs = _tensor_names(function, signature)
         captures = function.inputs[len(self.inputs) :]
         self._captured = {
             placeholder.name: value
@@ -154,9 +155,11 @@ class ServingGraph:
         return variables
 
 
-def _tensor_names(function: Any) -> tuple[dict[str, str], dict[str, str]]:
+def _tensor_names(function: Any, signature: Signature) -> tuple[dict[str, str], dict[str, str]]:
     """Tensor names by input and output name; both sides of a signature are flat dictionaries."""
-    input_names = sorted(function.structured_input_signature[1])
+    by_keyword = {keyword: name for name, keyword in keywords(function, signature.inputs).items()}
+    # Dictionaries are flattened in order of their keys.
+    input_names = [by_keyword[keyword] for keyword in sorted(by_keyword)]
     inputs = {name: tensor.name for name, tensor in zip(input_names, function.inputs, strict=False)}
     output_names = sorted(function.structured_outputs)
     outputs = {name: tensor.name for name, tensor in zip(output_names, function.outputs, strict=True)}
