@@ -16,10 +16,14 @@ _INITIALIZER = '__saved_model_init_op'
 
 @dataclasses.dataclass(frozen=True)
 class TensorSpec:
-    """One input or output: `shape` holds None for each dimension left open; dimension 0 is the batch."""
+    """One input or output: `shape` holds None for each dimension left open; dimension 0 is the batch.
+
+    Where `has_rank` is False, not even the number of dimensions is known, and `shape` is ().
+    """
 
     shape: tuple[int | None, ...]
     dtype: tf.DType
+    has_rank: bool = True
 
     @property
     def row_shape(self) -> tuple[int, ...]:
@@ -128,6 +132,21 @@ def choose_signature(saved_model_dir: str, signature_name: str = '') -> Signatur
     )
 
 
+def whole_outputs(signature: Signature) -> frozenset[str]:
+    """The outputs without a batch dimension: one number, or as many rows as no batch decides.
+
+    Example:
+      >>> whole_outputs(Signature('s', {'x': TensorSpec((None, 4), tf.float32)}, {'loss': TensorSpec((), tf.float32)}))
+      frozenset({'loss'})
+    """
+    batches = {None, *(spec.shape[0] for spec in signature.inputs.values() if spec.shape)}
+    return frozenset(
+        name
+        for name, spec in signature.outputs.items()
+        if spec.has_rank and (not spec.shape or spec.shape[0] not in batches)
+    )
+
+
 def _specs(infos: Mapping[str, meta_graph_pb2.TensorInfo]) -> dict[str, TensorSpec]:
     return {name: _spec(infos[name]) for name in sorted(infos)}
 
@@ -135,7 +154,8 @@ def _specs(infos: Mapping[str, meta_graph_pb2.TensorInfo]) -> dict[str, TensorSp
 def _spec(info: meta_graph_pb2.TensorInfo) -> TensorSpec:
     dtype = tf.dtypes.as_dtype(info.dtype) if info.WhichOneof('encoding') == 'name' else tf.variant
     shape = tf.TensorShape(info.tensor_shape)
-    return TensorSpec(tuple(shape) if shape.rank is not None else (), dtype)
+    has_rank = shape.rank is not None
+    return TensorSpec(tuple(shape) if has_rank else (), dtype, has_rank)
 
 
 def _why_not_dense(signature: Signature) -> str:

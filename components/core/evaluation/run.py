@@ -33,7 +33,6 @@ from tfx_edge.components.core.evaluation.confusion import (
     read_confusion,
 )
 from tfx_edge.components.core.evaluation.models import (
-    as_predicted,
     common_inputs,
     read_tflite,
 )
@@ -172,7 +171,7 @@ def _own_parts(evaluation: Evaluation, folder: str) -> tuple[list[Any], list[Any
         agreement.CountingEvaluator(evaluation.comparison),
         OutputUseEvaluator(
             evaluation.candidate.name,
-            as_predicted(evaluation.candidate.model.rails),
+            evaluation.candidate.model.as_predicted(evaluation.candidate.model.rails),
             evaluation.plan.baseline if evaluation.plan else None,
             evaluation.plan.outputs if evaluation.plan else {},
         ),
