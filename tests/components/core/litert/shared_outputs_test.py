@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.components.core.litert.file_edits import add_class, add_operator, add_output, add_tensor
 from tests.golden import files
 from tfx_edge.components.core.litert import flatbuffer
 from tfx_edge.components.core.litert.contract import check
@@ -16,88 +17,46 @@ from tfx_edge.components.core.litert.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.quantization_options import LITERT, QuantizationOptions
 from tfx_edge.components.core.litert.quantize import quantize_model
 
-_schema = flatbuffer.schema
 _KINDS = [('INT8', 'FLOAT'), ('INT8', 'INT8'), ('INT8', 'UINT8'), ('INT16X8', 'FLOAT'), ('INT4X8', 'FLOAT')]
 # Of the digits net.
 _IMAGE, _EMBEDDING, _LOGITS, _SCORES = 0, 14, 17, 18
 _RANGES = {**files.digits_ranges(), 'top:0': (0.0, 1.0), 'halves': (0.0, 1.0)}
 
 
-def _tensor(content: Any, name: str, kind: str, shape: tuple[int, ...], values: np.ndarray | None = None) -> int:
-    tensor = _schema.TensorT()
-    tensor.name, tensor.type = name.encode(), getattr(_schema.TensorType, kind)
-    tensor.shape = np.array([max(size, 1) for size in shape], np.int32)
-    tensor.shapeSignature = np.array(shape, np.int32) if -1 in shape else None
-    tensor.buffer = 0
-    if values is not None:
-        buffer = _schema.BufferT()
-        buffer.data = np.frombuffer(values.tobytes(), np.uint8)
-        content.buffers.append(buffer)
-        tensor.buffer = len(content.buffers) - 1
-    content.subgraphs[0].tensors.append(tensor)
-    return len(content.subgraphs[0].tensors) - 1
-
-
-def _operator(content: Any, kind: str, inputs: list[int], outputs: list[int], options: str) -> None:
-    code = _schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = getattr(_schema.BuiltinOperator, kind)
-    code.version = 1
-    content.operatorCodes.append(code)
-    operator = _schema.OperatorT()
-    operator.opcodeIndex = len(content.operatorCodes) - 1
-    operator.inputs, operator.outputs = inputs, outputs
-    operator.builtinOptionsType = getattr(_schema.BuiltinOptions, options)
-    operator.builtinOptions = getattr(_schema, f'{options}T')()
-    if kind == 'ARG_MAX':
-        operator.builtinOptions.outputType = _schema.TensorType.INT64
-    content.subgraphs[0].operators.append(operator)
-
-
-def _output(content: Any, name: str, index: int) -> None:
-    entry = _schema.TensorMapT()
-    entry.name, entry.tensorIndex = name.encode(), index
-    content.signatureDefs[0].outputs.append(entry)
-    graph = content.subgraphs[0]
-    graph.outputs = np.array([*graph.outputs, index], np.int32)
-
-
-def _class(content: Any, source: int = _SCORES) -> None:
-    axis = _tensor(content, 'class/axis', 'INT32', (), np.array(1, np.int32))
-    index = _tensor(content, 'class', 'INT64', (-1,))
-    _operator(content, 'ARG_MAX', [source, axis], [index], 'ArgMaxOptions')
-    _output(content, 'class', index)
+def _class(content: Any) -> None:
+    add_class(content, _SCORES)
 
 
 def _class_of_logits(content: Any) -> None:
-    _output(content, 'logits', _LOGITS)
-    _class(content, _LOGITS)
+    add_output(content, 'logits', _LOGITS)
+    add_class(content, _LOGITS)
 
 
 def _top_three(content: Any) -> None:
-    count = _tensor(content, 'top/k', 'INT32', (), np.array(3, np.int32))
-    values = _tensor(content, 'top:0', 'FLOAT32', (-1, 3))
-    places = _tensor(content, 'top:1', 'INT32', (-1, 3))
-    _operator(content, 'TOPK_V2', [_SCORES, count], [values, places], 'TopKV2Options')
-    _output(content, 'best', values)
-    _output(content, 'classes', places)
+    count = add_tensor(content, 'top/k', 'INT32', (), np.array(3, np.int32))
+    values = add_tensor(content, 'top:0', 'FLOAT32', (-1, 3))
+    places = add_tensor(content, 'top:1', 'INT32', (-1, 3))
+    add_operator(content, 'TOPK_V2', [_SCORES, count], [values, places], 'TopKV2Options')
+    add_output(content, 'best', values)
+    add_output(content, 'classes', places)
 
 
 def _inside(content: Any) -> None:
-    _output(content, 'embedding', _EMBEDDING)
-    _output(content, 'logits', _LOGITS)
+    add_output(content, 'embedding', _EMBEDDING)
+    add_output(content, 'logits', _LOGITS)
 
 
 def _halves(content: Any) -> None:
     """The last operator reads the output in integers, another before it in float."""
     _class(content)
-    shape = _tensor(content, 'halves/shape', 'INT32', (3,), np.array([-1, 2, 5], np.int32))
-    halves = _tensor(content, 'halves', 'FLOAT32', (-1, 2, 5))
-    _operator(content, 'RESHAPE', [_SCORES, shape], [halves], 'ReshapeOptions')
-    _output(content, 'halves', halves)
+    shape = add_tensor(content, 'halves/shape', 'INT32', (3,), np.array([-1, 2, 5], np.int32))
+    halves = add_tensor(content, 'halves', 'FLOAT32', (-1, 2, 5))
+    add_operator(content, 'RESHAPE', [_SCORES, shape], [halves], 'ReshapeOptions')
+    add_output(content, 'halves', halves)
 
 
 def _twice(content: Any) -> None:
-    _output(content, 'again', _SCORES)
+    add_output(content, 'again', _SCORES)
 
 
 def _twice_and_class(content: Any) -> None:
@@ -106,7 +65,7 @@ def _twice_and_class(content: Any) -> None:
 
 
 def _image(content: Any) -> None:
-    _output(content, 'image', _IMAGE)
+    add_output(content, 'image', _IMAGE)
     _class(content)
 
 
