@@ -11,6 +11,8 @@ import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 
 from tfx_edge.components.core.compression.graph import checkpoint, tensorflow_internals
+from tfx_edge.components.core.compression.graph.grouped_convolutions import can_be_divided, with_groups_divided
+from tfx_edge.components.core.compression.graph.inlined_calls import with_calls_inlined
 from tfx_edge.components.core.compression.graph.lifted_variables import lift_variable_reads
 from tfx_edge.components.core.compression.graph.loaded_model import LOADED
 from tfx_edge.components.core.errors import EdgeError
@@ -75,6 +77,8 @@ class ServingGraph:
         self.variables = tuple(self._variables(function, keys))
         for variable in self.variables:
             _require_finite(variable)
+        self._groups: dict[str, int] = {}
+        self._groups = self._groups_of_convolutions()
 
     def call(
         self,
@@ -97,7 +101,7 @@ class ServingGraph:
         Returns:
           One tensor for each name in `fetch`.
         """
-        graph_def = _needed_for(graph_def or self.graph_def, fetch)
+        graph_def = with_groups_divided(_needed_for(graph_def or self.graph_def, fetch), self._groups)
         present = {node.name for node in graph_def.node}
         mapping: dict[str, Any] = {**self._captured, **(replaced or {})}
         mapping.update({self.inputs[name]: tensor for name, tensor in inputs.items()})
@@ -117,7 +121,9 @@ class ServingGraph:
 
     def _flat_graph(self, function: Any) -> graph_pb2.GraphDef:
         """The function's graph: only what its outputs depend on, with every variable read outside of loops."""
-        inlined = _needed_for(tensorflow_internals.inlined_graph(function), list(self.outputs.values()))
+        outputs = list(self.outputs.values())
+        inlined = with_calls_inlined(tensorflow_internals.inlined_graph(function), outputs)
+        inlined = _needed_for(inlined, outputs)
         for node in inlined.node:
             node.attr.pop('_class', None)  # asks for the place of a node that may not be there
             # A custom gradient (of swish, say) uses tensors of the function it was made in, which is not there either.
@@ -131,6 +137,26 @@ class ServingGraph:
                 if id(value) in shapes
             },
         )
+
+    def _groups_of_convolutions(self) -> dict[str, int]:
+        """How many groups each convolution of more than one has."""
+        names = [node.name for node in self.graph_def.node if can_be_divided(node)]
+        if not names:
+            return {}
+        nodes = {node.name: node for node in self.graph_def.node}
+        operands = [_tensor(name) for node in names for name in nodes[node].input[:2]]
+        specs = {name: tf.TensorSpec(spec.shape, spec.dtype) for name, spec in self.signature.inputs.items()}
+        traced = tf.function(
+            lambda inputs: self.call(inputs, {}, operands), autograph=False
+        ).get_concrete_function(specs)
+        channels = [tensor.shape for tensor in traced.outputs]
+        pairs = zip(names, channels[::2], channels[1::2], strict=True)
+        counts = {
+            name: source[-1] // kernel[-2]
+            for name, source, kernel in pairs
+            if source.rank and kernel.rank and source[-1] and kernel[-2]
+        }
+        return {name: count for name, count in counts.items() if count > 1}
 
     def _variables(self, function: Any, keys: Mapping[int, str]) -> list[GraphVariable]:
         reads, handled_elsewhere = _variable_reads(self.graph_def)
@@ -207,6 +233,10 @@ def _needed_for(graph_def: graph_pb2.GraphDef, fetch: Sequence[str]) -> graph_pb
     part = graph_pb2.GraphDef(versions=graph_def.versions, library=graph_def.library)
     part.node.extend(node for node in graph_def.node if node.name in needed)
     return part
+
+
+def _tensor(name: str) -> str:
+    return name if ':' in name else f'{name}:0'
 
 
 def _producer(tensor: str) -> str:
