@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import os
 import tempfile
+from typing import Any
 
 # What the process is to have imported before.
 LOADED_BEFORE = ('tensorflow',)
 
 
-def convert_signature(saved_model_dir: str, signature_name: str, *, frozen: bool) -> tuple[bytes, set[str]]:
+def convert_signature(
+    saved_model_dir: str, signature_name: str, *, frozen: bool, in_float32: bool = False
+) -> tuple[bytes, set[str]]:
     """Converts one signature of a SavedModel.
 
     Args:
       saved_model_dir: the folder of the SavedModel.
       signature_name: one of its signatures.
       frozen: make its variables constants first.
+      in_float32: and compute in float32 what it computes in other floating types, inputs and outputs included.
 
     Returns:
       The converter's file, and the names of all nodes of the graph that was converted.
@@ -27,7 +31,7 @@ def convert_signature(saved_model_dir: str, signature_name: str, *, frozen: bool
 
     with tempfile.TemporaryDirectory(prefix='tfx_edge_frozen_') as folder:
         if frozen:
-            _freeze(saved_model_dir, signature_name, folder)
+            _freeze(saved_model_dir, signature_name, folder, in_float32=in_float32)
             saved_model_dir = folder
         converter = tf.lite.TFLiteConverter.from_saved_model(saved_model_dir, signature_keys=[signature_name])
         return bytes(converter.convert()), _node_names(saved_model_dir)
@@ -45,7 +49,7 @@ def _node_names(saved_model_dir: str) -> set[str]:
     return {node.name for body in bodies for node in body}
 
 
-def _freeze(saved_model_dir: str, signature_name: str, folder: str) -> None:
+def _freeze(saved_model_dir: str, signature_name: str, folder: str, *, in_float32: bool) -> None:
     """Writes the signature as a SavedModel of its own, in which variables are constants."""
     import tensorflow as tf
     from tensorflow.python.framework import convert_to_constants
@@ -66,6 +70,11 @@ def _freeze(saved_model_dir: str, signature_name: str, folder: str) -> None:
 
     concrete = tf.function(call, input_signature=inputs).get_concrete_function()
     frozen = convert_to_constants.convert_variables_to_constants_v2(concrete, lower_control_flow=False)
+    if in_float32:
+        frozen = _as_float32(frozen)
+        inputs = [
+            tf.TensorSpec(spec.shape, tf.float32 if spec.dtype.is_floating else spec.dtype, spec.name) for spec in inputs
+        ]
 
     def call_frozen(*values: tf.Tensor) -> dict[str, tf.Tensor]:
         return dict(zip(results, frozen(*values), strict=True))
@@ -73,3 +82,15 @@ def _freeze(saved_model_dir: str, signature_name: str, folder: str) -> None:
     module = tf.Module()
     module.call = tf.function(call_frozen, input_signature=inputs)
     tf.saved_model.save(module, folder, signatures={signature_name: module.call})
+
+
+def _as_float32(function: Any) -> Any:
+    """A function without variables that computes in float32."""
+    import tensorflow as tf
+
+    from tfx_edge.components.core import float32_graph
+
+    graph_def = float32_graph.in_float32(function.graph.as_graph_def())
+    whole = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph_def, name=''), [])
+    ends = ([tensor.name for tensor in tensors] for tensors in (function.inputs, function.outputs))
+    return whole.prune(*(tf.nest.map_structure(whole.graph.get_tensor_by_name, names) for names in ends))

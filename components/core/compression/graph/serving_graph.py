@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 
+from tfx_edge.components.core import float32_graph
 from tfx_edge.components.core.compression.graph import checkpoint, tensorflow_internals
 from tfx_edge.components.core.compression.graph.grouped_convolutions import can_be_divided, with_groups_divided
 from tfx_edge.components.core.compression.graph.inlined_calls import with_calls_inlined
@@ -18,6 +20,8 @@ from tfx_edge.components.core.compression.graph.loaded_model import LOADED
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.signature import Signature
 from tfx_edge.components.core.signature_arguments import keywords
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +133,7 @@ class ServingGraph:
             # A custom gradient (of swish, say) uses tensors of the function it was made in, which is not there either.
             node.attr.pop('_gradient_op_type', None)
         shapes = {id(variable.handle): variable.shape.as_proto() for variable in function.variables}
-        return lift_variable_reads(
+        lifted = lift_variable_reads(
             inlined,
             {
                 _producer(name): shapes[id(value)]
@@ -137,6 +141,12 @@ class ServingGraph:
                 if id(value) in shapes
             },
         )
+        types = float32_graph.other_types(lifted)
+        if not types:
+            return lifted
+        _LOG.info('what signature %r computes in %s is computed in float32, as in the file', self.signature.name, types)
+        given = [node.name for node in lifted.node if node.op in ('Placeholder', 'ReadVariableOp')]
+        return float32_graph.in_float32(lifted, given)
 
     def _groups_of_convolutions(self) -> dict[str, int]:
         """How many groups each convolution of more than one has."""
