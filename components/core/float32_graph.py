@@ -52,6 +52,9 @@ def in_float32(graph_def: graph_pb2.GraphDef, given: Collection[str] = ()) -> gr
             _rename_functions(value, names)
             if not any(node is other for other in kept):
                 _retype(value)
+    for node in result.node:  # in a function the result of an Identity has another name
+        if node.op == 'Cast' and node.attr['SrcT'].type == node.attr['DstT'].type:
+            _make_identity(node)
     converted = {node.name: _converted(node) for node in kept}
     for node in result.node:
         node.input[:] = [
@@ -87,6 +90,13 @@ def _retype(value: attr_value_pb2.AttrValue) -> None:
     if value.HasField('tensor') and value.tensor.dtype in _OTHERS:
         numbers = tf.make_ndarray(value.tensor).astype(np.float32)
         value.tensor.CopyFrom(tf.make_tensor_proto(numbers))
+
+
+def _make_identity(cast: node_def_pb2.NodeDef) -> None:
+    kind = cast.attr['DstT'].type
+    cast.op = 'Identity'
+    cast.attr.clear()
+    cast.attr['T'].type = kind
 
 
 def _converted(node: node_def_pb2.NodeDef) -> node_def_pb2.NodeDef:
