@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from tfx_edge.components.core.errors import EdgeError
 
+_LOG = logging.getLogger(__name__)
+
 _INITIALIZER = '__saved_model_init_op'
+_DEFAULT = 'serving_default'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,8 +93,9 @@ def read_signatures(saved_model_dir: str) -> dict[str, Signature]:
 def choose_signature(saved_model_dir: str, signature_name: str = '') -> Signature:
     """The signature to work on: the named one, or the first whose inputs are all dense numeric.
 
-    'serving_default' comes first, then the order of names. Dense numeric means: a number or a
-    boolean, with a batch dimension and every other dimension fixed.
+    'serving_default' comes first, then the order of names; others that would do and differ are told, as a warning
+    where there is no dense 'serving_default'. Dense numeric means: a number or a boolean, with a batch dimension and
+    every other dimension fixed.
 
     Args:
       saved_model_dir: the folder of the SavedModel.
@@ -120,15 +126,34 @@ def choose_signature(saved_model_dir: str, signature_name: str = '') -> Signatur
                 f'Export one, or name it in signature_name (found: {found}).'
             )
         return signatures[signature_name]
-    faults = []
-    for name in sorted(signatures, key=lambda name: (name != 'serving_default', name)):
-        fault = _why_not_dense(signatures[name])
-        if not fault:
-            return signatures[name]
-        faults.append(fault)
+    ordered = sorted(signatures, key=lambda name: (name != _DEFAULT, name))
+    faults = [_why_not_dense(signatures[name]) for name in ordered]
+    dense = [signatures[name] for name, fault in zip(ordered, faults, strict=True) if not fault]
+    if dense:
+        _tell_choice(saved_model_dir, tuple(dense))
+        return dense[0]
     raise EdgeError(
         f'{faults[0] if faults else f"{saved_model_dir} has no signature"}; tfx-edge needs a signature '
         f'with dense numeric inputs. Export one, or name it in signature_name (found: {found}).'
+    )
+
+
+def _tell_choice(saved_model_dir: str, dense: Sequence[Signature]) -> None:
+    """Names the signatures that would do, once in a process."""
+    taken, *others = dense
+    names = tuple(s.name for s in others if (s.inputs, s.outputs) != (taken.inputs, taken.outputs))
+    if names:
+        _tell_once(saved_model_dir, taken.name, names)
+
+
+@functools.cache
+def _tell_once(saved_model_dir: str, taken: str, others: tuple[str, ...]) -> None:
+    _LOG.log(
+        logging.INFO if taken == _DEFAULT else logging.WARNING,
+        'of the signatures with dense inputs in %s, %r is taken, and not %s; to take another, name it in signature_name',
+        saved_model_dir,
+        taken,
+        ', '.join(map(repr, others)),
     )
 
 
