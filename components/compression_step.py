@@ -73,7 +73,7 @@ def compress_model(
     )
     signature = choose_signature(source, properties.get(compression_spec.SIGNATURE_NAME) or '')
     _LOG.info('compressing signature %r', signature.name)
-    graph = ServingGraph(source, signature)
+    graph = ServingGraph(source, signature, in_float32=trains_ranges)
     output = artifact_utils.get_single_instance(list(output_dict[artifacts.MODEL]))
     options = dataclasses.replace(
         options,

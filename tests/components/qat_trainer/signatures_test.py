@@ -85,7 +85,7 @@ class _Trained:
 
 @pytest.fixture(scope='module')
 def trained(saved_model: str, tmp_path_factory: pytest.TempPathFactory) -> _Trained:
-    graph = ServingGraph(saved_model, choose_signature(saved_model))
+    graph = ServingGraph(saved_model, choose_signature(saved_model), in_float32=True)
 
     def batches() -> Iterator[dict[str, np.ndarray]]:
         return (_inputs(64, seed) for seed in itertools.count(1))

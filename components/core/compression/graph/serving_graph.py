@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,8 +19,6 @@ from tfx_edge.components.core.compression.graph.loaded_model import LOADED
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.signature import Signature
 from tfx_edge.components.core.signature_arguments import keywords
-
-_LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +51,7 @@ class ServingGraph:
     Args:
       saved_model_dir: the folder of the SavedModel.
       signature: of `choose_signature`.
+      in_float32: compute in float32 what the signature computes in other floating types, as the deployed file does.
 
     Raises:
       EdgeError: a variable holds NaN or infinite values, or is not in the checkpoint.
@@ -64,7 +62,7 @@ class ServingGraph:
       ['conv2d/kernel', 'conv2d/bias', 'dense/kernel', 'dense/bias']
     """
 
-    def __init__(self, saved_model_dir: str, signature: Signature) -> None:
+    def __init__(self, saved_model_dir: str, signature: Signature, *, in_float32: bool = False) -> None:
         self.folder = saved_model_dir
         self._loaded = LOADED.load(saved_model_dir, self)
         function = self._loaded.signatures[signature.name]
@@ -76,6 +74,9 @@ class ServingGraph:
             for placeholder, value in zip(captures, function.captured_inputs, strict=True)
         }
         self.graph_def = self._flat_graph(function)
+        if in_float32 and float32_graph.other_types(self.graph_def):
+            given = [node.name for node in self.graph_def.node if node.op in ('Placeholder', 'ReadVariableOp')]
+            self.graph_def = float32_graph.in_float32(self.graph_def, given)
         tensorflow_internals.register_functions(self.graph_def.library)
         keys = checkpoint.checkpoint_keys(saved_model_dir, self._loaded)
         self.variables = tuple(self._variables(function, keys))
@@ -133,7 +134,7 @@ class ServingGraph:
             # A custom gradient (of swish, say) uses tensors of the function it was made in, which is not there either.
             node.attr.pop('_gradient_op_type', None)
         shapes = {id(variable.handle): variable.shape.as_proto() for variable in function.variables}
-        lifted = lift_variable_reads(
+        return lift_variable_reads(
             inlined,
             {
                 _producer(name): shapes[id(value)]
@@ -141,12 +142,6 @@ class ServingGraph:
                 if id(value) in shapes
             },
         )
-        types = float32_graph.other_types(lifted)
-        if not types:
-            return lifted
-        _LOG.info('what signature %r computes in %s is computed in float32, as in the file', self.signature.name, types)
-        given = [node.name for node in lifted.node if node.op in ('Placeholder', 'ReadVariableOp')]
-        return float32_graph.in_float32(lifted, given)
 
     def _groups_of_convolutions(self) -> dict[str, int]:
         """How many groups each convolution of more than one has."""
