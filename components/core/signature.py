@@ -150,7 +150,7 @@ def _tell_choice(saved_model_dir: str, dense: Sequence[Signature]) -> None:
 def _tell_once(saved_model_dir: str, taken: str, others: tuple[str, ...]) -> None:
     _LOG.log(
         logging.INFO if taken == _DEFAULT else logging.WARNING,
-        'of the signatures with dense inputs in %s, %r is taken, and not %s; to take another, name it in signature_name',
+        'of the signatures with dense inputs in %s, %r is taken, and not %s; name another in signature_name to take it',
         saved_model_dir,
         taken,
         ', '.join(map(repr, others)),

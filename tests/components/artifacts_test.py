@@ -45,8 +45,12 @@ def test_the_model_is_found(
     assert bool(caplog.messages) == (expected != 'Format-Serving')
 
 
-@pytest.mark.parametrize('files', [[], ['models/saved_model.pb'], ['Format-Serving.unfinished/saved_model.pb']])
+@pytest.mark.parametrize(
+    'files', [[], ['models/saved_model.pb'], ['Format-Serving.unfinished/saved_model.pb']]
+)
 def test_elsewhere_it_is_not_looked_for(files: list[str], tmp_path: pathlib.Path) -> None:
     model = _artifact(tmp_path / 'model', *files)
-    with pytest.raises(EdgeError, match=f'has to lie in {tmp_path}/model/Format-Serving or in {tmp_path}/model'):
+    with pytest.raises(
+        EdgeError, match=f'has to lie in {tmp_path}/model/Format-Serving or in {tmp_path}/model'
+    ):
         artifacts.serving_model_path(model)

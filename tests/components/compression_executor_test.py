@@ -231,7 +231,9 @@ class TestBadInput:
         model.uri = str(tmp_path / 'float64')
         model.set_string_custom_property('tfx_version', '1.16.0')
         tf.saved_model.save(module, str(_serving(model)), signatures={'serving_default': module.serve})
-        message = r"the weight 'kernel' is float64; expected float32, in which LiteRT computes\. Export the model"
+        message = (
+            r"the weight 'kernel' is float64; expected float32, in which LiteRT computes\. Export the model"
+        )
         self._refuses(model, None, tmp_path, message, fine_tuning=proto.FineTuning(num_steps=0))
 
     def test_a_truncated_saved_model(self, model_artifact: Any, tmp_path: pathlib.Path) -> None:

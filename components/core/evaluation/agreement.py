@@ -145,9 +145,7 @@ def _pairs(ours: Mapping[str, Shape], theirs: Mapping[str, Shape]) -> tuple[dict
 
 def _as_predicted(pairs: dict[str, str], are_named: tuple[bool, bool]) -> dict[str, str]:
     """TFMA has a model's only output without its name."""
-    return {
-        ours if are_named[0] else '': theirs if are_named[1] else '' for ours, theirs in pairs.items()
-    }
+    return {ours if are_named[0] else '': theirs if are_named[1] else '' for ours, theirs in pairs.items()}
 
 
 def CountingEvaluator(comparison: Comparison) -> tfma.evaluators.Evaluator:

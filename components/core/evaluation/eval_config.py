@@ -50,7 +50,9 @@ def require_evaluated(config: tfma.EvalConfig, left_out: Mapping[str, str]) -> N
     Raises:
       EdgeError: names the output, why it is not, and the field.
     """
-    fields = [('metrics_specs.output_names', name) for spec in config.metrics_specs for name in spec.output_names]
+    fields = [
+        ('metrics_specs.output_names', name) for spec in config.metrics_specs for name in spec.output_names
+    ]
     for model in config.model_specs:
         fields += [('ModelSpec.label_keys', name) for name in model.label_keys]
     for field, name in fields:

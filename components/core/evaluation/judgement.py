@@ -201,8 +201,8 @@ def _label_names(model: ModelFile, evaluation: Evaluation) -> tuple[dict[str, Se
         return {}, [f'the names of the classes in the .tflite file cannot be read: {error}']
     if told is None or told.labels is None or evaluation.confusion is None:
         return {}, []
-    model = evaluation.candidate.model
-    outputs = model.as_predicted({name: name for name in model.outputs})
+    candidate = evaluation.candidate.model
+    outputs = candidate.as_predicted({name: name for name in candidate.outputs})
     return {
         name: told.labels
         for name, classes in evaluation.confusion.classes.items()

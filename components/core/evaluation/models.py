@@ -146,7 +146,9 @@ class _SavedModel(Model):
         for start in range(0, size, self._batch):
             rows = min(self._batch, size - start)
             feeds = {
-                keyword[name]: tf.constant(_filled(inputs[name][start : start + rows], self._batch), spec.dtype)
+                keyword[name]: tf.constant(
+                    _filled(inputs[name][start : start + rows], self._batch), spec.dtype
+                )
                 for name, spec in self.inputs.items()
             }
             answers = function(**feeds)

@@ -49,8 +49,8 @@ def convert_saved_model(saved_model_dir: str, signature_name: str) -> bytes:
     if file is not None:
         if types:
             _LOG.warning(
-                'signature %r computes in %s, which LiteRT does not: the file computes in float32, and takes and answers '
-                'float32 instead. Export the model in float32 to train it in what ships.',
+                'signature %r computes in %s, which LiteRT does not: the file computes in float32, and takes and '
+                'answers float32. Export the model in float32 to train it in what ships.',
                 signature_name,
                 types,
             )
@@ -101,7 +101,9 @@ def _tell_random(model: bytes) -> None:
 
 def _other_types(printed: str) -> str:
     """The floating types but float32 in what the converter printed, or ''."""
-    found = {_TYPE_NAMES[kind] for kind in re.findall(r'tensor<[^>]*?\b(?:\d+x|\?x)*(bf16|f16|f64)>', printed)}
+    found = {
+        _TYPE_NAMES[kind] for kind in re.findall(r'tensor<[^>]*?\b(?:\d+x|\?x)*(bf16|f16|f64)>', printed)
+    }
     return ' and '.join(sorted(found))
 
 

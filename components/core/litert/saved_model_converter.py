@@ -73,7 +73,8 @@ def _freeze(saved_model_dir: str, signature_name: str, folder: str, *, in_float3
     if in_float32:
         frozen = _as_float32(frozen)
         inputs = [
-            tf.TensorSpec(spec.shape, tf.float32 if spec.dtype.is_floating else spec.dtype, spec.name) for spec in inputs
+            tf.TensorSpec(spec.shape, tf.float32 if spec.dtype.is_floating else spec.dtype, spec.name)
+            for spec in inputs
         ]
 
     def call_frozen(*values: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -1,10 +1,10 @@
 """Outputs that operators read too, or that the signature has twice, kept apart while litert-quantizer works.
 
 `{p, class: argmax(p)}` has such an output. litert-quantizer keeps one list of who reads a tensor, with -1 for the
-model's outputs; where it puts a DEQUANTIZE behind the tensor for an operator, it also moves the output, and takes -1 for
-the last operator of the list. The file has outputs of another type than was asked for, or values of another tensor.
-So each output of that kind gets a tensor of its own here, behind an operator that copies it and stays float; in the
-quantized file the copy is taken out again.
+model's outputs; where it puts a DEQUANTIZE behind the tensor for an operator, it also moves the output, and takes -1
+for the last operator of the list. The file has outputs of another type than was asked for, or values of another
+tensor. So each output of that kind gets a tensor of its own here, behind an operator that copies it and stays float;
+in the quantized file the copy is taken out again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _schema = flatbuffer.schema
 _COPY = _schema.BuiltinOperator.FLOOR
 
 
-def shared_outputs(content: _schema.ModelT) -> list[str]:
+def shared_outputs(content: flatbuffer.schema.ModelT) -> list[str]:
     """Names of the float outputs that operators read too, or that stand in the signature twice."""
     graph = content.subgraphs[0]
     read = {int(index) for operator in graph.operators for index in operator.inputs}
@@ -35,7 +35,7 @@ def shared_outputs(content: _schema.ModelT) -> list[str]:
     ]
 
 
-def are_right(quantized: _schema.ModelT, floats: _schema.ModelT, io: str) -> bool:
+def are_right(quantized: flatbuffer.schema.ModelT, floats: flatbuffer.schema.ModelT, io: str) -> bool:
     """Whether litert-quantizer has kept shared outputs and their readers apart.
 
     Args:
@@ -116,7 +116,8 @@ def joined(quantized: bytes, copies: Mapping[str, str]) -> bytes:
     idle = [
         operator
         for operator in graph.operators
-        if flatbuffer.operator_name(content, operator) == 'DEQUANTIZE' and int(operator.outputs[0]) not in read
+        if flatbuffer.operator_name(content, operator) == 'DEQUANTIZE'
+        and int(operator.outputs[0]) not in read
     ]
     graph.operators = [operator for operator in graph.operators if operator not in idle]
     gone = {index for indices in unused for index in indices} | {int(o.outputs[0]) for o in idle}
@@ -125,7 +126,7 @@ def joined(quantized: bytes, copies: Mapping[str, str]) -> bytes:
     return flatbuffer.write(content)
 
 
-def _take_out(content: _schema.ModelT, target: int, name: str) -> list[int]:
+def _take_out(content: flatbuffer.schema.ModelT, target: int, name: str) -> list[int]:
     """Takes out one copy, and what made it integer where the tensor is integer itself; returns what is unused then."""
     graph = content.subgraphs[0]
     kinds = {id(operator): flatbuffer.operator_name(content, operator) for operator in graph.operators}
@@ -150,14 +151,14 @@ def _take_out(content: _schema.ModelT, target: int, name: str) -> list[int]:
     return [target, int(quantize.outputs[0])]
 
 
-def _move_output(content: _schema.ModelT, old: int, new: int) -> None:
+def _move_output(content: flatbuffer.schema.ModelT, old: int, new: int) -> None:
     graph = content.subgraphs[0]
     graph.outputs = np.array([new if index == old else index for index in graph.outputs], np.int32)
     for entry in content.signatureDefs[0].outputs:
         entry.tensorIndex = new if entry.tensorIndex == old else entry.tensorIndex
 
 
-def _drop_tensors(content: _schema.ModelT, gone: set[int]) -> None:
+def _drop_tensors(content: flatbuffer.schema.ModelT, gone: set[int]) -> None:
     """Removes tensors that nothing uses from the main graph."""
     graph = content.subgraphs[0]
     kept = [index for index in range(len(graph.tensors)) if index not in gone]
@@ -173,7 +174,7 @@ def _drop_tensors(content: _schema.ModelT, gone: set[int]) -> None:
             entry.tensorIndex = place[int(entry.tensorIndex)]
 
 
-def _added_code(content: _schema.ModelT) -> int:
+def _added_code(content: flatbuffer.schema.ModelT) -> int:
     code = _schema.OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = _COPY
     code.version = 1
@@ -181,10 +182,11 @@ def _added_code(content: _schema.ModelT) -> int:
     return len(content.operatorCodes) - 1
 
 
-def _drop_copy_code(content: _schema.ModelT) -> None:
+def _drop_copy_code(content: flatbuffer.schema.ModelT) -> None:
     """Removes the last operator code of the copies' kind, which `_added_code` added."""
     codes = [
-        flatbuffer.flatbuffer_utils.get_builtin_code_from_operator_code(code) for code in content.operatorCodes
+        flatbuffer.flatbuffer_utils.get_builtin_code_from_operator_code(code)
+        for code in content.operatorCodes
     ]
     place = max(index for index, code in enumerate(codes) if code == _COPY)
     del content.operatorCodes[place]
@@ -193,7 +195,7 @@ def _drop_copy_code(content: _schema.ModelT) -> None:
             operator.opcodeIndex -= int(operator.opcodeIndex > place)
 
 
-def _twin(graph: _schema.SubGraphT, source: int, name: str) -> int:
+def _twin(graph: flatbuffer.schema.SubGraphT, source: int, name: str) -> int:
     twin = copy.copy(graph.tensors[source])
     twin.name = name.encode()
     twin.buffer = 0
@@ -201,7 +203,7 @@ def _twin(graph: _schema.SubGraphT, source: int, name: str) -> int:
     return len(graph.tensors) - 1
 
 
-def _operator(code: int, source: int, target: int) -> _schema.OperatorT:
+def _operator(code: int, source: int, target: int) -> flatbuffer.schema.OperatorT:
     operator = _schema.OperatorT()
     operator.opcodeIndex = code
     operator.inputs, operator.outputs = [source], [target]

@@ -8,8 +8,8 @@ import pathlib
 import pytest
 import tensorflow as tf
 
-from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core import signature as signature_module
+from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.signature import Signature, TensorSpec, choose_signature, whole_outputs
 
 
@@ -77,7 +77,9 @@ def test_the_choice_among_several_is_told(model: str, caplog: pytest.LogCaptureF
         choose_signature(model)
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert "'dense_a' is taken, and not 'dense_b'; to take another, name it in signature_name" in record.message
+    assert (
+        "'dense_a' is taken, and not 'dense_b'; name another in signature_name to take it" in record.message
+    )
 
 
 @pytest.mark.parametrize(('second', 'told'), [('serve', []), ('embed', [logging.INFO])])

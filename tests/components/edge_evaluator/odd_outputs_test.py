@@ -75,6 +75,8 @@ def test_the_answer_is_evaluated_and_the_others_are_named(
 def test_a_metric_of_another_output_is_refused(
     output: str, why: str, model: bytes, evaluate: Any, as_tflite_model: Any, as_examples: Any, digits_examples: Any
 ) -> None:  # fmt: skip
-    message = rf'metrics_specs.output_names of eval_config names output {output!r}, which {why}.*name another\.'
+    message = (
+        rf'metrics_specs.output_names of eval_config names output {output!r}, which {why}.*name another\.'
+    )
     with pytest.raises(EdgeError, match=message):
         evaluate(as_tflite_model(model), as_examples(digits_examples), _config(output))

@@ -12,7 +12,10 @@ from tensorflow.core.framework import graph_pb2
 
 from tfx_edge.components.core import float32_graph
 from tfx_edge.components.core.compression.graph import checkpoint, tensorflow_internals
-from tfx_edge.components.core.compression.graph.grouped_convolutions import can_be_divided, with_groups_divided
+from tfx_edge.components.core.compression.graph.grouped_convolutions import (
+    can_be_divided,
+    with_groups_divided,
+)
 from tfx_edge.components.core.compression.graph.inlined_calls import with_calls_inlined
 from tfx_edge.components.core.compression.graph.lifted_variables import lift_variable_reads
 from tfx_edge.components.core.compression.graph.loaded_model import LOADED
@@ -75,7 +78,9 @@ class ServingGraph:
         }
         self.graph_def = self._flat_graph(function)
         if in_float32 and float32_graph.other_types(self.graph_def):
-            given = [node.name for node in self.graph_def.node if node.op in ('Placeholder', 'ReadVariableOp')]
+            given = [
+                node.name for node in self.graph_def.node if node.op in ('Placeholder', 'ReadVariableOp')
+            ]
             self.graph_def = float32_graph.in_float32(self.graph_def, given)
         tensorflow_internals.register_functions(self.graph_def.library)
         keys = checkpoint.checkpoint_keys(saved_model_dir, self._loaded)

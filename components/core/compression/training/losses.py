@@ -62,8 +62,8 @@ def output_targets(
     if not names:
         found = ', '.join(f'{n!r} ({s.dtype.name}{s.shape})' for n, s in graph.signature.outputs.items())
         raise EdgeError(
-            f'signature {graph.signature.name!r} has no floating output of a row for each example to train on (found: {found}); '
-            'export one, name another in signature_name, or set num_steps to 0.'
+            f'signature {graph.signature.name!r} has no floating output of a row for each example to train on '
+            f'(found: {found}); export one, name another in signature_name, or set num_steps to 0.'
         )
     inputs = {name: tf.constant(value) for name, value in first_batch.items() if name in graph.inputs}
     tensors = [graph.outputs[name] for name in names]

@@ -203,8 +203,8 @@ def _require_float32(graph: ServingGraph) -> None:
     others = [v for v in others if v.value.dtype != np.float32]
     if others:
         raise EdgeError(
-            f'the weight {others[0].name!r} is {others[0].value.dtype.name}; expected float32, in which LiteRT computes. '
-            "Export the model with weights of float32 (in Keras: dtype 'float32' or 'mixed_float16')."
+            f'the weight {others[0].name!r} is {others[0].value.dtype.name}; expected float32, in which LiteRT '
+            "computes. Export the model with weights of float32 (in Keras: dtype 'float32' or 'mixed_float16')."
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
 from collections.abc import Callable
 
 import numpy as np
@@ -81,11 +80,14 @@ def test_gradients_reach_their_weights(graph: ServingGraph) -> None:
     for variable, gradient in zip(graph.variables, gradients(), strict=True):
         direction = gradient.numpy() / np.linalg.norm(gradient)
         ends = [
-            float(loss({variable.key: tf.constant(variable.value + sign * step * direction)})) for sign in (1, -1)
+            float(loss({variable.key: tf.constant(variable.value + sign * step * direction)}))
+            for sign in (1, -1)
         ]
         assert (ends[0] - ends[1]) / (2 * step) == pytest.approx(float(np.linalg.norm(gradient)), rel=0.01)
 
 
 def test_their_weights_have_output_channels_and_what_is_folded_in(graph: ServingGraph) -> None:
-    found = {s.variable.name: (s.op, s.channel_axes, s.sum_axes, len(s.scales)) for s in find_weight_sites(graph)}
+    found = {
+        s.variable.name: (s.op, s.channel_axes, s.sum_axes, len(s.scales)) for s in find_weight_sites(graph)
+    }
     assert found == {'halves': ('Conv2D', (3,), (2,), 1), 'single': ('Conv2D', (3,), (2,), 0)}
