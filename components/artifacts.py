@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -16,6 +17,8 @@ from tfx.utils import path_utils
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert.float_files import FloatFiles
 
+_LOG = logging.getLogger(__name__)
+
 ArtifactDict = Mapping[str, Sequence[types.Artifact]]
 
 # Keys of inputs and outputs, the same in every component. A spec's inputs and outputs share one name
@@ -28,20 +31,38 @@ SCHEMA = 'schema'
 TRANSFORM_GRAPH = 'transform_graph'
 CALIBRATION = 'calibration'
 
+# Either tells that a folder is a model.
+_MODEL_FILES = ('saved_model.pb', 'tflite')
+
 
 def serving_model_path(model: types.Artifact) -> str:
     """The folder of the SavedModel (or the `.tflite` file's folder) that a Model artifact holds.
+
+    TFX's steps write it to `Format-Serving`. A model that was imported may also be the artifact's own folder, or lie in
+    `serving_model_dir` or in a folder with a number, of which TensorFlow Serving takes the largest.
 
     Raises:
       EdgeError: the artifact holds none.
     """
     path = path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model))
-    if not fileio.exists(path):
-        raise EdgeError(
-            f'the model artifact {model.uri} holds no serving model (looked for {path}); '
-            'the step that made it has not finished: run it again.'
-        )
-    return path
+    if fileio.exists(path):
+        return path
+    for folder in _imported_folders(model.uri):
+        if any(fileio.exists(os.path.join(folder, name)) for name in _MODEL_FILES):
+            _LOG.info('%s holds no Format-Serving; the model in %s is taken', model.uri, folder)
+            return folder
+    raise EdgeError(
+        f'the model artifact {model.uri} holds no serving model (looked for {path}); where a step makes it, that step '
+        f'has not finished: run it again. Where it is imported, the SavedModel has to lie in {path} or in {model.uri} '
+        'itself.'
+    )
+
+
+def _imported_folders(uri: str) -> list[str]:
+    """Where else a model may lie, the likeliest first."""
+    below = [name.rstrip('/') for name in fileio.listdir(uri)] if fileio.isdir(uri) else []
+    versions = sorted((name for name in below if name.isdigit()), key=int, reverse=True)
+    return [uri, *(os.path.join(uri, name) for name in ('serving_model_dir', *versions))]
 
 
 @contextlib.contextmanager

@@ -78,10 +78,10 @@ def compress_model(
     )
     signature = choose_signature(source, properties.get(compression_spec.SIGNATURE_NAME) or '')
     _LOG.info('compressing signature %r', signature.name)
-    graph = ServingGraph(source, signature)
+    graph = ServingGraph(source, signature, in_float32=trains_ranges)
     output = artifact_utils.get_single_instance(list(output_dict[artifacts.MODEL]))
     if trains_ranges and graph.has_loops and _are_written_out(output, graph):
-        graph = ServingGraph(source, signature, unroll_loops=True)
+        graph = ServingGraph(source, signature, in_float32=True, unroll_loops=True)
     options = dataclasses.replace(
         options,
         functions=functions,

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from tfx_edge.components.core.errors import EdgeError
 
+_LOG = logging.getLogger(__name__)
+
 _INITIALIZER = '__saved_model_init_op'
+_DEFAULT = 'serving_default'
 
 
 @dataclasses.dataclass(frozen=True)
 class TensorSpec:
-    """One input or output: `shape` holds None for each dimension left open; dimension 0 is the batch."""
+    """One input or output: `shape` holds None for each dimension left open; dimension 0 is the batch.
+
+    Where `has_rank` is False, not even the number of dimensions is known, and `shape` is ().
+    """
 
     shape: tuple[int | None, ...]
     dtype: tf.DType
+    has_rank: bool = True
 
     @property
     def row_shape(self) -> tuple[int, ...]:
@@ -84,8 +93,9 @@ def read_signatures(saved_model_dir: str) -> dict[str, Signature]:
 def choose_signature(saved_model_dir: str, signature_name: str = '') -> Signature:
     """The signature to work on: the named one, or the first whose inputs are all dense numeric.
 
-    'serving_default' comes first, then the order of names. Dense numeric means: a number or a
-    boolean, with a batch dimension and every other dimension fixed.
+    'serving_default' comes first, then the order of names; others that would do and differ are told, as a warning
+    where there is no dense 'serving_default'. Dense numeric means: a number or a boolean, with a batch dimension and
+    every other dimension fixed.
 
     Args:
       saved_model_dir: the folder of the SavedModel.
@@ -116,15 +126,49 @@ def choose_signature(saved_model_dir: str, signature_name: str = '') -> Signatur
                 f'Export one, or name it in signature_name (found: {found}).'
             )
         return signatures[signature_name]
-    faults = []
-    for name in sorted(signatures, key=lambda name: (name != 'serving_default', name)):
-        fault = _why_not_dense(signatures[name])
-        if not fault:
-            return signatures[name]
-        faults.append(fault)
+    ordered = sorted(signatures, key=lambda name: (name != _DEFAULT, name))
+    faults = [_why_not_dense(signatures[name]) for name in ordered]
+    dense = [signatures[name] for name, fault in zip(ordered, faults, strict=True) if not fault]
+    if dense:
+        _tell_choice(saved_model_dir, tuple(dense))
+        return dense[0]
     raise EdgeError(
         f'{faults[0] if faults else f"{saved_model_dir} has no signature"}; tfx-edge needs a signature '
         f'with dense numeric inputs. Export one, or name it in signature_name (found: {found}).'
+    )
+
+
+def _tell_choice(saved_model_dir: str, dense: Sequence[Signature]) -> None:
+    """Names the signatures that would do, once in a process."""
+    taken, *others = dense
+    names = tuple(s.name for s in others if (s.inputs, s.outputs) != (taken.inputs, taken.outputs))
+    if names:
+        _tell_once(saved_model_dir, taken.name, names)
+
+
+@functools.cache
+def _tell_once(saved_model_dir: str, taken: str, others: tuple[str, ...]) -> None:
+    _LOG.log(
+        logging.INFO if taken == _DEFAULT else logging.WARNING,
+        'of the signatures with dense inputs in %s, %r is taken, and not %s; name another in signature_name to take it',
+        saved_model_dir,
+        taken,
+        ', '.join(map(repr, others)),
+    )
+
+
+def whole_outputs(signature: Signature) -> frozenset[str]:
+    """The outputs without a batch dimension: one number, or as many rows as no batch decides.
+
+    Example:
+      >>> whole_outputs(Signature('s', {'x': TensorSpec((None, 4), tf.float32)}, {'loss': TensorSpec((), tf.float32)}))
+      frozenset({'loss'})
+    """
+    batches = {None, *(spec.shape[0] for spec in signature.inputs.values() if spec.shape)}
+    return frozenset(
+        name
+        for name, spec in signature.outputs.items()
+        if spec.has_rank and (not spec.shape or spec.shape[0] not in batches)
     )
 
 
@@ -135,7 +179,8 @@ def _specs(infos: Mapping[str, meta_graph_pb2.TensorInfo]) -> dict[str, TensorSp
 def _spec(info: meta_graph_pb2.TensorInfo) -> TensorSpec:
     dtype = tf.dtypes.as_dtype(info.dtype) if info.WhichOneof('encoding') == 'name' else tf.variant
     shape = tf.TensorShape(info.tensor_shape)
-    return TensorSpec(tuple(shape) if shape.rank is not None else (), dtype)
+    has_rank = shape.rank is not None
+    return TensorSpec(tuple(shape) if has_rank else (), dtype, has_rank)
 
 
 def _why_not_dense(signature: Signature) -> str:

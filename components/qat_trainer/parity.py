@@ -20,6 +20,7 @@ from tfx_edge.components.core.litert import flatbuffer
 from tfx_edge.components.core.litert.activation_reader import ActivationReader
 from tfx_edge.components.core.litert.interpreter import MAX_BATCH_SIZE, LiteRTModel
 from tfx_edge.components.core.litert.model_file import ModelFile
+from tfx_edge.components.core.signature import whole_outputs
 from tfx_edge.components.qat_trainer.deployment import Deployment
 from tfx_edge.components.qat_trainer.integer_tensors import integer_tensors
 
@@ -81,7 +82,7 @@ class Parity:
     Attributes:
       samples: how many were compared.
       held_out: whether none of them was trained on.
-      outputs: one entry for each floating output of the signature.
+      outputs: one entry for each floating output of the signature with a row for each example.
       activations: one for each simulated activation, in order of execution; empty unless asked for.
       not_simulated: integer tensors of the file that the simulation lacks.
       float_weights: variables that stay float.
@@ -148,7 +149,8 @@ def measure_parity(
     float_file, file = ModelFile.of(float_model), ModelFile.of(file)
     simulated = simulate(graph, deployment.arithmetic, result.ranges)
     steps = _output_steps(file.content)
-    names = [name for name, spec in graph.signature.outputs.items() if spec.dtype.is_floating]
+    whole = whole_outputs(graph.signature)
+    names = [n for n, spec in graph.signature.outputs.items() if spec.dtype.is_floating and n not in whole]
     expected = _simulated_values(simulated, result, samples, [graph.outputs[name] for name in names])
     found = LiteRTModel(file.data)(samples)
     sides = _sides(graph, output_kind, samples)

@@ -216,7 +216,25 @@ class TestBadInput:
         model.uri = str(tmp_path / 'nothing')
         model.set_string_custom_property('tfx_version', '1.16.0')
         config = {'fine_tuning': proto.FineTuning(num_steps=0)}
-        self._refuses(model, None, tmp_path, 'holds no serving model', **config)
+        message = (
+            r'holds no serving model .* run it again. Where it is imported, the SavedModel has to lie in '
+            rf'{model.uri}/Format-Serving or in {model.uri} itself'
+        )
+        self._refuses(model, None, tmp_path, message, **config)
+
+    def test_weights_of_float64(self, tmp_path: pathlib.Path) -> None:
+        module = tf.Module()
+        module.kernel = tf.Variable(np.eye(4), name='kernel')
+        specs = [tf.TensorSpec((None, 4), tf.float64, name='x')]
+        module.serve = tf.function(lambda x: {'y': x @ module.kernel}, input_signature=specs)
+        model = standard_artifacts.Model()
+        model.uri = str(tmp_path / 'float64')
+        model.set_string_custom_property('tfx_version', '1.16.0')
+        tf.saved_model.save(module, str(_serving(model)), signatures={'serving_default': module.serve})
+        message = (
+            r"the weight 'kernel' is float64; expected float32, in which LiteRT computes\. Export the model"
+        )
+        self._refuses(model, None, tmp_path, message, fine_tuning=proto.FineTuning(num_steps=0))
 
     def test_a_truncated_saved_model(self, model_artifact: Any, tmp_path: pathlib.Path) -> None:
         model = standard_artifacts.Model()

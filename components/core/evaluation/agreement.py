@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import apache_beam as beam
@@ -64,6 +64,9 @@ def compare_outputs(
     candidate_outputs: Mapping[str, Shape],
     baseline: str,
     baseline_outputs: Mapping[str, Shape],
+    *,
+    asides: Collection[str] = (),
+    are_named: tuple[bool, bool] | None = None,
 ) -> Comparison:
     """Pairs the outputs of two models by name (a single one with a single one, whatever their names).
 
@@ -74,6 +77,9 @@ def compare_outputs(
       candidate_outputs: shapes by name, None for an open dimension; dimension 0 is the batch.
       baseline: name of its ModelSpec.
       baseline_outputs: as the candidate's.
+      asides: outputs of the candidate that are no answers where another is one, such as a key.
+      are_named: whether the predictions of candidate and baseline have the outputs' names; None where those with
+        several outputs do.
 
     Returns:
       What to compare; nothing, and why, where top-1 agreement means nothing.
@@ -82,7 +88,8 @@ def compare_outputs(
     pairs, obstacle = _pairs(ours, theirs)
     if obstacle:
         return Comparison(candidate, None, {}, obstacle)
-    for name, other in pairs.items():
+    answers = {name: other for name, other in pairs.items() if name not in asides} or pairs
+    for name, other in answers.items():
         shape, other_shape = ours[name], theirs[other]
         if len(shape) != 2 or shape[1] == 1:
             obstacle = (
@@ -93,17 +100,21 @@ def compare_outputs(
         if len(other_shape) != 2 or (None not in (shape[1], other_shape[1]) and shape[1] != other_shape[1]):
             obstacle = f'output {name!r} has the shape {shape}, but {other_shape} in the baseline'
             return Comparison(candidate, None, {}, obstacle)
-    return Comparison(candidate, baseline, _as_predicted(pairs))
+    return Comparison(candidate, baseline, _as_predicted(answers, are_named or (len(ours) > 1,) * 2))
 
 
 def pair_outputs(
-    candidate_outputs: Mapping[str, Shape], baseline_outputs: Mapping[str, Shape]
+    candidate_outputs: Mapping[str, Shape],
+    baseline_outputs: Mapping[str, Shape],
+    *,
+    are_named: tuple[bool, bool] | None = None,
 ) -> tuple[dict[str, str], str]:
     """Pairs the outputs whose values can be held against each other, whatever they mean.
 
     Args:
       candidate_outputs: shapes by name, None for an open dimension; dimension 0 is the batch.
       baseline_outputs: as the candidate's.
+      are_named: as for `compare_outputs`.
 
     Returns:
       The candidate's output names to the baseline's, a single output under '', and ''. Or nothing, and why.
@@ -121,7 +132,7 @@ def pair_outputs(
         )
         if not fits:
             return {}, f'output {name!r} has the shape {shape}, but {other_shape} in the baseline'
-    return _as_predicted(pairs), obstacle
+    return _as_predicted(pairs, are_named or (len(candidate_outputs) > 1,) * 2), obstacle
 
 
 def _pairs(ours: Mapping[str, Shape], theirs: Mapping[str, Shape]) -> tuple[dict[str, str], str]:
@@ -132,9 +143,9 @@ def _pairs(ours: Mapping[str, Shape], theirs: Mapping[str, Shape]) -> tuple[dict
     return pairs, ''
 
 
-def _as_predicted(pairs: dict[str, str]) -> dict[str, str]:
+def _as_predicted(pairs: dict[str, str], are_named: tuple[bool, bool]) -> dict[str, str]:
     """TFMA has a model's only output without its name."""
-    return {'': ''} if len(pairs) == 1 else pairs
+    return {ours if are_named[0] else '': theirs if are_named[1] else '' for ours, theirs in pairs.items()}
 
 
 def CountingEvaluator(comparison: Comparison) -> tfma.evaluators.Evaluator:

@@ -38,12 +38,13 @@ class Plan:
       candidate: name of the candidate's ModelSpec.
       baseline: name of the baseline's.
       outputs: the candidate's output names to the baseline's; a single output under ''.
-      answers: whether the largest value of each output is an answer.
+      answers: whether there are outputs whose largest value is an answer.
       labelled: the outputs for which the configuration names a label.
       tested: metrics that must not be worse by their margins.
       is_share: of each of them, whether its values are 0 or 1.
       confidence: of the tests.
       max_flips: how many flips are listed at most.
+      asides: outputs whose largest value is no answer, such as a key.
     """
 
     config: tfma.EvalConfig
@@ -56,6 +57,12 @@ class Plan:
     is_share: tuple[bool, ...] = ()
     confidence: float = 0.95
     max_flips: int = 0
+    asides: tuple[str, ...] = ()
+
+    @property
+    def answering(self) -> tuple[str, ...]:
+        """The outputs whose largest value is an answer."""
+        return tuple(name for name in self.outputs if self.answers and name not in self.asides)
 
     def no_statistics(self) -> SliceStatistics:
         """Those of no example."""
@@ -206,17 +213,15 @@ class _Observe(beam.DoFn):
             ours: (np.ravel(candidate[ours]), np.ravel(baseline[theirs]))
             for ours, theirs in plan.outputs.items()
         }
+        answering = {name: outputs[name] for name in plan.answering}
         pair = functools.cache(functools.partial(label_and_prediction, extracts, plan.config))
         labels: dict[str, int | None] = {
-            name: flips.class_of(pair(plan.candidate, name)[0], len(ours))
-            if plan.answers and name in plan.labelled
-            else None
-            for name, (ours, _) in outputs.items()
+            name: flips.class_of(pair(plan.candidate, name)[0], len(ours)) if name in plan.labelled else None
+            for name, (ours, _) in answering.items()
         }
         answers = [
             flips.Answers(labels[name], flips.answer(ours), flips.answer(theirs))
-            for name, (ours, theirs) in outputs.items()
-            if plan.answers
+            for name, (ours, theirs) in answering.items()
         ]
         record = _record(extracts)
         seen = Observation(
@@ -238,7 +243,7 @@ class _Observe(beam.DoFn):
         yield slices, seen
         if seen.worse and plan.max_flips:
             names = sorted(slice_name(_slice(text)) for text in slices)
-            flip = flips.flip_example(record, outputs, labels, names)
+            flip = flips.flip_example(record, answering, labels, names)
             yield beam.pvalue.TaggedOutput(_FLIPS, (content_hash(record), flip))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow_model_analysis as tfma
@@ -43,6 +43,29 @@ def check_eval_config(config: tfma.EvalConfig, *, has_baseline: bool) -> None:
             thresholds(completed)
     except (ValueError, TypeError) as error:
         raise EdgeError(f'TFMA refuses eval_config ({" ".join(str(error).split())}); correct it.') from error
+
+
+def require_evaluated(config: tfma.EvalConfig, left_out: Mapping[str, str]) -> None:
+    """Refuses metrics and labels of outputs that are not evaluated.
+
+    Args:
+      config: TFMA's configuration.
+      left_out: why outputs are not evaluated, by name.
+
+    Raises:
+      EdgeError: names the output, why it is not, and the field.
+    """
+    fields = [
+        ('metrics_specs.output_names', name) for spec in config.metrics_specs for name in spec.output_names
+    ]
+    for model in config.model_specs:
+        fields += [('ModelSpec.label_keys', name) for name in model.label_keys]
+    for field, name in fields:
+        if name in left_out:
+            raise EdgeError(
+                f'{field} of eval_config names output {name!r}, which {left_out[name]}; expected an output of numbers '
+                'with a row for each example: name another.'
+            )
 
 
 def thresholds(completed: tfma.EvalConfig) -> dict[Any, Any]:

@@ -29,7 +29,7 @@ from tfx_edge.components.core.evaluation import (
 )
 from tfx_edge.components.core.evaluation.eval_config import thresholds
 from tfx_edge.components.core.evaluation.file_comparison import FileComparison, compare_files
-from tfx_edge.components.core.evaluation.models import as_predicted, read_tflite
+from tfx_edge.components.core.evaluation.models import read_tflite
 from tfx_edge.components.core.evaluation.preparation import Evaluation
 from tfx_edge.components.core.evaluation.report import make_report
 from tfx_edge.components.core.evaluation.run import FLIPS_FILE, Results
@@ -133,7 +133,7 @@ def judge_run(
             names[c.name]: {'path': c.source.path, 'signature_name': c.model.signature_name}
             for c in evaluation.contenders
         },
-        notes=[*notes, *unreadable],
+        notes=[*notes, *evaluation.notes, *unreadable],
         parts={
             'metrics': slices,
             'comparison': comparison_report.comparison_part(results.slices, evaluation.obstacle),
@@ -204,7 +204,8 @@ def _label_names(model: ModelFile, evaluation: Evaluation) -> tuple[dict[str, Se
         return {}, [f'the names of the classes in the .tflite file cannot be read: {error}']
     if told is None or told.labels is None or evaluation.confusion is None:
         return {}, []
-    outputs = as_predicted({name: name for name in evaluation.candidate.model.outputs})
+    candidate = evaluation.candidate.model
+    outputs = candidate.as_predicted({name: name for name in candidate.outputs})
     return {
         name: told.labels
         for name, classes in evaluation.confusion.classes.items()
@@ -228,7 +229,7 @@ def _flips_part(folder: str, evaluation: Evaluation, results: Results, max_flips
         tf.io.gfile.remove(path)
     is_listed = tf.io.gfile.exists(path)
     listed = (
-        list(flips.read_flips(path, list(evaluation.plan.outputs))) if evaluation.plan and is_listed else []
+        list(flips.read_flips(path, list(evaluation.plan.answering))) if evaluation.plan and is_listed else []
     )
     return comparison_report.flips_part(results.slices, obstacle, FLIPS_FILE if is_listed else None, listed)
 

@@ -7,17 +7,18 @@ import dataclasses
 import functools
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert import damage
+from tfx_edge.components.core.litert import damage, flatbuffer
 from tfx_edge.components.core.litert.affine import dequantize
 from tfx_edge.components.core.litert.interpreter import LiteRTModel, TensorDetail
-from tfx_edge.components.core.signature import TensorSpec, choose_signature, read_signatures
+from tfx_edge.components.core.signature import TensorSpec, choose_signature, read_signatures, whole_outputs
+from tfx_edge.components.core.signature_arguments import keywords
 
 # The name that TFMA, TFX's Pusher and TFLiteQuantizer give the file in a model's serving folder.
 TFLITE_FILE = 'tflite'
@@ -50,24 +51,57 @@ class Model(abc.ABC):
     Attributes:
       signature_name: the signature called.
       inputs: specs of the real numbers (or integers) it takes, by input name.
-      outputs: shapes by output name, None for what is open; dimension 0 is the batch.
+      outputs: shapes by output name, None for what is open; dimension 0 is the batch. Only those that are numbers,
+        with a row for each example.
       rails: the lowest and the highest number that each integer output can hold; None for other outputs.
+      classes: the outputs that are no real numbers, such as an index or a key that is handed through.
+      left_out: why each other output is not evaluated, by its name.
     """
 
     signature_name: str
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, tuple[int | None, ...]]
     rails: Mapping[str, tuple[float, float] | None]
+    classes: frozenset[str]
+    left_out: Mapping[str, str]
 
     @abc.abstractmethod
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """By output name, arrays of shape (batch, ...) for arrays of that batch by input name."""
 
+    def as_predicted(self, values: Mapping[str, _Value]) -> dict[str, _Value]:
+        """By the name that TFMA's predictions have, what is known of the outputs: a model's only output has none."""
+        return dict(values) if self.is_named else dict(zip([''], values.values(), strict=True))
+
+    @property
+    def is_named(self) -> bool:
+        """Whether TFMA's predictions have the outputs' names, as the signature has several."""
+        return len(self.outputs) + len(self.left_out) > 1
+
+    def _divide(self, source: ModelSource, specs: Mapping[str, TensorSpec], whole: Collection[str]) -> None:
+        """Tells the outputs that can be evaluated from the others."""
+        self.left_out = {
+            name: reason
+            for name, spec in specs.items()
+            for reason in [_why_left_out(spec, is_whole=name in whole)]
+            if reason
+        }
+        told = {name: spec for name, spec in specs.items() if name not in self.left_out}
+        if not told:
+            raise EdgeError(
+                f'signature {self.signature_name!r} of {source.path} has no output to evaluate '
+                f'({", ".join(f"{name!r} {reason}" for name, reason in self.left_out.items()) or "it has none"}); '
+                'expected numbers, a row for each example. Export one, or name another signature_name.'
+            )
+        self.outputs = {name: spec.shape and (None, *spec.shape[1:]) for name, spec in told.items()}
+        self.classes = frozenset(name for name, spec in told.items() if not spec.dtype.is_floating)
+
 
 class _TFLiteModel(Model):
     @damage.told_as_edge_error()
     def __init__(self, source: ModelSource) -> None:
-        self._model = LiteRTModel(read_tflite(source.path))
+        content = read_tflite(source.path)
+        self._model = LiteRTModel(content)
         self.signature_name = self._model.signature_name
         if source.signature_name not in ('', self.signature_name):
             raise EdgeError(
@@ -75,11 +109,17 @@ class _TFLiteModel(Model):
                 f'{self.signature_name!r}); name that one in the ModelSpec, or none.'
             )
         self.inputs = {name: _tflite_spec(name, detail) for name, detail in self._model.inputs.items()}
-        self.outputs = {name: (None, *detail.shape[1:]) for name, detail in self._model.outputs.items()}
-        self.rails = {name: _rails(detail) for name, detail in self._model.outputs.items()}
+        scalars = _scalars(content) if any(not d.shape for d in self._model.outputs.values()) else ()
+        specs = {
+            name: _output_spec(detail, bool(detail.shape) or name in scalars)
+            for name, detail in self._model.outputs.items()
+        }
+        self._divide(source, specs, self._model.whole_outputs)
+        self.rails = {name: _rails(self._model.outputs[name]) for name in self.outputs}
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return self._model(inputs)
+        answers = self._model(inputs)
+        return {name: answers[name] for name in self.outputs}
 
 
 class _SavedModel(Model):
@@ -87,11 +127,11 @@ class _SavedModel(Model):
         signature = choose_signature(source.path, source.signature_name)
         self.signature_name = signature.name
         self.inputs = signature.inputs
-        self.outputs = {name: spec.shape for name, spec in signature.outputs.items()}
-        self.rails = dict.fromkeys(self.outputs)
         self._path = source.path
         fixed = [spec.shape[0] for spec in signature.inputs.values() if spec.shape[0] is not None]
         self._batch = fixed[0] if fixed else _SAVED_MODEL_BATCH
+        self._divide(source, signature.outputs, whole_outputs(signature))
+        self.rails = dict.fromkeys(self.outputs)
 
     @functools.cached_property
     def _loaded(self) -> Any:
@@ -100,16 +140,20 @@ class _SavedModel(Model):
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         function = self._loaded.signatures[self.signature_name]
+        keyword = keywords(function, self.inputs)
         size = len(next(iter(inputs.values())))
         results: dict[str, list[np.ndarray]] = {name: [] for name in self.outputs}
         for start in range(0, size, self._batch):
             rows = min(self._batch, size - start)
             feeds = {
-                name: tf.constant(_filled(inputs[name][start : start + rows], self._batch), spec.dtype)
+                keyword[name]: tf.constant(
+                    _filled(inputs[name][start : start + rows], self._batch), spec.dtype
+                )
                 for name, spec in self.inputs.items()
             }
-            for name, values in function(**feeds).items():
-                results[name].append(values.numpy()[:rows])
+            answers = function(**feeds)
+            for name in self.outputs:
+                results[name].append(np.atleast_1d(answers[name].numpy())[:rows])
         return {name: np.concatenate(values) for name, values in results.items()}
 
 
@@ -188,9 +232,26 @@ def fitted(model: Model, features: Mapping[str, np.ndarray]) -> dict[str, np.nda
     return {name: _fitted(name, spec, features[name]) for name, spec in model.inputs.items()}
 
 
-def as_predicted(outputs: Mapping[str, _Value]) -> dict[str, _Value]:
-    """By the name that TFMA's predictions have: a model's only output has none."""
-    return dict(outputs) if len(outputs) > 1 else dict(zip([''], outputs.values(), strict=True))
+def _why_left_out(spec: TensorSpec, *, is_whole: bool) -> str:
+    if not (spec.dtype.is_floating or spec.dtype.is_integer or spec.dtype.is_bool):
+        return f'is {spec.dtype.name}'
+    return f'has the shape {spec.shape}, without a batch dimension' if is_whole and spec.has_rank else ''
+
+
+def _output_spec(detail: TensorDetail, has_rank: bool) -> TensorSpec:
+    dtype = tf.float32 if detail.scale else tf.dtypes.as_dtype(detail.dtype)
+    return TensorSpec(detail.shape, dtype, has_rank)
+
+
+def _scalars(model: bytes) -> set[str]:
+    """The outputs of a file that are known to have no dimension; old converters do not tell."""
+    content = flatbuffer.parse(model)
+    tensors = content.subgraphs[0].tensors
+    return {
+        entry.name.decode()
+        for entry in content.signatureDefs[0].outputs
+        if tensors[entry.tensorIndex].hasRank and not flatbuffer.shape(tensors[entry.tensorIndex])
+    }
 
 
 def _rails(detail: TensorDetail) -> tuple[float, float] | None:

@@ -114,4 +114,4 @@ def _predict(model: Model, features: Mapping[str, np.ndarray]) -> Any:
                 f'output {name!r} of signature {model.signature_name!r} has the shape {values.shape} for a batch '
                 f'of {size}; expected one row for each example. Export the model with a batch dimension.'
             )
-    return next(iter(outputs.values())) if len(outputs) == 1 else outputs
+    return outputs if model.is_named else next(iter(outputs.values()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 
 import tensorflow_model_analysis as tfma
@@ -15,7 +16,6 @@ from tfx_edge.components.core.evaluation.confusion import ConfusionPlan
 from tfx_edge.components.core.evaluation.models import (
     Model,
     ModelSource,
-    as_predicted,
     common_inputs,
     find_baseline,
     find_model,
@@ -30,6 +30,8 @@ from tfx_edge.components.core.evaluation.tested_metrics import (
 )
 from tfx_edge.components.core.evaluation.trial import require_runnable
 from tfx_edge.components.core.signature import TensorSpec
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Evaluation:
       obstacle: why nothing is compared, or ''.
       confusion: what tells which classes are taken for which, or None.
       no_confusion: why that is not told, or ''.
+      notes: what a reader of the report should know.
     """
 
     config: tfma.EvalConfig
@@ -66,6 +69,7 @@ class Evaluation:
     obstacle: str
     confusion: ConfusionPlan | None
     no_confusion: str
+    notes: tuple[str, ...] = ()
 
     @property
     def contenders(self) -> tuple[Contender, ...]:
@@ -126,18 +130,32 @@ def prepare(
         if source.is_tflite:
             require_runnable(read_tflite(source.path))
         baseline = Contender(baseline_spec.name, source, load_model(source))
+        are_named = candidate.model.is_named, baseline.model.is_named
         comparison = agreement.compare_outputs(
-            candidate.name, candidate.model.outputs, baseline.name, baseline.model.outputs
+            candidate.name,
+            candidate.model.outputs,
+            baseline.name,
+            baseline.model.outputs,
+            asides=candidate.model.classes,
+            are_named=are_named,
         )
     configuration.check_outputs(config, tuple(candidate.model.outputs))
     if len(candidate.model.outputs) == 1:
         config = configuration.with_only_output_unnamed(config)
         spec = configuration.candidate_spec(config)
+    contenders = [candidate] if baseline is None else [candidate, baseline]
+    left_out = {name: reason for c in contenders for name, reason in c.model.left_out.items()}
+    configuration.require_evaluated(config, left_out)
+    notes = tuple(f'output {name!r} {reason}: it is not evaluated' for name, reason in left_out.items())
+    for note in notes:
+        _LOG.warning('%s', note)
     tested = find_tested_metrics(config, drops)
     check_outputs(tested, candidate.model.outputs)
     plan, obstacle = None, comparison.obstacle
     if baseline is not None:
-        outputs, obstacle = agreement.pair_outputs(candidate.model.outputs, baseline.model.outputs)
+        outputs, obstacle = agreement.pair_outputs(
+            candidate.model.outputs, baseline.model.outputs, are_named=are_named
+        )
         if not obstacle:
             plan = Plan(
                 config,
@@ -150,10 +168,11 @@ def prepare(
                 is_share=tuple(t.metric.is_share(_values(candidate.model, t.output_name)) for t in tested),
                 confidence=confidence,
                 max_flips=max_flips,
+                asides=tuple(name for name in outputs if name not in comparison.outputs),
             )
     confusion, no_confusion = _confusion(config, spec, candidate, baseline, plan)
     return Evaluation(
-        config, candidate, baseline, comparison, tested, plan, obstacle, confusion, no_confusion
+        config, candidate, baseline, comparison, tested, plan, obstacle, confusion, no_confusion, notes
     )
 
 
@@ -165,7 +184,7 @@ def _confusion(
     plan: Plan | None,
 ) -> tuple[ConfusionPlan | None, str]:
     """What tells which classes are taken for which, or None and why not."""
-    shapes = as_predicted(candidate.model.outputs)
+    shapes = candidate.model.as_predicted(candidate.model.outputs)
     labelled = [name for name in shapes if spec.label_key or name in spec.label_keys]
     if not labelled:
         return None, 'eval_config names no label'

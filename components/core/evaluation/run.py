@@ -36,7 +36,6 @@ from tfx_edge.components.core.evaluation.confusion import (
 from tfx_edge.components.core.evaluation.fitting_metrics import fit_metrics, needs_limits, require_fit
 from tfx_edge.components.core.evaluation.label_check import label_checks
 from tfx_edge.components.core.evaluation.models import (
-    as_predicted,
     fitted,
     read_tflite,
 )
@@ -128,7 +127,10 @@ def run(
         {c.name: c.source for c in evaluation.contenders},
         parser,
         configuration.named_features(evaluation.config),
-        label_checks(evaluation.config, as_predicted(evaluation.candidate.model.outputs)),
+        label_checks(
+            evaluation.config,
+            evaluation.candidate.model.as_predicted(evaluation.candidate.model.outputs),
+        ),
     )
     shared = [_for_tfma(c, is_baseline=c is evaluation.baseline) for c in evaluation.contenders]
     examples = ReadExamples(files, schema)
@@ -209,7 +211,7 @@ def _own_parts(evaluation: Evaluation, folder: str) -> tuple[list[Any], list[Any
         agreement.CountingEvaluator(evaluation.comparison),
         OutputUseEvaluator(
             evaluation.candidate.name,
-            as_predicted(evaluation.candidate.model.rails),
+            evaluation.candidate.model.as_predicted(evaluation.candidate.model.rails),
             evaluation.plan.baseline if evaluation.plan else None,
             evaluation.plan.outputs if evaluation.plan else {},
         ),

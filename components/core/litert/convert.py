@@ -14,6 +14,8 @@ from tfx_edge.components.core.loops.unrolling import MOST_ROUNDS
 _LOG = logging.getLogger(__name__)
 # What the converter names when a list of tensors, as loops fill it, has elements with an open batch.
 _LISTS = 'TensorList'
+_TYPE_NAMES = {'bf16': 'bfloat16', 'f16': 'float16', 'f64': 'float64'}
+_RANDOM_OPERATORS = ('RANDOM_UNIFORM', 'RANDOM_STANDARD_NORMAL', 'MULTINOMIAL')
 _VARIABLE_OPERATORS = ('VAR_HANDLE', 'READ_VARIABLE', 'ASSIGN_VARIABLE', 'CALL_ONCE')
 
 
@@ -54,20 +56,39 @@ def convert_saved_model(saved_model_dir: str, signature_name: str) -> bytes:
         # (TensorFlow 2.16) or makes a file that reads variables which nothing sets (2.21).
         file, printed_frozen = _converted(saved_model_dir, signature_name, frozen=True)
         fault = _missing_kernels(printed_frozen)
+    types = _other_types(printed) if file is None else ''
+    if types:
+        file, printed_float32 = _converted(saved_model_dir, signature_name, frozen=True, in_float32=True)
+        fault = _missing_kernels(printed_float32) or fault
     if file is not None:
+        if types:
+            _LOG.warning(
+                'signature %r computes in %s, which LiteRT does not: the file computes in float32, and takes and '
+                'answers float32. Export the model in float32 to train it in what ships.',
+                signature_name,
+                types,
+            )
+        _tell_random(file)
         return file
     reason = f'LiteRT has no kernel for {fault}' if fault else _reason(printed)
+    in_types = f' (of type {types})' if types else ''
     raise EdgeError(
-        f'signature {signature_name!r} of {saved_model_dir} cannot be converted to .tflite ({reason}). '
-        'Replace the operators or layers that LiteRT lacks, and export the model again.'
+        f'signature {signature_name!r} of {saved_model_dir} cannot be converted to .tflite ({reason}{in_types}). '
+        f'{_remedy(fault)}'
     )
 
 
-def _converted(saved_model_dir: str, signature_name: str, *, frozen: bool) -> tuple[bytes | None, str]:
+def _converted(
+    saved_model_dir: str, signature_name: str, *, frozen: bool, in_float32: bool = False
+) -> tuple[bytes | None, str]:
     """The file in canonical form, if there is one that reads no variable; else what the converter printed."""
     try:
         model, nodes = run_isolated(
-            saved_model_converter.convert_signature, saved_model_dir, signature_name, frozen=frozen
+            saved_model_converter.convert_signature,
+            saved_model_dir,
+            signature_name,
+            frozen=frozen,
+            in_float32=in_float32,
         )
     except ChildFailure as error:
         return None, error.output or error.reason
@@ -88,6 +109,38 @@ def _without_loops(saved_model_dir: str, signature_name: str) -> bytes | None:
     model, nodes = converted
     _LOG.info('loops over the steps of a sequence are written out step by step')
     return canonical.canonical_form(model, nodes) if _is_stateless(model) else None
+
+
+def _tell_random(model: bytes) -> None:
+    """Warns of a model that answers otherwise each time."""
+    content = flatbuffer.read(model)
+    found = [
+        f'{kind} {flatbuffer.tensor_name(graph.tensors[operator.outputs[0]])!r}'
+        for graph in content.subgraphs
+        for operator in graph.operators
+        for kind in [flatbuffer.operator_name(content, operator)]
+        if kind in _RANDOM_OPERATORS
+    ]
+    if found:
+        _LOG.warning(
+            'the model draws random numbers (%s), so its answers change from one call to the next: no file can be held '
+            'against it. Export it with training=False, or without the layer (dropout, say).',
+            ', '.join(found),
+        )
+
+
+def _other_types(printed: str) -> str:
+    """The floating types but float32 in what the converter printed, or ''."""
+    found = {
+        _TYPE_NAMES[kind] for kind in re.findall(r'tensor<[^>]*?\b(?:\d+x|\?x)*(bf16|f16|f64)>', printed)
+    }
+    return ' and '.join(sorted(found))
+
+
+def _remedy(fault: str) -> str:
+    if 'HashTable' in fault or 'LookupTable' in fault:
+        return 'Look words and ids up before the model (in Transform, say), and export the model again.'
+    return 'Replace the operators or layers that LiteRT lacks, and export the model again.'
 
 
 def _is_stateless(model: bytes) -> bool:

@@ -15,7 +15,7 @@ from litert_quantizer import qtyping
 from litert_quantizer import quantizer as litert_quantizer
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert import flatbuffer
+from tfx_edge.components.core.litert import flatbuffer, shared_outputs
 from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.quantization_options import (
     DYNAMIC_INT4,
@@ -53,6 +53,37 @@ def run(
       EdgeError: the engine refuses the graph.
     """
     file = ModelFile.of(float_model)
+    if not (options.needs_ranges and shared_outputs.shared_outputs(file.content)):
+        return _quantized(file, options, kept_float, statistics)
+    made = _if_possible(file, options, kept_float, statistics)
+    if made is not None and shared_outputs.are_right(flatbuffer.parse(made), file.content, options.io):
+        return made
+    apart, copies = shared_outputs.kept_apart(file)
+    known = {**(statistics or {})}
+    known |= {own: known[name] for own, name in copies.items() if name in known}
+    made = _quantized(apart, options, [*kept_float, *(f'{own};' for own in copies)], known)
+    return shared_outputs.joined(made, copies)
+
+
+def _if_possible(
+    file: ModelFile,
+    options: QuantizationOptions,
+    kept_float: Sequence[str],
+    statistics: Mapping[str, Mapping[str, np.ndarray]] | None,
+) -> bytes | None:
+    """The file, or None where the engine refuses the graph: it may do so for its shared outputs alone."""
+    try:
+        return _quantized(file, options, kept_float, statistics)
+    except EdgeError:
+        return None
+
+
+def _quantized(
+    file: ModelFile,
+    options: QuantizationOptions,
+    kept_float: Sequence[str],
+    statistics: Mapping[str, Mapping[str, np.ndarray]] | None,
+) -> bytes:
     quantizer = litert_quantizer.Quantizer(bytearray(file.data))
     _prescribe(quantizer, options)
     if options.needs_ranges:

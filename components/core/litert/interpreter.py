@@ -110,7 +110,8 @@ class LiteRTModel:
             which are rounded and clipped, or integers of their own type as they are. Other names are ignored.
 
         Returns:
-          By signature output name, arrays of shape (batch, ...); quantized outputs as float32.
+          By signature output name, arrays of shape (batch, ...); quantized outputs as float32. An output without a
+          batch dimension is repeated for each row.
 
         Raises:
           EdgeError: an input is missing, or has another shape or type, or the file cannot run.
@@ -138,6 +139,14 @@ class LiteRTModel:
         return max(fixed, default=None)
 
     @property
+    def whole_outputs(self) -> frozenset[str]:
+        """The outputs without a batch dimension: one number, or as many rows as no batch decides."""
+        # The converter may write 1 for an open size that it lost.
+        batches = (None, 1, self.fixed_batch_size)
+        shapes = {name: detail.shape for name, detail in self.outputs.items()}
+        return frozenset(name for name, shape in shapes.items() if not shape or shape[0] not in batches)
+
+    @property
     def interpreter(self) -> litert.Interpreter:
         """The runtime's own object, to read tensors after a run."""
         return self._interpreter
@@ -157,7 +166,13 @@ class LiteRTModel:
                 f'the .tflite file does not run on a batch of {count} ({_one_line(error)}); '
                 'give examples that fit the inputs, or convert the model again.'
             ) from error
-        return {name: values[:count] for name, values in outputs.items()}
+        return {name: self._rows(name, values, count) for name, values in outputs.items()}
+
+    def _rows(self, name: str, values: Any, count: int) -> np.ndarray:
+        values = np.asarray(values)
+        # A shape of no dimension also stands for one that the converter does not know.
+        whole = name in self.whole_outputs and values.shape[:1] == self.outputs[name].shape[:1]
+        return np.repeat(values[np.newaxis], count, axis=0) if whole else values[:count]
 
     def _as_stored(self, name: str, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         detail = self.inputs[name]

@@ -16,13 +16,16 @@ from typing import Any
 LOADED_BEFORE = ('tensorflow',)
 
 
-def convert_signature(saved_model_dir: str, signature_name: str, *, frozen: bool) -> tuple[bytes, set[str]]:
+def convert_signature(
+    saved_model_dir: str, signature_name: str, *, frozen: bool, in_float32: bool = False
+) -> tuple[bytes, set[str]]:
     """Converts one signature of a SavedModel.
 
     Args:
       saved_model_dir: the folder of the SavedModel.
       signature_name: one of its signatures.
       frozen: make its variables constants first.
+      in_float32: and compute in float32 what it computes in other floating types, inputs and outputs included.
 
     Returns:
       The converter's file, and the names of all nodes of the graph that was converted.
@@ -31,7 +34,7 @@ def convert_signature(saved_model_dir: str, signature_name: str, *, frozen: bool
 
     with tempfile.TemporaryDirectory(prefix='tfx_edge_frozen_') as folder:
         if frozen:
-            _freeze(saved_model_dir, signature_name, folder)
+            _freeze(saved_model_dir, signature_name, folder, in_float32=in_float32)
             saved_model_dir = folder
         converter = tf.lite.TFLiteConverter.from_saved_model(saved_model_dir, signature_keys=[signature_name])
         return bytes(converter.convert()), _node_names(saved_model_dir)
@@ -60,7 +63,14 @@ def _node_names(saved_model_dir: str) -> set[str]:
     return {node.name for body in bodies for node in body}
 
 
-def _freeze(saved_model_dir: str, signature_name: str, folder: str, *, unrolled: bool = False) -> bool:
+def _freeze(
+    saved_model_dir: str,
+    signature_name: str,
+    folder: str,
+    *,
+    in_float32: bool = False,
+    unrolled: bool = False,
+) -> bool:
     """Writes the signature as a SavedModel of its own, in which variables are constants.
 
     Returns:
@@ -69,20 +79,30 @@ def _freeze(saved_model_dir: str, signature_name: str, folder: str, *, unrolled:
     import tensorflow as tf
     from tensorflow.python.framework import convert_to_constants
 
+    from tfx_edge.components.core.signature import read_signatures
+    from tfx_edge.components.core.signature_arguments import keywords
+
     loaded = tf.saved_model.load(saved_model_dir)  # its variables live as long as it does
     signature = loaded.signatures[signature_name]
     specs = signature.structured_input_signature[1]
+    keyword = keywords(signature, read_signatures(saved_model_dir)[signature_name].inputs)
     # Keyword arguments and dicts are flattened in order of name.
-    names, results = sorted(specs), sorted(signature.structured_outputs)
-    inputs = [tf.TensorSpec(specs[name].shape, specs[name].dtype, name=name) for name in names]
+    names, results = sorted(keyword, key=keyword.__getitem__), sorted(signature.structured_outputs)
+    inputs = [tf.TensorSpec(specs[keyword[n]].shape, specs[keyword[n]].dtype, name=n) for n in names]
 
     def call(*values: tf.Tensor) -> dict[str, tf.Tensor]:
-        return signature(**dict(zip(names, values, strict=True)))
+        return signature(**{keyword[name]: value for name, value in zip(names, values, strict=True)})
 
     concrete = tf.function(call, input_signature=inputs).get_concrete_function()
     frozen = convert_to_constants.convert_variables_to_constants_v2(
         concrete, lower_control_flow=False, aggressive_inlining=unrolled
     )
+    if in_float32:
+        frozen = _as_float32(frozen)
+        inputs = [
+            tf.TensorSpec(spec.shape, tf.float32 if spec.dtype.is_floating else spec.dtype, spec.name)
+            for spec in inputs
+        ]
     flat = _unrolled(frozen) if unrolled else frozen
     if flat is None:
         return False
@@ -131,3 +151,15 @@ def _shorten_names(graph_def: Any) -> None:
         node.input[:] = [
             re.sub(r'[^^:]+', lambda found: names[found[0]], name, count=1) for name in node.input
         ]
+
+
+def _as_float32(function: Any) -> Any:
+    """A function without variables that computes in float32."""
+    import tensorflow as tf
+
+    from tfx_edge.components.core import float32_graph
+
+    graph_def = float32_graph.in_float32(function.graph.as_graph_def())
+    whole = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph_def, name=''), [])
+    ends = ([tensor.name for tensor in tensors] for tensors in (function.inputs, function.outputs))
+    return whole.prune(*(tf.nest.map_structure(whole.graph.get_tensor_by_name, names) for names in ends))

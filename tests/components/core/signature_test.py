@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import pathlib
 
 import pytest
 import tensorflow as tf
 
+from tfx_edge.components.core import signature as signature_module
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.signature import choose_signature
+from tfx_edge.components.core.signature import Signature, TensorSpec, choose_signature, whole_outputs
 
 
 @pytest.fixture(scope='module')
@@ -66,3 +68,40 @@ def test_an_unusable_name_is_refused(model: str, name: str, message: str) -> Non
 def test_a_folder_without_a_model_is_refused(tmp_path: pathlib.Path) -> None:
     with pytest.raises(EdgeError, match=r'holds no saved_model.pb; expected what a Trainer exports'):
         choose_signature(str(tmp_path))
+
+
+def test_the_choice_among_several_is_told(model: str, caplog: pytest.LogCaptureFixture) -> None:
+    signature_module._tell_once.cache_clear()
+    with caplog.at_level(logging.INFO, logger='tfx_edge'):
+        choose_signature(model)
+        choose_signature(model)
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert (
+        "'dense_a' is taken, and not 'dense_b'; name another in signature_name to take it" in record.message
+    )
+
+
+@pytest.mark.parametrize(('second', 'told'), [('serve', []), ('embed', [logging.INFO])])
+def test_a_dense_serving_default_is_no_matter_of_doubt(
+    second: str, told: list[int], tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Keras exports the same function as 'serve' too."""
+    module = tf.Module()
+    specs = [tf.TensorSpec((None, 3), tf.float32, name='x')]
+    module.serve = tf.function(lambda x: {'y': 2.0 * x}, input_signature=specs)
+    module.embed = tf.function(lambda x: {'embedding': x[:, :2]}, input_signature=specs)
+    signatures = {'serving_default': module.serve, second: getattr(module, second)}
+    tf.saved_model.save(module, str(tmp_path), signatures=signatures)
+    with caplog.at_level(logging.INFO, logger='tfx_edge'):
+        assert choose_signature(str(tmp_path)).name == 'serving_default'
+    assert [record.levelno for record in caplog.records] == told
+
+
+def test_outputs_without_a_batch_dimension_are_told() -> None:
+    def spec(*shape: int | None, has_rank: bool = True) -> TensorSpec:
+        return TensorSpec(shape, tf.float32, has_rank)
+
+    outputs = {'p': spec(None, 3), 'loss': spec(), 'anchors': spec(7, 4), 'unknown': spec(has_rank=False)}
+    assert whole_outputs(Signature('s', {'x': spec(None, 2)}, outputs)) == {'loss', 'anchors'}
+    assert whole_outputs(Signature('s', {'x': spec(7, 2)}, outputs)) == {'loss'}

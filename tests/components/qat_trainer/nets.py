@@ -132,6 +132,12 @@ def mobilenet_v2(x: Any) -> Any:
 
 
 # Their own, on the image.
+def grouped(x: Any) -> Any:
+    """Few channels in a group, many, and one; Keras has each in a function of its own."""
+    x = layers.ReLU()(_normed(_convolved(_convolved(x), 16, groups=2, use_bias=False)))
+    return _convolved(_convolved(x, 16, groups=4, strides=2, activation='relu'), 16, 1, groups=16)
+
+
 NETS: dict[str, Callable[[Any], Any]] = {
     net.__name__: net
     for net in (
@@ -156,6 +162,7 @@ NETS: dict[str, Callable[[Any], Any]] = {
         rescaled,
         resized,
         mobilenet_v2,
+        grouped,
     )
 }
 

@@ -10,13 +10,20 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 
+from tfx_edge.components.core import float32_graph
 from tfx_edge.components.core.compression.graph import checkpoint, tensorflow_internals
+from tfx_edge.components.core.compression.graph.grouped_convolutions import (
+    can_be_divided,
+    with_groups_divided,
+)
+from tfx_edge.components.core.compression.graph.inlined_calls import with_calls_inlined
 from tfx_edge.components.core.compression.graph.lifted_variables import LOOPS, lift_variable_reads
 from tfx_edge.components.core.compression.graph.loaded_model import LOADED
 from tfx_edge.components.core.compression.graph.own_functions import with_own_functions
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.loops.unrolling import unroll
-from tfx_edge.components.core.signature import Signature
+from tfx_edge.components.core.signature import Signature, whole_outputs
+from tfx_edge.components.core.signature_arguments import keywords
 
 # At once, where the signature does not say.
 _ROWS = 32
@@ -52,6 +59,7 @@ class ServingGraph:
     Args:
       saved_model_dir: the folder of the SavedModel.
       signature: of `choose_signature`.
+      in_float32: compute in float32 what the signature computes in other floating types, as the deployed file does.
       unroll_loops: write loops over the steps of a sequence out, as the `.tflite` file has them; loops that cannot be
         stay.
 
@@ -64,12 +72,19 @@ class ServingGraph:
       ['conv2d/kernel', 'conv2d/bias', 'dense/kernel', 'dense/bias']
     """
 
-    def __init__(self, saved_model_dir: str, signature: Signature, *, unroll_loops: bool = False) -> None:
+    def __init__(
+        self,
+        saved_model_dir: str,
+        signature: Signature,
+        *,
+        in_float32: bool = False,
+        unroll_loops: bool = False,
+    ) -> None:
         self.folder = saved_model_dir
         self._loaded = LOADED.load(saved_model_dir, self)
         function = self._loaded.signatures[signature.name]
         self.signature = signature
-        self.inputs, self.outputs = _tensor_names(function)
+        self.inputs, self.outputs = _tensor_names(function, signature)
         captures = function.inputs[len(self.inputs) :]
         self._captured = {
             placeholder.name: value
@@ -78,11 +93,18 @@ class ServingGraph:
         self.graph_def = self._flat_graph(function)
         if unroll_loops:
             self.graph_def = _unrolled(self.graph_def, self.outputs.values())
+        if in_float32 and float32_graph.other_types(self.graph_def):
+            given = [
+                node.name for node in self.graph_def.node if node.op in ('Placeholder', 'ReadVariableOp')
+            ]
+            self.graph_def = float32_graph.in_float32(self.graph_def, given)
         tensorflow_internals.register_functions(self.graph_def.library)
         keys = checkpoint.checkpoint_keys(saved_model_dir, self._loaded)
         self.variables = tuple(self._variables(function, keys))
         for variable in self.variables:
             _require_finite(variable)
+        self._groups: dict[str, int] = {}
+        self._groups = self._groups_of_convolutions()
 
     def call(
         self,
@@ -105,7 +127,7 @@ class ServingGraph:
         Returns:
           One tensor for each name in `fetch`.
         """
-        graph_def = _needed_for(graph_def or self.graph_def, fetch)
+        graph_def = with_groups_divided(_needed_for(graph_def or self.graph_def, fetch), self._groups)
         present = {node.name for node in graph_def.node}
         mapping: dict[str, Any] = {**self._captured, **(replaced or {})}
         mapping.update({self.inputs[name]: tensor for name, tensor in inputs.items()})
@@ -126,20 +148,23 @@ class ServingGraph:
           inputs: by input name, arrays of shape (rows, ...); 32 rows at once, or as many as the signature takes.
 
         Returns:
-          By output name, arrays of shape (rows, ...).
+          By output name, arrays of shape (rows, ...); outputs without a batch dimension are left out.
         """
         function = self._loaded.signatures[self.signature.name]
         specs = self.signature.inputs
+        keyword = keywords(function, specs)
         fixed = max((spec.shape[0] or 0 for spec in specs.values()), default=0)
         rows, size = len(next(iter(inputs.values()))), fixed or _ROWS
-        found: dict[str, list[np.ndarray]] = {name: [] for name in self.signature.outputs}
+        whole = whole_outputs(self.signature)
+        found: dict[str, list[np.ndarray]] = {n: [] for n in self.signature.outputs if n not in whole}
         for start in range(0, rows, size):
             count = min(size, rows - start)
             # Repeated rows fill up a fixed batch; what they yield is dropped.
             chosen = np.minimum(np.arange(fixed or count), count - 1) + start
-            feeds = {name: tf.constant(inputs[name][chosen], spec.dtype) for name, spec in specs.items()}
-            for name, values in function(**feeds).items():
-                found[name].append(values.numpy()[:count])
+            feeds = {keyword[n]: tf.constant(inputs[n][chosen], spec.dtype) for n, spec in specs.items()}
+            answered = function(**feeds)
+            for name, parts in found.items():
+                parts.append(answered[name].numpy()[:count])
         return {name: np.concatenate(values) for name, values in found.items()}
 
     @property
@@ -153,7 +178,9 @@ class ServingGraph:
 
     def _flat_graph(self, function: Any) -> graph_pb2.GraphDef:
         """The function's graph: only what its outputs depend on, with every variable read outside of loops."""
-        inlined = _needed_for(tensorflow_internals.inlined_graph(function), list(self.outputs.values()))
+        outputs = list(self.outputs.values())
+        inlined = with_calls_inlined(tensorflow_internals.inlined_graph(function), outputs)
+        inlined = _needed_for(inlined, outputs)
         for node in inlined.node:
             node.attr.pop('_class', None)  # asks for the place of a node that may not be there
             # A custom gradient (of swish, say) uses tensors of the function it was made in, which is not there either.
@@ -168,6 +195,26 @@ class ServingGraph:
             },
         )
         return with_own_functions(lifted)
+
+    def _groups_of_convolutions(self) -> dict[str, int]:
+        """How many groups each convolution of more than one has."""
+        names = [node.name for node in self.graph_def.node if can_be_divided(node)]
+        if not names:
+            return {}
+        nodes = {node.name: node for node in self.graph_def.node}
+        operands = [_tensor(name) for node in names for name in nodes[node].input[:2]]
+        specs = {name: tf.TensorSpec(spec.shape, spec.dtype) for name, spec in self.signature.inputs.items()}
+        traced = tf.function(
+            lambda inputs: self.call(inputs, {}, operands), autograph=False
+        ).get_concrete_function(specs)
+        channels = [tensor.shape for tensor in traced.outputs]
+        pairs = zip(names, channels[::2], channels[1::2], strict=True)
+        counts = {
+            name: source[-1] // kernel[-2]
+            for name, source, kernel in pairs
+            if source.rank and kernel.rank and source[-1] and kernel[-2]
+        }
+        return {name: count for name, count in counts.items() if count > 1}
 
     def _variables(self, function: Any, keys: Mapping[int, str]) -> list[GraphVariable]:
         reads, handled_elsewhere = _variable_reads(self.graph_def)
@@ -192,9 +239,11 @@ class ServingGraph:
         return variables
 
 
-def _tensor_names(function: Any) -> tuple[dict[str, str], dict[str, str]]:
+def _tensor_names(function: Any, signature: Signature) -> tuple[dict[str, str], dict[str, str]]:
     """Tensor names by input and output name; both sides of a signature are flat dictionaries."""
-    input_names = sorted(function.structured_input_signature[1])
+    by_keyword = {keyword: name for name, keyword in keywords(function, signature.inputs).items()}
+    # Dictionaries are flattened in order of their keys.
+    input_names = [by_keyword[keyword] for keyword in sorted(by_keyword)]
     inputs = {name: tensor.name for name, tensor in zip(input_names, function.inputs, strict=False)}
     output_names = sorted(function.structured_outputs)
     outputs = {name: tensor.name for name, tensor in zip(output_names, function.outputs, strict=True)}
@@ -251,6 +300,10 @@ def _needed_for(graph_def: graph_pb2.GraphDef, fetch: Sequence[str]) -> graph_pb
     part = graph_pb2.GraphDef(versions=graph_def.versions, library=graph_def.library)
     part.node.extend(node for node in graph_def.node if node.name in needed)
     return part
+
+
+def _tensor(name: str) -> str:
+    return name if ':' in name else f'{name}:0'
 
 
 def _producer(tensor: str) -> str:

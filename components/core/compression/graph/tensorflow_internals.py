@@ -30,6 +30,20 @@ def inlined_graph(function: Any) -> graph_pb2.GraphDef:
     )
 
 
+def function_as_graph(function: function_pb2.FunctionDef) -> tuple[graph_pb2.GraphDef, dict[str, str]]:
+    """A function's body with the tensor names of a graph.
+
+    Args:
+      function: whose name the runtime knows, as it does those that it calls.
+
+    Returns:
+      A graph with a placeholder for each argument, and the graph's tensor name by that of the function.
+    """
+    from tensorflow.python.framework import function_def_to_graph
+
+    return function_def_to_graph.function_def_to_graph_def(function)
+
+
 def register_functions(library: function_pb2.FunctionDefLibrary) -> None:
     """Makes functions known to TensorFlow's runtime, which looks the bodies of imported loops up there.
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.labels import check_classes, check_count, check_numbers
+from tfx_edge.components.core.signature import whole_outputs
 
 # How outputs are compared: as rows of probabilities, as single probabilities, by squared difference.
 SOFTMAX, SIGMOID, SQUARED = 'softmax', 'sigmoid', 'squared'
@@ -44,7 +45,7 @@ class OutputTarget:
 def output_targets(
     graph: ServingGraph, output_kind: str, first_batch: Mapping[str, np.ndarray]
 ) -> tuple[OutputTarget, ...]:
-    """Decides for each floating output what it is.
+    """Decides for each floating output with a row for each example what it is.
 
     With `output_kind` AUTO the output of a softmax or sigmoid holds probabilities, and so does one
     whose rows are not negative and sum to 1 on the first batch; anything else is compared as a
@@ -58,17 +59,19 @@ def output_targets(
       first_batch: inputs by name.
 
     Returns:
-      One target for each floating output.
+      One target for each.
 
     Raises:
       EdgeError: the signature has no floating output.
     """
-    names = [name for name, spec in graph.signature.outputs.items() if spec.dtype.is_floating]
+    whole = whole_outputs(graph.signature)
+    floating = [name for name, spec in graph.signature.outputs.items() if spec.dtype.is_floating]
+    names = [name for name in floating if name not in whole]
     if not names:
-        found = ', '.join(f'{n!r} ({s.dtype.name})' for n, s in graph.signature.outputs.items())
+        found = ', '.join(f'{n!r} ({s.dtype.name}{s.shape})' for n, s in graph.signature.outputs.items())
         raise EdgeError(
-            f'signature {graph.signature.name!r} has no floating output to train on (found: {found}); '
-            'export one, name another in signature_name, or set num_steps to 0.'
+            f'signature {graph.signature.name!r} has no floating output of a row for each example to train on '
+            f'(found: {found}); export one, name another in signature_name, or set num_steps to 0.'
         )
     inputs = {name: tf.constant(value) for name, value in first_batch.items() if name in graph.inputs}
     tensors = [graph.outputs[name] for name in names]

@@ -28,6 +28,7 @@ from tfx_edge.components.core.compression.weights.weight_path import (
     trace_back,
     variable_axes,
 )
+from tfx_edge.components.core.errors import EdgeError
 
 _LOG = logging.getLogger(__name__)
 # The sites of each graph that was searched: several steps of one run ask for them.
@@ -77,6 +78,9 @@ def find_weight_sites(graph: ServingGraph) -> tuple[WeightSite, ...]:
     the first operation's, without folding when the others fold differently, and with one scale for all when
     they have their scales along other axes. Each other trained variable of two dimensions or more is logged.
 
+    Raises:
+      EdgeError: there is none, and the weights are of another type than float32.
+
     Example:
       >>> [(site.variable.name, site.op) for site in find_weight_sites(graph)]
       [('conv2d/kernel', 'Conv2D'), ('dense/kernel', 'MatMul')]
@@ -89,6 +93,8 @@ def find_weight_sites(graph: ServingGraph) -> tuple[WeightSite, ...]:
         for variable in graph.variables:
             if variable.exported_trainable and variable.value.ndim > 1 and variable.key not in sites:
                 _report_left_out(graph, variable)
+        if not sites:
+            _require_float32(graph)
         ordered = [sites[v.key] for v in graph.variables if v.key in sites]
         _FOUND[graph] = tuple(_with_fitting_scales(graph, ordered))
     return _FOUND[graph]
@@ -225,6 +231,17 @@ def _is_gate_of_lstm(scope: Scope, node: node_def_pb2.NodeDef) -> bool:
         if node.op not in ('Add', 'AddV2', 'BiasAdd', 'Identity'):
             return False
     return False
+
+
+def _require_float32(graph: ServingGraph) -> None:
+    """Refuses a model of which no weight is float32."""
+    others = [v for v in graph.variables if v.exported_trainable and v.value.ndim > 1]
+    others = [v for v in others if v.value.dtype != np.float32]
+    if others:
+        raise EdgeError(
+            f'the weight {others[0].name!r} is {others[0].value.dtype.name}; expected float32, in which LiteRT '
+            "computes. Export the model with weights of float32 (in Keras: dtype 'float32' or 'mixed_float16')."
+        )
 
 
 def _report_left_out(graph: ServingGraph, variable: GraphVariable) -> None:

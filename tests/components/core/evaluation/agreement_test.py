@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tfx_edge.components.core.evaluation.agreement import Comparison, Counts, compare_outputs, count
+from tfx_edge.components.core.evaluation.agreement import (
+    Comparison,
+    Counts,
+    compare_outputs,
+    count,
+    pair_outputs,
+)
 
 BOTH = Comparison('candidate', 'baseline', {'': ''})
 SCORES = st.floats(-5, 5, width=32) | st.just(float('nan')) | st.just(float('inf'))
@@ -67,3 +73,19 @@ def test_what_has_no_top_answer_is_not_compared(ours, theirs, obstacle):
     comparison = compare_outputs('candidate', ours, 'baseline', theirs)
     assert comparison.baseline is None
     assert obstacle in comparison.obstacle
+
+
+def test_a_key_or_a_class_beside_the_answer_is_no_obstacle():
+    shapes = {'class': (None,), 'id': (None, 1), 'p': (None, 10)}
+    told = compare_outputs('candidate', shapes, 'baseline', shapes, asides={'class', 'id'})
+    assert (told.outputs, told.obstacle) == ({'p': 'p'}, '')
+    nothing_else = compare_outputs('c', {'id': (None, 1)}, 'b', {'id': (None, 1)}, asides={'id'})
+    assert 'not (batch, classes)' in nothing_else.obstacle
+
+
+def test_an_output_keeps_its_name_where_others_are_left_out():
+    shapes = {'p': (None, 10)}
+    told = compare_outputs('candidate', shapes, 'baseline', shapes, are_named=(True, False))
+    assert told.outputs == {'p': ''}
+    assert pair_outputs(shapes, shapes, are_named=(True, True)) == ({'p': 'p'}, '')
+    assert pair_outputs(shapes, shapes) == ({'': ''}, '')

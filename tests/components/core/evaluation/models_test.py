@@ -71,6 +71,50 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
         models.find_model(str(tmp_path))
 
 
+class Odd(tf.Module):
+    """Inputs whose names are no names of Python, and outputs that are no rows of numbers."""
+
+    def serve(self, inputs):
+        return {
+            'difference': inputs['sensor/x'] - inputs['2nd'],
+            'key': inputs['key'],
+            'text': tf.strings.as_string(inputs['key']),
+            'sigma': tf.constant(100.0),
+            'mean': tf.reduce_mean(inputs['2nd'], 0),
+        }
+
+
+def test_odd_inputs_are_given_and_odd_outputs_left_out(tmp_path):
+    module, kinds = Odd(), {'sensor/x': tf.float32, '2nd': tf.float32, 'key': tf.int64}
+    specs = {name: tf.TensorSpec((None, 2), kind, name=name) for name, kind in kinds.items()}
+    signature = tf.function(module.serve).get_concrete_function(specs)
+    tf.saved_model.save(module, str(tmp_path), signatures={'serving_default': signature})
+    model = models.load_model(models.find_model(str(tmp_path)))
+    assert model.outputs == {'difference': (None, 2), 'key': (None, 2)}
+    assert model.classes == {'key'}
+    assert model.left_out == {
+        'mean': 'has the shape (2,), without a batch dimension',
+        'sigma': 'has the shape (), without a batch dimension',
+        'text': 'is string',
+    }
+    assert model.is_named
+    x = np.arange(80, dtype=np.float32).reshape(40, 2)
+    answered = model({'sensor/x': 3 * x, '2nd': x, 'key': x.astype(np.int64)})
+    assert set(answered) == set(model.outputs)
+    np.testing.assert_array_equal(answered['difference'], 2 * x)
+    np.testing.assert_array_equal(answered['key'], x)
+
+
+def test_a_model_without_rows_of_numbers_is_refused(tmp_path):
+    module = tf.Module()
+    module.serve = tf.function(
+        lambda x: {'text': tf.strings.as_string(x)}, input_signature=[tf.TensorSpec([None, 2], name='x')]
+    )
+    tf.saved_model.save(module, str(tmp_path), signatures={'serving_default': module.serve})
+    with pytest.raises(EdgeError, match=r"no output to evaluate \('text' is string\); expected numbers"):
+        models.load_model(models.find_model(str(tmp_path)))
+
+
 class Wide(tf.Module):
     """Products long enough for TensorFlow to add them up in another order for another batch size."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import pathlib
+import re
 import shutil
 
 import numpy as np
@@ -149,3 +151,70 @@ def test_folder_without_a_model_is_an_error(tmp_path: pathlib.Path) -> None:
     with pytest.raises(EdgeError, match='SavedModel file does not exist') as raised:
         convert_saved_model(str(tmp_path), 'serving_default')
     assert '\n' not in str(raised.value)
+
+
+@pytest.mark.parametrize('kind', ['float64', 'float16', 'bfloat16'])
+def test_other_types_are_computed_in_float32(
+    kind: str, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a loop too, whose body is a function."""
+    import tensorflow as tf
+
+    weights = np.random.default_rng(0).normal(0, 0.5, (4, 4)).astype(np.float32)
+
+    class Net(tf.Module):
+        def __init__(self) -> None:
+            self.kernel = tf.Variable(tf.cast(weights, kind))
+
+        @tf.function(input_signature=[tf.TensorSpec((None, 4), tf.float32, name='x')])
+        def __call__(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            h = tf.while_loop(
+                lambda i, h: i < 3,
+                lambda i, h: (i + 1, tf.nn.relu(h @ self.kernel)),
+                (tf.constant(0), tf.cast(x, kind)),
+            )[1]
+            return {'y': tf.cast(tf.nn.relu(h @ self.kernel), tf.float32)}
+
+    net = Net()
+    tf.saved_model.save(net, str(tmp_path / 'model'), signatures={'serving_default': net.__call__})
+    with caplog.at_level(logging.WARNING, logger='tfx_edge'):
+        model = LiteRTModel(convert_saved_model(str(tmp_path / 'model'), 'serving_default'))
+    assert [message for message in caplog.messages if f'computes in {kind}, which LiteRT does not' in message]
+    x = np.random.default_rng(1).normal(size=(5, 4)).astype(np.float32)
+    assert {detail.dtype for detail in (*model.inputs.values(), *model.outputs.values())} == {np.dtype('f4')}
+    expected = x
+    for _ in range(4):
+        expected = np.maximum(expected @ np.asarray(net.kernel).astype(np.float32), 0)
+    np.testing.assert_allclose(model({'x': x})['y'], expected, atol=1e-5)
+
+
+def test_an_operator_of_another_type_without_kernel_is_named_with_its_type(tmp_path: pathlib.Path) -> None:
+    import tensorflow as tf
+
+    class Net(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((None, 4, 4), tf.float64, name='x')])
+        def __call__(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {'inverse': tf.linalg.inv(2.0 * x)}
+
+    net = Net()
+    tf.saved_model.save(net, str(tmp_path / 'model'), signatures={'serving_default': net.__call__})
+    with pytest.raises(EdgeError, match=r'LiteRT has no kernel for MatrixInverse \(of type float64\)'):
+        convert_saved_model(str(tmp_path / 'model'), 'serving_default')
+
+
+def test_a_model_that_draws_random_numbers_is_told(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import tensorflow as tf
+
+    class Net(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((None, 4), tf.float32, name='x')])
+        def __call__(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {'y': tf.nn.dropout(x, 0.3)}
+
+    net = Net()
+    tf.saved_model.save(net, str(tmp_path / 'model'), signatures={'serving_default': net.__call__})
+    with caplog.at_level(logging.WARNING, logger='tfx_edge'):
+        convert_saved_model(str(tmp_path / 'model'), 'serving_default')
+    (message,) = caplog.messages
+    assert re.search(r"draws random numbers \(RANDOM_UNIFORM '[^']*dropout[^']*'\).*training=False", message)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.components.core.litert.file_edits import add_output, add_tensor, strings
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.litert import flatbuffer
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
 from tfx_edge.components.core.litert.quantize import quantize_model
@@ -73,3 +75,25 @@ def test_truncated_file_is_refused(digits_float: bytes, share: float) -> None:
 def test_other_bytes_are_refused() -> None:
     with pytest.raises(EdgeError, match='damaged or truncated'):
         LiteRTModel(np.random.default_rng(0).bytes(5000))
+
+
+def test_an_output_without_a_batch_dimension_is_repeated_for_each_row(
+    digits_float: bytes, digits: dict[str, np.ndarray]
+) -> None:
+    """Eleven rows are run as eight and three."""
+    content = flatbuffer.read(digits_float)
+    table = np.arange(14, dtype=np.float32).reshape(7, 2)
+    texts = add_tensor(content, 'texts', 'STRING', (2,), strings([b'one', b'another']))
+    add_output(content, 'sigma', add_tensor(content, 'sigma', 'FLOAT32', (), np.array(100, np.float32)))
+    add_output(content, 'table', add_tensor(content, 'table', 'FLOAT32', (7, 2), table))
+    add_output(content, 'texts', texts)
+    model = LiteRTModel(flatbuffer.write(content))
+    assert model.whole_outputs == {'sigma', 'table', 'texts'}
+    images = digits['x_eval'][:11]
+    answered = model({'image': images})
+    np.testing.assert_array_equal(answered['sigma'], np.full(11, 100))
+    np.testing.assert_array_equal(answered['table'], np.stack([table] * 11))
+    assert answered['texts'].tolist() == [[b'one', b'another']] * 11
+    np.testing.assert_array_equal(
+        answered['output_0'], LiteRTModel(digits_float)({'image': images})['output_0']
+    )

@@ -1,0 +1,45 @@
+"""By which keyword a loaded signature takes each of its inputs.
+
+TensorFlow makes Python names of the inputs that a SavedModel names otherwise: 'sensor/accel' is called as
+`sensor_accel`, '2nd' as `arg_2nd`. A file, a feature and this project's inputs keep the names of the SavedModel.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import Any
+
+from tfx_edge.components.core.errors import EdgeError
+
+
+def keywords(function: Any, inputs: Collection[str]) -> dict[str, str]:
+    """The keyword of each input.
+
+    Args:
+      function: an entry of `tf.saved_model.load(folder).signatures`.
+      inputs: names of the signature's inputs, as the SavedModel has them.
+
+    Returns:
+      Keyword by input name.
+
+    Raises:
+      EdgeError: the function takes other arguments.
+
+    Example:
+      >>> keywords(tf.saved_model.load(folder).signatures['serving_default'], ['sensor/accel'])
+      {'sensor/accel': 'sensor_accel'}
+    """
+    taken = set(function.structured_input_signature[1])
+    found = {name: name if name in taken else _as_keyword(name) for name in inputs}
+    if set(found.values()) != taken or len(taken) != len(found):
+        raise EdgeError(
+            f'TensorFlow loads a signature with the inputs {sorted(inputs)} as a function of {sorted(taken)}; expected '
+            'the same names with "_" for what Python has in no name. Name the inputs with letters, digits and "_".'
+        )
+    return found
+
+
+def _as_keyword(name: str) -> str:
+    plain = re.sub(r'\W', '_', name)
+    return plain if plain[:1].isalpha() else f'arg_{plain}'
