@@ -63,8 +63,8 @@ def cluster(
       EdgeError: there is no weight to cluster, or training fails.
     """
     sites = find_weight_sites(graph)
-    selected = select_weight_sites(sites, clustering.include, clustering.exclude, 'cluster')
     report_made_kernels(graph, sites, 'cluster')
+    selected = select_weight_sites(sites, clustering.include, clustering.exclude, 'cluster')
     constraints = incoming_constraints(graph, sites, zeros=clustering.preserve_sparsity)
     kernels = folded_kernels(graph, selected)
     for site in selected:
