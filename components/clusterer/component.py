@@ -32,6 +32,9 @@ class Clusterer(base_component.BaseComponent):
     each output channel, which leaves as many integers in each channel of the file. Zeros that came in stay. The graph,
     signatures, assets and Keras metadata stay byte for byte; training distils the incoming model.
 
+    A weight whose kernels in the file have their scales along different axes, such as an embedding table that is the
+    last layer's kernel too, takes values a * r**k instead (DEPLOYED): they are as few in each of its kernels.
+
     First values are placed by k-means (`initialization`: where it starts), then trained: each gets the gradients of
     all weights that take it, and weights may move from one value to another. Clustering: Han, Mao and Dally, 2016,
     arXiv:1510.00149; k-means++: Arthur and Vassilvitskii, 2007. Which weights are clustered, and how dropout and batch

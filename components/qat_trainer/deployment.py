@@ -162,6 +162,8 @@ def _first_to_keep(model: ModelFile, deployment: Deployment, broken: Mapping[str
     known = {activation.name for activation in deployment.arithmetic.activations}
     for name, steps in broken.items():
         behind = operators_behind(model, name, known)
+        if not behind:
+            continue  # an input
         if {*behind} <= {*deployment.kept_float}:
             _LOG.info(
                 'the file computes %r up to %.0f steps away from the simulation, though what computes it is float: '

@@ -38,6 +38,7 @@ def split_held_out(
       >>> samples['image'].shape
       (90, 8, 8, 1)
     """
+    _LOG.info('reading examples, and setting some aside')
     first = next(batches)
     size = len(next(iter(first.values())))
     searched = itertools.chain([first], itertools.islice(batches, _SEARCHED_BATCHES - 1))

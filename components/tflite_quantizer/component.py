@@ -57,6 +57,8 @@ class TFLiteQuantizer(base_beam_component.BaseBeamComponent):
     | `FLOAT16` | float16 | float | |
     | `FLOAT32` | float | float | |
 
+    TensorFlow 2.16's own interpreter loads no file with fully connected layers of `INT4X8`; ai-edge-litert does.
+
     `range_method` chooses each activation's range: the smallest and largest value (`MIN_MAX`), the central
     `percentile` of the values, or the range with the least squared error (`MSE`) or least divergence (`ENTROPY`,
     Migacz, 2017). `equalize` and `correct_bias` (Nagel et al., 2019, arXiv:1906.04721) mend models whose channels

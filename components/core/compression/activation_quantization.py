@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -16,6 +17,7 @@ from tfx_edge.components.core.compression.double_rounding import TwiceRounded, c
 from tfx_edge.components.core.compression.graph.batch_norm_steps import with_batch_norms_in_steps
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 
+_LOG = logging.getLogger(__name__)
 _PREFIX = 'tfx_edge_activation'
 _CONSTANT_PREFIX = 'tfx_edge_constant'
 _BIAS_PREFIX = 'tfx_edge_bias'
@@ -333,6 +335,7 @@ def calibrate(
     led = {a.group for a in leaders}
     observed = leaders + [a for a in activations if a.group not in led]
     tensors = [a.tensor for a in observed]
+    _LOG.info('measuring the ranges of %d activations', len(tensors))
     graph_def = with_batch_norms_in_steps(graph.graph_def)
 
     @tf.function(autograph=False, reduce_retracing=True)

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from tfx_edge.components.core.compression.constraints.codebook import make_codebook
+from tfx_edge.components.core.compression.constraints.codebook import Codebook, make_codebook
 from tfx_edge.components.core.compression.constraints.constrained_model import (
     ConstrainedModel,
     folded_kernels,
     incoming_constraints,
 )
 from tfx_edge.components.core.compression.constraints.constraints import Constraint
+from tfx_edge.components.core.compression.constraints.geometric_codebook import make_geometric_codebook
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions, fine_tune
 from tfx_edge.components.core.compression.weight_summary import distinct_integers
@@ -62,8 +63,8 @@ def cluster(
       EdgeError: there is no weight to cluster, or training fails.
     """
     sites = find_weight_sites(graph)
-    selected = select_weight_sites(sites, clustering.include, clustering.exclude, 'cluster')
     report_made_kernels(graph, sites, 'cluster')
+    selected = select_weight_sites(sites, clustering.include, clustering.exclude, 'cluster')
     constraints = incoming_constraints(graph, sites, zeros=clustering.preserve_sparsity)
     kernels = folded_kernels(graph, selected)
     for site in selected:
@@ -71,15 +72,7 @@ def cluster(
         keep = constraints[key].keep
         # Each weight draws from its own stream, so that one more or less changes no other's codebook.
         generator = np.random.default_rng([fine_tuning.seed, zlib.crc32(key.encode())])
-        codebook = make_codebook(
-            kernels[key] if clustering.granularity == 'DEPLOYED' else site.variable.value,
-            keep,
-            site.channel_axes,
-            clustering.number_of_clusters,
-            generator,
-            granularity=clustering.granularity,
-            initialization=clustering.initialization,
-        )
+        codebook = _codebook(site, kernels[key], keep, clustering, generator)
         constraints[key] = Constraint(keep, codebook)
         _LOG.info('%s: %d clusters for %d weights', site.variable.name, codebook.size, kernels[key].size)
     model = ConstrainedModel(graph, sites, constraints)
@@ -97,10 +90,32 @@ def cluster(
     return model.final_values()
 
 
+def _codebook(
+    site: WeightSite,
+    kernel: np.ndarray,
+    keep: np.ndarray | None,
+    clustering: ClusteringOptions,
+    generator: np.random.Generator,
+) -> Codebook:
+    """The codebook of a weight whose folded kernel and mask are given."""
+    is_deployed = clustering.granularity == 'DEPLOYED'
+    if is_deployed and not site.has_one_axis:
+        return make_geometric_codebook(site.variable.value, keep, clustering.number_of_clusters)
+    return make_codebook(
+        kernel if is_deployed else site.variable.value,
+        keep,
+        site.channel_axes,
+        clustering.number_of_clusters,
+        generator,
+        granularity=clustering.granularity,
+        initialization=clustering.initialization,
+    )
+
+
 def _report_spread(
     graph: ServingGraph, sites: tuple[WeightSite, ...], values: Mapping[str, np.ndarray], clusters: int
 ) -> None:
-    """Names the weights whose kernels will have more integers than clusters, for no codebook fits all their uses."""
+    """Names the weights whose kernels will have more integers than clusters, for a codebook fits one use alone."""
     shared = tuple(site for site in sites if site.uses)
     distinct = distinct_integers(graph, shared, values)
     for site in shared:
@@ -108,12 +123,11 @@ def _report_spread(
         if found > clusters:
             _LOG.warning(
                 '%s is to have %d clusters, and an int8 file will hold about %d distinct integers of it: %s use it, '
-                'and their kernels have scales of their own%s, which one codebook cannot fit. Give each a variable of '
-                'its own to have %d, or exclude it.',
+                'and something else is folded into the kernel of each. Give each a variable of its own to have %d, or '
+                'exclude it.',
                 site.variable.name,
                 clusters,
                 found,
                 ' and '.join(sorted({use.op for use in site.uses})),
-                '' if site.has_one_axis else ' along different axes',
                 clusters,
             )

@@ -97,8 +97,8 @@ def prune(
     """
     schedule = _schedule(pruning, fine_tuning.num_steps)
     sites = find_weight_sites(graph)
-    selected = _select(graph, sites, pruning)
     report_made_kernels(graph, sites, 'prune')
+    selected = _select(graph, sites, pruning)
     constraints = incoming_constraints(graph, sites)
     for site in selected:
         codebook = constraints[site.variable.key].codebook

@@ -196,9 +196,9 @@ def _fitted_config(evaluation: Evaluation, parser: ExampleParser, files: Sequenc
     records = list(itertools.islice(read_records(files), _LOOKED_AT))
     model = evaluation.candidate.model
     with _told_by_place(files, parser):
-        outputs = as_predicted(model(fitted(model, parser(records)))) if records else {}
+        outputs = model.as_predicted(model(fitted(model, parser(records)))) if records else {}
     limits = {name: limits_of(values) for name, values in outputs.items()}
-    return fit_metrics(evaluation.config, limits, as_predicted(model.outputs))
+    return fit_metrics(evaluation.config, limits, model.as_predicted(model.outputs))
 
 
 def _own_parts(evaluation: Evaluation, folder: str) -> tuple[list[Any], list[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from collections.abc import Mapping, Sequence
 
@@ -20,6 +21,7 @@ from tfx_edge.components.core.litert.quantization_options import (
     activation_bits,
 )
 
+_LOG = logging.getLogger(__name__)
 # Made-up scales differ by more, float32 arithmetic by less.
 _ROUNDING = 1e-5
 
@@ -74,6 +76,7 @@ def quantized_activations(
 def _asked(file: ModelFile, options: QuantizationOptions) -> tuple[ActivationTensor, ...]:
     kept = engine.kept_float(file.content, options.keep_float)
     names = list(float_activations(file))
+    _LOG.info('asking the quantizer which of %d tensors become integers', len(names))
 
     def parameters(made_up: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, tuple[float, int]]:
         return _parameters(ModelFile(engine.run(file, options, kept, made_up)))

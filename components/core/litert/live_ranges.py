@@ -3,7 +3,9 @@
 A dead activation (a rectified layer that no example reached, or one that was switched off) has the range 0 to 0,
 which no scale can express. And where one step of an operator's sum is worth 256 steps of its output or more, XNNPACK
 refuses the whole file. Widened so far that it is 128, the range is still narrower than two steps of the sum:
-nothing that was calibrated is lost.
+nothing that was calibrated is lost. Nor is it where an activation that stayed at zero, such as a state that starts
+there, gets steps so large that the bias of what it is multiplied with fits into int32; with the smallest the kernel,
+which later steps of a sequence share, would get larger ones (`weight_ranges`).
 """
 
 from __future__ import annotations
@@ -19,11 +21,20 @@ from tfx_edge.components.core.litert import flatbuffer
 from tfx_edge.components.core.litert.activations import ActivationTensor
 from tfx_edge.components.core.litert.inspect import kernel_indices
 from tfx_edge.components.core.litert.operands import OPERANDS, Operands
-from tfx_edge.components.core.litert.quantization_options import INT8_ACTIVATIONS, kernel_bits
+from tfx_edge.components.core.litert.quantization_options import (
+    INT8_ACTIVATIONS,
+    activation_bits,
+    kernel_bits,
+)
+from tfx_edge.components.core.litert.weight_ranges import LARGEST_BIAS
 
 _LOG = logging.getLogger(__name__)
 
 _SMALLEST_WIDTH = 2.0**-20
+# An activation that goes no further stayed at zero; training gives it a range of 1e-6.
+_DEAD_WIDTH = 2.0**-19
+# Of the largest weight, below which a channel has none that count.
+_SMALLEST_WEIGHTS = 1e-3
 # Of output steps that one step of an operator's sum may be worth; XNNPACK takes less than 256.
 _MOST_STEPS = 128
 
@@ -97,6 +108,13 @@ def _widened_groups(
 ) -> dict[str, Range]:
     """By group, a range that a file can hold and run."""
     by_group = {group[name]: _at_least(limits, _SMALLEST_WIDTH) for name, limits in given.items()}
+    dead = {name for name, (low, high) in by_group.items() if max(high, 0.0) - min(low, 0.0) <= _DEAD_WIDTH}
+    if dead:
+        for source, step in _bias_steps(content, mode):
+            if group.get(source) in dead:
+                bits = activation_bits(mode)
+                width = step * (largest(bits) if bits == 16 else steps(bits))
+                by_group[group[source]] = _at_least(by_group[group[source]], width)
     if mode not in INT8_ACTIVATIONS:
         return by_group
     products = list(_kernel_steps(content, mode))
@@ -135,6 +153,29 @@ def _kernel_steps(content: flatbuffer.schema.ModelT, mode: str) -> Iterator[tupl
         step = float(np.abs(kernel).max()) / largest(kernel_bits(mode, kind))
         source = graph.tensors[operator.inputs[OPERANDS.get(kind, Operands()).source]]
         yield flatbuffer.tensor_name(source), step, flatbuffer.tensor_name(graph.tensors[operator.outputs[0]])
+
+
+def _bias_steps(content: flatbuffer.schema.ModelT, mode: str) -> Iterator[tuple[str, float]]:
+    """Of each operator with a kernel and a bias: its source, and the step of the source with which the bias fits."""
+    graph = content.subgraphs[0]
+    for operator in graph.operators:
+        kind = flatbuffer.operator_name(content, operator)
+        operands = OPERANDS.get(kind)
+        index = operands.bias_index(operator.inputs) if operands else None
+        if operands is None or index is None:
+            continue
+        kernel = flatbuffer.constant(content, graph.tensors[operator.inputs[operands.kernel]])
+        bias = flatbuffer.constant(content, graph.tensors[index])
+        if kernel is None or bias is None or not kernel.size:
+            continue
+        others = tuple(axis for axis in range(kernel.ndim) if axis != operands.channel_axis)
+        kernel_steps = np.abs(kernel).max(axis=others).astype(np.float64) / largest(kernel_bits(mode, kind))
+        # A channel without weights has a scale of its own that fits.
+        used = kernel_steps > _SMALLEST_WEIGHTS * kernel_steps.max()
+        if used.shape == bias.ravel().shape and used.any():
+            # Half of what may be, as float32 rounds.
+            step = float((np.abs(bias.ravel())[used] / kernel_steps[used]).max()) / (LARGEST_BIAS / 2)
+            yield flatbuffer.tensor_name(graph.tensors[operator.inputs[operands.source]]), step
 
 
 def _at_least(limits: Range, width: float) -> Range:

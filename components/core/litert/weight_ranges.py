@@ -18,7 +18,7 @@ from tfx_edge.components.core.litert.operands import OPERANDS
 from tfx_edge.components.core.litert.quantization_options import INT8, activation_bits, kernel_bits
 
 # Half of int32 for the bias, the other half for what accumulates on it.
-_MAX_BIAS = 2.0**30
+LARGEST_BIAS = 2.0**30
 _SMALLEST_WIDTH = 1e-9
 
 
@@ -64,7 +64,7 @@ def _widened(
 ) -> np.ndarray | None:
     others = tuple(i for i in range(kernel.ndim) if i != axis)
     largest = np.max(np.abs(kernel), axis=others, keepdims=True)
-    needed = np.abs(bias.ravel()).astype(np.float64) / (input_scale * _MAX_BIAS) * steps
+    needed = np.abs(bias.ravel()).astype(np.float64) / (input_scale * LARGEST_BIAS) * steps
     if len(needed) != largest.size:
         return None
     # Rounded up, so that the float32 scale holds the bias.

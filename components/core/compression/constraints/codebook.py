@@ -8,6 +8,8 @@ Clustering follows Han, Mao and Dally, 2016 (arXiv:1510.00149). What shares a co
   TENSOR    The weight's own numbers: K floats in the whole tensor.
   CHANNEL   K floats in each output channel. Scales of channels change them together, so that a channel
             of the deployed weight has at most K integers.
+  GEOMETRIC Of a weight with several kernels in the file, with scales along different axes: see
+            `geometric_codebook`. It takes the place of DEPLOYED.
 
 A zero that is kept is one of the K.
 """
@@ -23,6 +25,7 @@ from tfx_edge.components.core.compression.constraints import integer_grid
 from tfx_edge.components.core.compression.constraints.centroid_initialization import place_centroids
 
 GRANULARITIES = ('DEPLOYED', 'TENSOR', 'CHANNEL')
+GEOMETRIC = 'GEOMETRIC'
 # A weight with more distinct values than this, or with fewer than two weights to each, is not
 # clustered: eight-bit weights have up to 255 of them, and a small kernel has few weights.
 MAX_CLUSTERS = 64
@@ -41,7 +44,7 @@ class Codebook:
       members: of shape (groups, K): one row for each output channel (`CHANNEL`), or a single row.
         Rows are sorted; one with fewer members repeats them. Integers from -127 to 127 (`DEPLOYED`), or
         float32.
-      granularity: one of GRANULARITIES.
+      granularity: one of GRANULARITIES, or GEOMETRIC.
     """
 
     members: np.ndarray

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfx_edge.components.core.compression.constraints.constraints import Constraint, project, read_constraint
+from tfx_edge.components.core.compression.constraints.geometric_codebook import read_geometric_codebook
 from tfx_edge.components.core.compression.constraints.straight_through import straight_through
 from tfx_edge.components.core.compression.constraints.trained_codebook import TrainedCodebook
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
@@ -150,6 +151,9 @@ def incoming_constraints(
         constraint = read_constraint(
             kernels[key], site.channel_axes, weight=site.variable.value, zeros=zeros, clusters=clusters
         )
+        if clusters and not site.has_one_axis:
+            geometric = read_geometric_codebook(site.variable.value)
+            constraint = Constraint(constraint.keep, geometric or constraint.codebook)
         if constraint.keep is not None:
             # Zeros of the weight itself: a channel folded away is not a mask.
             keep = site.variable.value != 0

@@ -113,7 +113,9 @@ def project(
         axes = channel_axes if codebook.granularity == 'CHANNEL' else ()
         projected = _masked(nearest_member(projected, members, axes), keep)
         members = None
-    if constraint.grid or members is not None:
+    is_geometric = codebook is not None and codebook.granularity == codebooks.GEOMETRIC
+    # A grid of one kernel is none of the other, and the members fit both.
+    if (constraint.grid and not is_geometric) or members is not None:
         bits = constraint.grid or 8
         projected = _masked(_on_grid(projected, members, channel_axes, scale, bits), keep)
     return straight_through(weight, projected)

@@ -6,7 +6,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfx_edge.components.core import integer_types
-from tfx_edge.components.core.compression.constraints.codebook import Codebook, groups, member_layout
+from tfx_edge.components.core.compression.constraints.codebook import (
+    GEOMETRIC,
+    Codebook,
+    groups,
+    member_layout,
+)
 from tfx_edge.components.core.compression.constraints.straight_through import straight_through
 
 _LIMIT = integer_types.largest(8)
@@ -17,7 +22,8 @@ class TrainedCodebook:
 
     An integer q of a deployed codebook is held as q / 127 times the mean over the channels of the largest
     weight: the derivative of a weight by it is about 1. It is rounded where it is used; -127, 0 and
-    127 do not move. Floats are held as they are; where zeros are kept, 0 does not move.
+    127 do not move. Floats are held as they are; where zeros are kept, 0 does not move. Of a geometric codebook only
+    the largest member is trained; the others keep their ratios to it.
 
     Args:
       codebook: where the members start.
@@ -42,11 +48,21 @@ class TrainedCodebook:
         if self._deployed:
             self._pinned |= np.abs(members) == _LIMIT
         self._initial = members.astype(np.float32).ravel()
+        self._geometric = codebook.granularity == GEOMETRIC
         self._unit = np.float32(_typical_largest(weight, channel_axes) / _LIMIT if self._deployed else 1.0)
-        self.variable = tf.Variable(self._initial * self._unit)
+        if self._geometric:
+            self._unit = np.float32(np.abs(self._initial).max() or 1.0)
+            self.variable = tf.Variable([self._unit])
+        else:
+            self.variable = tf.Variable(self._initial * self._unit)
 
     def members(self) -> tf.Tensor:
         """The members as weights take them: float32, of shape (groups, K), sorted along K."""
+        if self._geometric:
+            # Sorted as they came: all are multiplied by one number above 0.
+            ratios = self._initial / self._unit
+            flat = tf.abs(self.variable) * ratios
+            return tf.reshape(tf.gather(flat, self._layout), self._shape)
         trained = self.variable / self._unit
         if self._deployed:
             trained = straight_through(trained, self._rounded(trained))

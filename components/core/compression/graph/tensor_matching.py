@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,6 +12,7 @@ from tensorflow.core.framework import graph_pb2
 from tfx_edge.components.core.compression.graph.graph_scopes import producer, scopes
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 
+_LOG = logging.getLogger(__name__)
 # Two runtimes sum in different orders; the difference is relative to the tensor's largest value.
 _TOLERANCE = 1e-4
 # Constants are folded in another order only.
@@ -39,6 +41,7 @@ def match_tensors(
     Returns:
       The graph's tensor by deployed name; those without an equal are left out.
     """
+    _LOG.info('looking for %d tensors of the file in the graph', len(deployed))
     graph_def = graph_def or graph.graph_def
     names = _float_candidates(graph, graph_def)
     batch = {name: tf.constant(inputs[name]) for name in graph.inputs}

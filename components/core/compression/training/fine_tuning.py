@@ -77,6 +77,7 @@ def fine_tune(
       EdgeError: the labels do not fit the model.
     """
     first = next(batches)
+    _LOG.info('training %d variables; the first step is built, which takes a while', len(variables))
     optimizer = _optimizer(options)
     optimizer.build(list(variables))
     targets = () if options.functions.loss_fn else losses.output_targets(graph, options.output_kind, first)
@@ -93,6 +94,8 @@ def fine_tune(
         _check_labels(batch, targets, options)
         features = {name: tf.constant(value) for name, value in batch.items()}
         loss = step(features, tf.constant([options.seed, number], tf.int64))
+        if number == begin:
+            _LOG.info('step %d after %.1f s', number + 1, time.monotonic() - started)
         last = number + 1 == options.num_steps
         if last or time.monotonic() - reported > _SECONDS_BETWEEN_REPORTS:
             reported = time.monotonic()

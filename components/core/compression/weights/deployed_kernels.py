@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -13,6 +14,7 @@ import tensorflow as tf
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.weights.weight_sites import WeightSite, channel_scale
 
+_LOG = logging.getLogger(__name__)
 # Folding in another order; relative to the largest weight.
 _TOLERANCE = 1e-5
 
@@ -80,6 +82,7 @@ def match_kernels(
     free = {
         constant.name: constant for constant in constants if constant.symmetric and constant.values.ndim > 1
     }
+    _LOG.info('looking for %d weights among %d constants of the file', len(sites), len(free))
     found: dict[str, DeployedKernel] = {}
     tried = list(_folded_kernels(graph, sites))
     for match in (_matching_axes, _matching_axes_of_multiple):

@@ -15,6 +15,7 @@ from tfx_edge.components.core.litert.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.live_ranges import widened
 from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
 from tfx_edge.components.core.litert.quantize import quantize_model
+from tfx_edge.components.core.litert.weight_ranges import for_large_biases
 
 # What an activation may be off by, from nothing to much more than any kernel makes of its input.
 MAGNITUDES = strategies.floats(-12, 3).map(lambda power: 10.0**power) | strategies.just(0.0)
@@ -37,6 +38,30 @@ def test_range_is_widened_on_the_side_where_it_lies(digits_float: bytes, digits_
         found = widened(flatbuffer.read(digits_float), tensors, {**digits_ranges, name: given}, 'INT8')[name]
         assert found[1 - side] == 0
         assert 1e-7 < abs(found[side]) < 0.1
+
+
+@pytest.mark.parametrize('mode', ['INT8', 'INT16X8'])
+@pytest.mark.parametrize('given', [(0.0, 0.0), (0.0, 1e-6)])
+def test_bias_behind_a_dead_activation_costs_the_kernel_nothing(
+    digits_float: bytes, digits_ranges: dict, mode: str, given: tuple[float, float]
+) -> None:
+    """A state that starts at zero meets the kernel of all later steps."""
+    content = flatbuffer.read(digits_float)
+    tensors = quantized_activations(digits_float, mode=mode)
+    graph = content.subgraphs[0]
+    (source,) = {
+        flatbuffer.tensor_name(graph.tensors[operator.inputs[0]])
+        for operator in graph.operators
+        if flatbuffer.operator_name(content, operator) == 'FULLY_CONNECTED'
+    } - {flatbuffer.tensor_name(graph.tensors[graph.operators[-2].inputs[0]])}
+    found = widened(content, tensors, {**digits_ranges, source: given}, mode)
+    assert found[source][1] > given[1]
+    statistics = {
+        name: {'min': np.array([low]), 'max': np.array([high])} for name, (low, high) in found.items()
+    }
+    assert not for_large_biases(content, statistics, mode)
+    narrow = {**statistics, source: {'min': np.array([0.0]), 'max': np.array([2.0**-20])}}
+    assert for_large_biases(content, narrow, mode)
 
 
 @hypothesis.settings(max_examples=25, deadline=None, derandomize=True)

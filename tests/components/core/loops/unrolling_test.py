@@ -16,9 +16,12 @@ from tfx_edge.components.core.compression.graph.serving_graph import ServingGrap
 from tfx_edge.components.core.compression.pruning import prune
 from tfx_edge.components.core.compression.weights.weight_sites import find_weight_sites
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.litert.activation_reader import ActivationReader
 from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.loops_of_files import has_loops
+from tfx_edge.components.core.litert.quantization_options import LITERT, QuantizationOptions
+from tfx_edge.components.core.litert.quantize import quantize_model
 from tfx_edge.components.core.loops.unrolling import MOST_ROUNDS, unroll
 from tfx_edge.components.core.signature import choose_signature
 
@@ -54,7 +57,12 @@ def _many_layers() -> keras.Model:
 def many_layers(tmp_path_factory: pytest.TempPathFactory) -> str:
     keras.utils.set_random_seed(0)
     folder = str(tmp_path_factory.mktemp('recurrent') / 'model')
-    _many_layers().export(folder, verbose=False)
+    model = _many_layers()
+    random = np.random.default_rng(1)
+    for weight in model.weights:
+        if 'bias' in weight.path:
+            weight.assign(random.normal(size=weight.shape) / 2)
+    model.export(folder, verbose=False)
     return folder
 
 
@@ -80,6 +88,21 @@ def test_file_answers_as_the_model_at_any_batch_size(
         assert set(found) == set(expected)
         for name, values in found.items():
             np.testing.assert_allclose(values, expected[name].numpy()[rows], atol=1e-6)
+
+
+@pytest.mark.parametrize('mode', ['INT8', 'INT16X8'])
+def test_integer_file_answers_as_the_model(file: bytes, tokens: np.ndarray, mode: str) -> None:
+    """The state starts at zero, whatever the biases are: its steps leave the kernel as it is."""
+    values = [ActivationReader(file)({'tokens': tokens[row : row + 1]}) for row in range(len(tokens))]
+    ranges = {
+        name: (min(float(v[name].min()) for v in values), max(float(v[name].max()) for v in values))
+        for name in values[0]
+    }
+    quantized = quantize_model(file, QuantizationOptions(mode, engine=LITERT), ranges)
+    expected, found = (LiteRTModel(model)({'tokens': tokens}) for model in (file, quantized))
+    for name, answer in expected.items():
+        error = np.mean(np.square(found[name] - answer))
+        assert 10 * np.log10(np.var(answer) / error) > (20 if mode == 'INT8' else 50), name
 
 
 def test_operators_are_named_after_their_layer_and_step(file: bytes) -> None:

@@ -14,6 +14,7 @@ from tfx_edge.components.core.compression.clustering import ClusteringOptions, c
 from tfx_edge.components.core.compression.pruning import prune
 from tfx_edge.components.core.compression.weight_summary import summarize_weights
 from tfx_edge.components.core.compression.weights.made_kernels import made_kernels
+from tfx_edge.components.core.errors import EdgeError
 
 from ..conftest import make_options, make_pruning, open_graph
 
@@ -116,3 +117,18 @@ def test_convolutions_with_standardized_kernels_are_found(tmp_path: pathlib.Path
     tf.saved_model.save(module, str(tmp_path / 'model'), signatures={'serving_default': module.serve})
     (kernel,) = made_kernels(open_graph(str(tmp_path / 'model')))
     assert (kernel.name, kernel.op, kernel.channel_axes) == ('kernel', 'Conv2D', (-1,))
+
+
+def test_a_model_of_computed_kernels_alone_is_told_which(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = tf.Module()
+    module.v = tf.Variable(tf.random.stateless_normal((6, 4), (0, 0)), name='v')
+    serve = tf.function(
+        lambda x: {'y': x @ tf.math.l2_normalize(module.v, 0)},
+        input_signature=[tf.TensorSpec((None, 6), name='x')],
+    )
+    tf.saved_model.save(module, str(tmp_path / 'model'), signatures={'serving_default': serve})
+    with pytest.raises(EdgeError, match='no weight to prune'):
+        prune(open_graph(str(tmp_path / 'model')), make_pruning(0.5), make_options(0), None)
+    assert any('24 of 24 weights (100 %)' in message and 'v (24)' in message for message in caplog.messages)

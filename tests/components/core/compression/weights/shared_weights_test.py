@@ -1,16 +1,19 @@
-"""Weights that several operations use: what is said of them is what the file holds, and is said before training."""
+"""Weights that several operations use: their clusters hold in every kernel that the file makes of them."""
 
 from __future__ import annotations
 
 import logging
 import pathlib
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tfx_edge.components.core.compression.clustering import ClusteringOptions, cluster
+from tfx_edge.components.core.compression.constraints.constrained_model import incoming_constraints
 from tfx_edge.components.core.compression.graph.checkpoint import write_with_values
+from tfx_edge.components.core.compression.pruning import prune
 from tfx_edge.components.core.compression.weight_summary import summarize_weights
 from tfx_edge.components.core.compression.weights.weight_sites import find_weight_sites
 from tfx_edge.components.core.litert.activation_reader import ActivationReader
@@ -19,7 +22,7 @@ from tfx_edge.components.core.litert.inspect import inspect_model
 from tfx_edge.components.core.litert.quantization_options import LITERT, QuantizationOptions
 from tfx_edge.components.core.litert.quantize import quantize_model
 
-from ..conftest import make_options, open_graph
+from ..conftest import make_options, make_pruning, open_graph
 
 pytestmark = pytest.mark.slow
 _CLUSTERS = 16
@@ -77,6 +80,12 @@ def saved_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return folder
 
 
+def _batches() -> Iterator[dict[str, np.ndarray]]:
+    random = np.random.default_rng(2)
+    while True:
+        yield {'tokens': random.integers(0, 30, (32, 3)).astype(np.int32)}
+
+
 @pytest.fixture(scope='module')
 def clustered(saved_model: str) -> tuple[dict[str, np.ndarray], list[str]]:
     """The clustered values, and what was said."""
@@ -86,7 +95,7 @@ def clustered(saved_model: str) -> tuple[dict[str, np.ndarray], list[str]]:
     logger = logging.getLogger('tfx_edge')
     logger.addHandler(handler)
     options = ClusteringOptions(_CLUSTERS, preserve_sparsity=True, include=(), exclude=())
-    values = cluster(open_graph(saved_model), options, make_options(0), None)
+    values = cluster(open_graph(saved_model), options, make_options(20), _batches())
     logger.removeHandler(handler)
     return values, [message for message in said if 'clusters, and an int8 file' in message]
 
@@ -117,20 +126,38 @@ def test_distinct_integers_are_those_of_the_file(
     found = _integers_in_file(str(tmp_path / 'clustered'))
     assert {size: found[size] for size in sizes} == sizes
     by_name = {weight.name: weight.distinct for weight in said}
-    assert all(by_name[name] <= _CLUSTERS for name in ('twice', 'kernel', 'alone'))
-    assert all(by_name[name] > 2 * _CLUSTERS for name in _ALONG_OTHER_AXES)
+    assert all(count <= _CLUSTERS for name, count in by_name.items() if name != 'normed')
+    assert by_name['normed'] > _CLUSTERS
 
 
-def test_weights_that_no_codebook_fits_are_named(
+def test_weights_whose_kernels_a_codebook_does_not_fit_are_named_before_training(
     clustered: tuple[dict[str, np.ndarray], list[str]],
 ) -> None:
-    _, warnings = clustered
-    named = {message.split()[0] for message in warnings}
-    assert named >= _ALONG_OTHER_AXES
-    assert not named & {'twice', 'kernel', 'alone'}
-    (table,) = (message for message in warnings if message.startswith('table '))
-    assert 'GatherV2 and MatMul use it' in table
-    assert 'along different axes' in table
+    """Factors of different signs behind two convolutions turn some channels of one kernel around, not of the other."""
+    _, (warning,) = clustered
+    assert warning.startswith('normed is to have 16 clusters')
+    assert 'Conv2D use it' in warning
+
+
+def test_what_comes_next_keeps_the_clusters(
+    saved_model: str, clustered: tuple[dict[str, np.ndarray], list[str]], tmp_path: pathlib.Path
+) -> None:
+    values, _ = clustered
+    write_with_values(saved_model, str(tmp_path / 'clustered'), values)
+    graph = open_graph(str(tmp_path / 'clustered'))
+    sites = find_weight_sites(graph)
+    constraints = incoming_constraints(graph, sites)
+    for site in sites:
+        codebook = constraints[site.variable.key].codebook
+        if site.variable.name in _ALONG_OTHER_AXES:
+            assert codebook is not None
+            assert codebook.granularity == 'GEOMETRIC'
+            assert codebook.size <= _CLUSTERS
+    pruned = prune(graph, make_pruning(0.5), make_options(5), _batches())
+    tables = {s.name: s for s in summarize_weights(graph, pruned) if s.name in _ALONG_OTHER_AXES}
+    for table in tables.values():
+        assert table.zeros == table.elements // 2
+        assert table.distinct <= _CLUSTERS + 1
 
 
 def test_a_variable_has_a_site_for_each_kernel_of_the_file(saved_model: str) -> None:

@@ -1,0 +1,66 @@
+"""Operators that the interpreter of TensorFlow 2.16 does not load, and ai-edge-litert does.
+
+Tried on TensorFlow 2.16.2, with XNNPACK and without: it refuses the whole file.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from tfx_edge.components.core.litert import flatbuffer
+from tfx_edge.components.core.litert.model_file import ModelFile
+from tfx_edge.components.core.litert.operands import OPERANDS
+
+_LOG = logging.getLogger(__name__)
+# Operator, type of its kernel, type of what the kernel is multiplied with.
+_REFUSED = {
+    ('FULLY_CONNECTED', 'INT4', 'INT8'): 'int4 kernels and int8 activations (mode INT4X8)',
+    (
+        'TRANSPOSE_CONV',
+        'INT8',
+        'FLOAT32',
+    ): 'int8 kernels and float activations (modes DYNAMIC_INT8 and DYNAMIC_INT4)',
+}
+_KINDS = {name for name, _, _ in _REFUSED}
+
+
+def refused_by_tensorflow_2_16(model: bytes | ModelFile) -> dict[str, str]:
+    """What TensorFlow 2.16's own interpreter does not load in a file.
+
+    Args:
+      model: a `.tflite` file.
+
+    Returns:
+      By operator, such as FULLY_CONNECTED: what of it; empty where nothing is known.
+
+    Example:
+      >>> refused_by_tensorflow_2_16(int4x8_file)
+      {'FULLY_CONNECTED': 'int4 kernels and int8 activations (mode INT4X8)'}
+    """
+    content = ModelFile.of(model).content
+    found = {}
+    for graph in content.subgraphs:
+        for operator in graph.operators:
+            name = flatbuffer.operator_name(content, operator)
+            if name in _KINDS:
+                places = OPERANDS[name].kernel, OPERANDS[name].source
+                tensors = (graph.tensors[operator.inputs[place]] for place in places)
+                kernel, source = (flatbuffer.TENSOR_TYPES[tensor.type] for tensor in tensors)
+                if (name, kernel, source) in _REFUSED:
+                    found[name] = _REFUSED[name, kernel, source]
+    return found
+
+
+def tell_older_runtimes(model: bytes | ModelFile) -> None:
+    """Names in the log what keeps TensorFlow 2.16 from loading a file.
+
+    Args:
+      model: a `.tflite` file, as it is shipped.
+    """
+    for name, why in refused_by_tensorflow_2_16(model).items():
+        _LOG.info(
+            "TensorFlow 2.16's own interpreter does not load the file: %s has %s. Run it with ai-edge-litert, or "
+            'choose mode INT8 for runtimes of that age.',
+            name,
+            why,
+        )
