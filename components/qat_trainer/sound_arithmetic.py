@@ -14,6 +14,8 @@ from tfx_edge.components.core.litert.isolation import run_isolated
 from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.quantization_options import INT4X8, INT8, LITERT, QuantizationOptions
 from tfx_edge.components.core.post_training.held_file import Bound, make_held
+from tfx_edge.components.core.post_training.sensitivity import exactly
+from tfx_edge.components.qat_trainer.steep_operators import SteepOperator, steep_operators
 
 _LOG = logging.getLogger(__name__)
 # What LiteRT runs at once, and how many rows the ranges are read of.
@@ -43,13 +45,15 @@ def operators_to_keep(
       Regular expressions on the outputs of these operators; none where the file keeps the answers, no small group helps
       (training has to mend it then, and the finished file tells), or the bound repairs nothing (a warning tells).
     """
-    options = QuantizationOptions(INT8 if mode == INT4X8 else mode, engine=LITERT)
+    ranges, mode = _ranges(float_model, batches), INT8 if mode == INT4X8 else mode
+    steep = _told_steep(steep_operators(float_model, ranges, mode)) if bound.repair else ()
+    options = QuantizationOptions(mode, engine=LITERT, keep_float=steep)
     try:
-        held = run_isolated(make_held, float_model, options, _ranges(float_model, batches), reference, bound)
+        held = run_isolated(make_held, float_model, options, ranges, reference, bound)
     except EdgeError as error:
         # Told where the deployment is planned, with what follows from it.
         _LOG.debug('no file to look at before training: %s', error)
-        return ()
+        return steep
     lost = held.lost
     if lost is not None and bound.allows(lost):
         told = (
@@ -59,15 +63,28 @@ def operators_to_keep(
         )
         if held.repaired:
             _LOG.warning('%s; they stay float', told)
-            return lost.keep_float
+            return (*steep, *lost.keep_float)
         _LOG.warning('%s; training seldom mends that: set repair_fidelity to keep them float', told)
-        return ()
+        return steep
     if held.is_low:
         _LOG.info(
             'before training, the file keeps %.1f dB of the incoming answers; training is to mend that',
             held.fidelity.db,
         )
-    return ()
+    return steep
+
+
+def _told_steep(found: Sequence[SteepOperator]) -> tuple[str, ...]:
+    """Expressions for the operators that stay float; each is named in the log."""
+    for operator in found:
+        _LOG.warning(
+            '%s reads values from %g to %g, of which the smallest become 0 in integers, where it has no derivative to '
+            'train by: it stays float, and so does what computes its input',
+            operator.name,
+            operator.low,
+            operator.high,
+        )
+    return tuple(dict.fromkeys(exactly(output) for operator in found for output in operator.outputs))
 
 
 def _ranges(

@@ -292,8 +292,9 @@ def _remedy(held: HeldFile) -> str:
     """What a repaired file has, or what else the warning names."""
     if held.lost is not None and held.repaired:
         return f'with {", ".join(held.lost.operators)} in float'
-    named = ', '.join(f'{mode} {db:.1f}' for mode, db in held.other_modes)
-    return f'repaired before training; other modes {named or "none"}' if not held.repaired else ''
+    if held.is_low:
+        return f'other modes: {", ".join(f"{mode} {db:.1f}" for mode, db in held.other_modes) or "none"}'
+    return 'repaired before training'
 
 
 def disagreements(lines: Sequence[str]) -> list[str]:
@@ -301,7 +302,7 @@ def disagreements(lines: Sequence[str]) -> list[str]:
     rows = [json.loads(line) for line in lines]
     lost = [row for row in rows if row['db'] < MIN_DB - _MARGIN_DB and not row['warned']]
     fine = [row for row in rows if row['db'] > MIN_DB + _MARGIN_DB and row['warned']]
-    still = [row for row in rows if row['remedied'] and row['db'] < MIN_DB]
+    still = [row for row in rows if row['remedied'] and not row['warned'] and row['db'] < MIN_DB]
 
     def told(found: Sequence[Mapping[str, Any]]) -> str:
         return f'{len(found)}' + ''.join(

@@ -25,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 Ranges = Mapping[str, tuple[float, float]]
 # A loss that more operators share than one in so many is none of few operators: it is the mode's.
 _ONE_IN = 3
-_FEW = 3
+_FEW = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,7 @@ def find_lost(
       wanted_db: the fidelity to reach.
 
     Returns:
-      The group. It reaches `wanted_db`, or it is as far as a third of the operators (three at least) brought it.
+      The group. It reaches `wanted_db`, or it is as far as a third of the operators (four at least) brought it.
 
     Example:
       >>> find_lost(model, options, ranges, samples, answers, 10.0).operators

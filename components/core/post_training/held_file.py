@@ -172,7 +172,10 @@ def _lost(
     reference: Reference,
     bound: Bound,
 ) -> LostAt:
-    chosen = dataclasses.replace(options, engine=engine if options.engine == AUTO else options.engine)
+    # The converter cannot leave operators out in every mode.
+    possible = engine == LITERT or dataclasses.replace(options, keep_float=('.',)).converter_can
+    found = engine if possible else LITERT
+    chosen = dataclasses.replace(options, engine=found if options.engine == AUTO else options.engine)
     return find_lost(file, chosen, ranges, reference.inputs, reference.answers, bound.min_db)
 
 
