@@ -58,7 +58,7 @@ class LabelCheck:
         if not isinstance(found, np.ndarray) or not found.size:
             return
         reader = f'metric {self.metric!r} of eval_config'
-        if found.dtype == object and all(value is None for value in found.flat):
+        if found.dtype == object and not any(isinstance(value, bytes | str) for value in found.flat):
             return
         labels.check_numbers(self.feature, found, reader)
         if self.metric.startswith(_SPARSE):

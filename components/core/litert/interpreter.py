@@ -66,6 +66,12 @@ class LiteRTModel:
 
     Not to be pickled: make one in each process. The state of recurrent layers is reset before each invocation.
 
+    Attributes:
+      signature_name: of the file's signature.
+      inputs: by its names.
+      outputs: likewise.
+      whole_outputs: the outputs without a batch dimension: one number, or as many rows as no batch decides.
+
     Args:
       model: bytes of the file; it must hold exactly one signature.
       num_threads: CPU threads.
@@ -100,6 +106,7 @@ class LiteRTModel:
         self._runner = self._interpreter.get_signature_runner(self.signature_name)
         self.inputs: Mapping[str, TensorDetail] = _details(self._runner.get_input_details())
         self.outputs: Mapping[str, TensorDetail] = _details(self._runner.get_output_details())
+        self.whole_outputs = self._whole_outputs()
         self._max_batch_size = max_batch_size
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -139,14 +146,6 @@ class LiteRTModel:
         return max(fixed, default=None)
 
     @property
-    def whole_outputs(self) -> frozenset[str]:
-        """The outputs without a batch dimension: one number, or as many rows as no batch decides."""
-        # The converter may write 1 for an open size that it lost.
-        batches = (None, 1, self.fixed_batch_size)
-        shapes = {name: detail.shape for name, detail in self.outputs.items()}
-        return frozenset(name for name, shape in shapes.items() if not shape or shape[0] not in batches)
-
-    @property
     def interpreter(self) -> litert.Interpreter:
         """The runtime's own object, to read tensors after a run."""
         return self._interpreter
@@ -167,6 +166,12 @@ class LiteRTModel:
                 'give examples that fit the inputs, or convert the model again.'
             ) from error
         return {name: self._rows(name, values, count) for name, values in outputs.items()}
+
+    def _whole_outputs(self) -> frozenset[str]:
+        # The converter may write 1 for an open size that it lost.
+        batches = (None, 1, self.fixed_batch_size)
+        shapes = {name: detail.shape for name, detail in self.outputs.items()}
+        return frozenset(name for name, shape in shapes.items() if not shape or shape[0] not in batches)
 
     def _rows(self, name: str, values: Any, count: int) -> np.ndarray:
         values = np.asarray(values)

@@ -228,6 +228,6 @@ def _require_finite_variables(variables: Sequence[tf.Variable], options: FineTun
     for variable in variables:
         if not bool(tf.reduce_all(tf.math.is_finite(variable))):
             raise NotFiniteError(
-                f'training made values of the variable {variable.name.split(":")[0]!r} NaN or infinite; expected '
+                'training made weights NaN or infinite; expected '
                 f'finite numbers. Lower FineTuning.learning_rate (now {options.learning_rate:g}).'
             )
