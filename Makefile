@@ -165,13 +165,13 @@ proto: $(READY) ## Make proto/messages/*_pb2.py again.
 
 # The toolkit has an environment of its own, so that no test finds it by chance.
 BENCHES := bench-compression bench-qat bench-step-cost bench-batch-norm bench-calibration bench-evaluation \
-  bench-fidelity
+  bench-fidelity bench-fidelity-cost
 .PHONY: $(BENCHES)
 bench: $(BENCHES) ## Beside TensorFlow Model Optimization and the stock converter (hours; DATA=DIR says where the data is).
 $(BENCHES): bench-%:
 	$(MAKE) .venv-bench/.ready UV_PROJECT_ENVIRONMENT=.venv-bench PYTHON=3.10 SYNC='--group bench'
 	.venv-bench/bin/python -W ignore tests/bench/$(subst -,_,$*)_bench.py \
-	  $(if $(and $(DATA),$(filter-out step-cost calibration evaluation fidelity,$*)),--data '$(DATA)') $(ARGS)
+	  $(if $(and $(DATA),$(filter-out step-cost calibration evaluation fidelity fidelity-cost,$*)),--data '$(DATA)') $(ARGS)
 
 golden: $(READY) ## Make the golden files of the tests again (ARGS='digits ...' exports these nets anew).
 	$(call MADE_ON_TFX116,golden files)
