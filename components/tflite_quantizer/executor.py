@@ -22,6 +22,7 @@ from tfx_edge.components.core.litert import contract, metadata, quantize, saved_
 from tfx_edge.components.core.litert.inspect import ModelSummary, inspect_model
 from tfx_edge.components.core.litert.isolation import load_ahead
 from tfx_edge.components.core.litert.model_file import ModelFile
+from tfx_edge.components.core.litert.older_runtimes import tell_older_runtimes
 from tfx_edge.components.core.post_training import fidelity_report, recipe, sensitivity
 from tfx_edge.components.core.signature import Signature, choose_signature
 from tfx_edge.components.tflite_quantizer.beam_examples import BeamExamples
@@ -81,6 +82,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             fidelity.tell(model, made.held, options.recipe.bound)
             file = metadata.add(made.file, options.metadata)
             summary = _check(file, float_model, options, signature)
+            tell_older_runtimes(file)
             _write_calibration(calibration_folder, made)
             with fileio.open(os.path.join(model_folder, _FILE_NAME), 'wb') as output:
                 output.write(file)
