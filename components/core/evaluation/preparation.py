@@ -139,13 +139,13 @@ def prepare(
             asides=candidate.model.classes,
             are_named=are_named,
         )
+    contenders = [candidate] if baseline is None else [candidate, baseline]
+    left_out = {name: reason for c in contenders for name, reason in c.model.left_out.items()}
+    configuration.require_evaluated(config, left_out)
     configuration.check_outputs(config, tuple(candidate.model.outputs))
     if len(candidate.model.outputs) == 1:
         config = configuration.with_only_output_unnamed(config)
         spec = configuration.candidate_spec(config)
-    contenders = [candidate] if baseline is None else [candidate, baseline]
-    left_out = {name: reason for c in contenders for name, reason in c.model.left_out.items()}
-    configuration.require_evaluated(config, left_out)
     notes = tuple(f'output {name!r} {reason}: it is not evaluated' for name, reason in left_out.items())
     for note in notes:
         _LOG.warning('%s', note)

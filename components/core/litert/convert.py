@@ -9,7 +9,7 @@ from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert import canonical, flatbuffer, saved_model_converter
 from tfx_edge.components.core.litert.isolation import ChildFailure, run_isolated
 from tfx_edge.components.core.litert.printed_line import end_of_line
-from tfx_edge.components.core.loops.unrolling import MOST_ROUNDS
+from tfx_edge.components.core.loops.longest_loop import MOST_ROUNDS
 
 _LOG = logging.getLogger(__name__)
 # What the converter names when a list of tensors, as loops fill it, has elements with an open batch.

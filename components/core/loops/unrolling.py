@@ -13,10 +13,9 @@ from tensorflow.core.framework import graph_pb2, node_def_pb2
 
 from tfx_edge.components.core.loops.constant_values import ConstantValues
 from tfx_edge.components.core.loops.function_bodies import FunctionBody, function_body
+from tfx_edge.components.core.loops.longest_loop import MOST_ROUNDS
 from tfx_edge.components.core.loops.tensor_lists import UnknownListError, without_lists
 
-# Each round is a copy of the loop's body: thousands of operators from here on.
-MOST_ROUNDS = 128
 _LOOPS = ('While', 'StatelessWhile')
 
 

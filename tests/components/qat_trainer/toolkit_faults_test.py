@@ -20,7 +20,7 @@ from tfx_edge.components.core.compression.pruning import prune
 from tfx_edge.components.core.compression.weights.weight_sites import find_weight_sites
 from tfx_edge.components.core.litert.inspect import TensorSummary, inspect_model
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
-from tfx_edge.components.core.loops.unrolling import MOST_ROUNDS
+from tfx_edge.components.core.loops.longest_loop import MOST_ROUNDS
 from tfx_edge.components.pruner.options import pruning_options
 
 from .course import Course, Technique
