@@ -26,7 +26,7 @@ _RULES: Mapping[str, _Rule] = {
     'LogicalAnd': np.logical_and,
     'LogicalOr': np.logical_or,
     'LogicalNot': np.logical_not,
-    'Range': lambda start, limit, delta: np.arange(start, limit, delta, start.dtype),
+    'Range': lambda start, limit, delta: np.arange(start, limit, delta).astype(start.dtype),
     'Max': lambda x, axes: np.max(x, tuple(np.ravel(axes))),
     'Min': lambda x, axes: np.min(x, tuple(np.ravel(axes))),
 }
