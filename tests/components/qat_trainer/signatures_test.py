@@ -61,7 +61,7 @@ def _inputs(count: int, seed: int) -> dict[str, np.ndarray]:
         'sensor/x-1': random.normal(size=(count, 8)).astype(np.float32),
         '2nd': random.normal(size=(count, 8)).astype(np.float32),
         'key': 1000 * np.arange(count)[:, np.newaxis],
-        'class': np.zeros((count, 1), np.float32),  # nothing uses it
+        'sigma': np.zeros((count, 1), np.float32),  # nothing uses it, and an output has its name
     }
 
 
@@ -137,7 +137,7 @@ def test_each_input_of_an_odd_name_has_its_own_place(saved_model: str) -> None:
         return graph.call(given, {}, [graph.outputs['p'], graph.outputs['key']])
 
     module = tf.saved_model.load(saved_model)
-    plain = {'sensor/x-1': 'sensor_x_1', '2nd': 'arg_2nd', 'key': 'key', 'class': 'class'}
+    plain = {'sensor/x-1': 'sensor_x_1', '2nd': 'arg_2nd', 'key': 'key', 'sigma': 'sigma'}
     expected = module.signatures['serving_default'](**{plain[n]: tf.constant(v) for n, v in inputs.items()})
     scores, key = call()
     np.testing.assert_allclose(scores, expected['p'], atol=5e-3)
