@@ -78,15 +78,12 @@ def write_reference(folder: str, reference: Reference) -> None:
     """
     arrays = {
         **{_INPUT + name: values for name, values in sorted(reference.inputs.items())},
-        **{
-            _ANSWER + name: values
-            for name, values in sorted(reference.answers.items())
-            if values.dtype != np.object_
-        },
+        **{_ANSWER + name: values for name, values in sorted(reference.answers.items())},
         _HELD_OUT: np.array(reference.held_out),
     }
     content = io.BytesIO()
-    np.savez(content, allow_pickle=False, **arrays)
+    # Objects would be pickled.
+    np.savez(content, **{name: values for name, values in arrays.items() if values.dtype != np.object_})
     with tf.io.gfile.GFile(os.path.join(folder, FILE_NAME), 'wb') as file:
         file.write(content.getvalue())
 

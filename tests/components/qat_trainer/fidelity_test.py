@@ -29,6 +29,7 @@ from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.quantize import QuantizationOptions, quantize_model
+from tfx_edge.components.core.post_training.fidelity import compare
 
 pytestmark = pytest.mark.slow
 
@@ -69,6 +70,7 @@ def _examples(arrays: Arrays, folder: pathlib.Path) -> Any:
                 name: tf.train.Feature(float_list=tf.train.FloatList(value=values[row].ravel()))
                 for name, values in arrays.items()
             }
+            features['label'] = tf.train.Feature(int64_list=tf.train.Int64List(value=[row % 3]))
             example = tf.train.Example(features=tf.train.Features(feature=features))
             writer.write(example.SerializeToString())
     artifact = standard_artifacts.Examples()
@@ -78,13 +80,15 @@ def _examples(arrays: Arrays, folder: pathlib.Path) -> Any:
     return artifact
 
 
-def _train(name: str, folder: pathlib.Path, **config: Any) -> tuple[Any, pathlib.Path]:
+def _train(
+    name: str, folder: pathlib.Path, tuning: Mapping[str, Any] | None = None, **config: Any
+) -> tuple[Any, pathlib.Path]:
     """The Model that results, and the folder of the calibration."""
     made: base_component.BaseComponent = QATTrainer(
         model=types.Channel(type=standard_artifacts.Model),
         examples=types.Channel(type=standard_artifacts.Examples),
         qat=proto.QuantizationAwareTraining(**config),
-        fine_tuning=proto.FineTuning(num_steps=30),
+        fine_tuning=proto.FineTuning(num_steps=30, **(tuning or {})),
     )
     output, calibration = standard_artifacts.Model(), artifact_types.Calibration()
     output.uri, calibration.uri = str(folder / 'model' / '1'), str(folder / 'calibration' / '1')
@@ -142,6 +146,26 @@ def test_a_file_that_lost_the_incoming_answers_is_an_error_where_fidelity_is_req
     assert 'set repair_fidelity to keep them float' in caplog.text
     for output in ('model', 'calibration'):
         assert [path for path in (tmp_path / output).rglob('*') if path.is_file()] == []
+
+
+def test_a_model_that_learned_other_answers_is_held_against_itself_in_float(tmp_path: pathlib.Path) -> None:
+    # These labels have nothing to do with what the model answered.
+    tuning = {
+        'loss': 'LABELS',
+        'label_key': 'label',
+        'label_loss': 'sparse_categorical_crossentropy',
+        'learning_rate': 0.05,
+    }
+    model, calibration = _train('unlike_columns', tmp_path, tuning)
+    reference = read_reference(str(calibration))
+    assert reference is not None
+    trained = convert_saved_model(path_utils.serving_model_dir(model.uri), 'serving_default')
+    np.testing.assert_allclose(LiteRTModel(trained)(reference.inputs)['p'], reference.answers['p'], atol=1e-6)
+    incoming = convert_saved_model(str(files.saved_model('unlike_columns')), 'serving_default')
+    assert compare(LiteRTModel(incoming)(reference.inputs), reference.answers).db < 12
+    told = fidelity.told_of(model)
+    assert told is not None
+    assert told['db'] > 12
 
 
 def test_required_fidelity_needs_examples() -> None:

@@ -30,6 +30,8 @@ def _reference() -> Reference:
 def test_what_is_written_is_read(tmp_path: pathlib.Path) -> None:
     assert read_reference(str(tmp_path)) is None
     write_reference(str(tmp_path), _reference())
+    with np.load(tmp_path / FILE_NAME, allow_pickle=False) as arrays:
+        assert len(arrays.files) == 5
     found = read_reference(str(tmp_path))
     assert found is not None
     assert found.held_out
