@@ -28,11 +28,11 @@ from tfx_edge.components.core.compression.training.training_data import training
 from tfx_edge.components.core.compression.training.user_functions import UserFunctions
 from tfx_edge.components.core.compression.weight_summary import WeightSummary, summarize_weights
 from tfx_edge.components.core.content_digest import content_digest
+from tfx_edge.components.core.dense_function.choice import choose_signature
 from tfx_edge.components.core.errors import EdgeError, NotFiniteError
 from tfx_edge.components.core.examples import ExampleParser
 from tfx_edge.components.core.litert.loops_of_files import has_loops
 from tfx_edge.components.core.non_finite_features import non_finite_feature
-from tfx_edge.components.core.signature import choose_signature
 from tfx_edge.components.example_files import split_files
 from tfx_edge.components.example_parsing import example_parser
 from tfx_edge.components.fine_tuning_options import fine_tuning_options
@@ -76,7 +76,11 @@ def compress_model(
     source = artifacts.serving_model_path(
         artifact_utils.get_single_instance(list(input_dict[artifacts.INPUT_MODEL]))
     )
-    signature = choose_signature(source, properties.get(compression_spec.SIGNATURE_NAME) or '')
+    signature = choose_signature(
+        source,
+        properties.get(compression_spec.SIGNATURE_NAME) or '',
+        transform_graph=artifacts.transform_graph_folder(input_dict),
+    )
     _LOG.info('compressing signature %r', signature.name)
     graph = ServingGraph(source, signature, in_float32=trains_ranges)
     output = artifact_utils.get_single_instance(list(output_dict[artifacts.MODEL]))
@@ -104,7 +108,7 @@ def compress_model(
 def _are_written_out(output: types.Artifact, graph: ServingGraph) -> bool:
     """Whether the file of a graph with loops has none: then its steps are told apart in the graph too."""
     try:
-        return not has_loops(artifacts.float_files(output).convert(graph.folder, graph.signature.name))
+        return not has_loops(artifacts.float_files(output).convert(graph.folder, graph.signature))
     except EdgeError as error:
         _LOG.info('the loops stay as they are: %s', error)
         return False

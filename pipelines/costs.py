@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
+from tfx_edge.components.core.dense_function.choice import choose_signature
 from tfx_edge.components.core.evaluation import sizes
 from tfx_edge.components.core.evaluation.models import TFLITE_FILE
 from tfx_edge.components.core.examples import ExampleParser, read_records
@@ -20,7 +21,7 @@ from tfx_edge.components.core.litert.inspect import inspect_model
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
 from tfx_edge.components.core.litert.quantize import quantize_model
-from tfx_edge.components.core.signature import TensorSpec, choose_signature
+from tfx_edge.components.core.signature import Signature, TensorSpec
 
 # A converter is a process of its own that takes most of a core and half a gigabyte.
 _CONVERTERS = 2
@@ -51,7 +52,7 @@ def measure_all(
     example_files: Sequence[str],
     label_key: str,
     known: str | os.PathLike[str],
-    convert: Callable[[str, str], bytes] = convert_saved_model,
+    convert: Callable[[str, Signature], bytes] = convert_saved_model,
 ) -> dict[str, Costs]:
     """Measures models; what was measured before is read from a file.
 
@@ -60,7 +61,7 @@ def measure_all(
       example_files: TFRecords of labelled tf.Examples.
       label_key: the feature with the label, an index into the only output.
       known: the file to read from, and to write to; JSON.
-      convert: gives the float `.tflite` of a SavedModel's folder and a signature's name.
+      convert: gives the float `.tflite` of a SavedModel's folder and one of its signatures.
 
     Returns:
       The costs by folder.
@@ -116,9 +117,9 @@ def _accuracy(model: bytes, records: Sequence[bytes], label_key: str) -> float:
     return float(np.mean(scores.argmax(axis=-1) == features[label_key].ravel()))
 
 
-def _tflite(folder: str, convert: Callable[[str, str], bytes]) -> bytes:
+def _tflite(folder: str, convert: Callable[[str, Signature], bytes]) -> bytes:
     path = pathlib.Path(folder) / TFLITE_FILE
-    return path.read_bytes() if path.exists() else convert(folder, choose_signature(folder).name)
+    return path.read_bytes() if path.exists() else convert(folder, choose_signature(folder))
 
 
 def _write(path: pathlib.Path, costs: Mapping[str, Costs]) -> None:

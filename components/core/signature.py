@@ -1,22 +1,17 @@
-"""Which signature of a SavedModel is compressed, calibrated and converted."""
+"""The signatures of a SavedModel: what they take and answer."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from tfx_edge.components.core.errors import EdgeError
 
-_LOG = logging.getLogger(__name__)
-
 _INITIALIZER = '__saved_model_init_op'
-_DEFAULT = 'serving_default'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,12 +32,39 @@ class TensorSpec:
 
 
 @dataclasses.dataclass(frozen=True)
+class Source:
+    """Which part of a SavedModel a dense function is, where it is not a whole signature.
+
+    Attributes:
+      keras_function: the attribute of the model that holds it; '' where it is part of a signature.
+      inputs: tensor by input name, in the graph with all calls inlined.
+      outputs: tensor by output name, likewise.
+      batch_sizes: tensors that hold the number of rows, as a vector of one element.
+      unused: inputs of the signature or the function that no output depends on, and that are left out.
+    """
+
+    inputs: tuple[tuple[str, str], ...]
+    outputs: tuple[tuple[str, str], ...]
+    keras_function: str = ''
+    batch_sizes: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class Signature:
-    """A signature of a SavedModel: its name, and its inputs and outputs by name."""
+    """A signature of a SavedModel, or the dense function behind one.
+
+    Attributes:
+      name: of the signature.
+      inputs: by name.
+      outputs: by name.
+      source: the part of the SavedModel; None where it is the signature as it is.
+    """
 
     name: str
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
+    source: Source | None = None
 
 
 def read_saved_model(saved_model_dir: str) -> saved_model_pb2.SavedModel:
@@ -90,73 +112,6 @@ def read_signatures(saved_model_dir: str) -> dict[str, Signature]:
     }
 
 
-def choose_signature(saved_model_dir: str, signature_name: str = '') -> Signature:
-    """The signature to work on: the named one, or the first whose inputs are all dense numeric.
-
-    'serving_default' comes first, then the order of names; others that would do and differ are told, as a warning
-    where there is no dense 'serving_default'. Dense numeric means: a number or a boolean, with a batch dimension and
-    every other dimension fixed.
-
-    Args:
-      saved_model_dir: the folder of the SavedModel.
-      signature_name: '' to choose.
-
-    Returns:
-      The signature.
-
-    Raises:
-      EdgeError: no such signature, or none (or not the named one) is dense numeric.
-
-    Example:
-      >>> choose_signature('/models/digits').name
-      'serving_default'
-    """
-    signatures = read_signatures(saved_model_dir)
-    found = ', '.join(repr(name) for name in signatures) or 'none'
-    if signature_name:
-        if signature_name not in signatures:
-            raise EdgeError(
-                f'signature {signature_name!r} is not in {saved_model_dir} (found: {found}); '
-                'name one of these in signature_name.'
-            )
-        fault = _why_not_dense(signatures[signature_name])
-        if fault:
-            raise EdgeError(
-                f'{fault}; tfx-edge needs a signature with dense numeric inputs. '
-                f'Export one, or name it in signature_name (found: {found}).'
-            )
-        return signatures[signature_name]
-    ordered = sorted(signatures, key=lambda name: (name != _DEFAULT, name))
-    faults = [_why_not_dense(signatures[name]) for name in ordered]
-    dense = [signatures[name] for name, fault in zip(ordered, faults, strict=True) if not fault]
-    if dense:
-        _tell_choice(saved_model_dir, tuple(dense))
-        return dense[0]
-    raise EdgeError(
-        f'{faults[0] if faults else f"{saved_model_dir} has no signature"}; tfx-edge needs a signature '
-        f'with dense numeric inputs. Export one, or name it in signature_name (found: {found}).'
-    )
-
-
-def _tell_choice(saved_model_dir: str, dense: Sequence[Signature]) -> None:
-    """Names the signatures that would do, once in a process."""
-    taken, *others = dense
-    names = tuple(s.name for s in others if (s.inputs, s.outputs) != (taken.inputs, taken.outputs))
-    if names:
-        _tell_once(saved_model_dir, taken.name, names)
-
-
-@functools.cache
-def _tell_once(saved_model_dir: str, taken: str, others: tuple[str, ...]) -> None:
-    _LOG.log(
-        logging.INFO if taken == _DEFAULT else logging.WARNING,
-        'of the signatures with dense inputs in %s, %r is taken, and not %s; name another in signature_name to take it',
-        saved_model_dir,
-        taken,
-        ', '.join(map(repr, others)),
-    )
-
-
 def whole_outputs(signature: Signature) -> frozenset[str]:
     """The outputs without a batch dimension: one number, or as many rows as no batch decides.
 
@@ -183,8 +138,8 @@ def _spec(info: meta_graph_pb2.TensorInfo) -> TensorSpec:
     return TensorSpec(tuple(shape) if has_rank else (), dtype, has_rank)
 
 
-def _why_not_dense(signature: Signature) -> str:
-    """What keeps a signature from being dense numeric, or ''."""
+def why_not_dense(signature: Signature) -> str:
+    """What keeps a signature from being dense numeric, as the beginning of a sentence, or ''."""
     if not signature.inputs:
         return f'signature {signature.name!r} has no inputs'
     for name, spec in signature.inputs.items():

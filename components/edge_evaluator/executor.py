@@ -68,6 +68,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             drops=options.metric_drops(edge),
             confidence=rules.confidence,
             max_flips=max_flips,
+            transform_graph=artifacts.transform_graph_folder(input_dict),
         )
         parser = example_parser(
             input_dict, splits, evaluation.inputs, also_made=used_features(evaluation.config)

@@ -45,6 +45,7 @@ from tfx_edge.components.core.litert.quantization_options import (
     QuantizationOptions,
 )
 from tfx_edge.components.core.litert.quantize import quantized_file
+from tfx_edge.components.core.signature import Signature
 from tfx_edge.components.qat_trainer.deployed_constants import quantized_constants
 from tfx_edge.components.qat_trainer.local_parity import broken_activations, operators_behind
 from tfx_edge.components.qat_trainer.non_finite_operators import non_finite_operators
@@ -96,7 +97,7 @@ def plan_deployment(
     graph: ServingGraph,
     qat: QATOptions,
     batch: Mapping[str, np.ndarray] | None,
-    convert: Callable[[str, str], bytes] = convert_saved_model,
+    convert: Callable[[str, Signature], bytes] = convert_saved_model,
     sound: Callable[[ModelFile, str], tuple[str, ...]] = _all_integer,
 ) -> Deployment:
     """Converts and quantizes the incoming model, and finds in its graph what the file computes in integers.
@@ -108,7 +109,7 @@ def plan_deployment(
       graph: the incoming signature.
       qat: which weights are to be integers, and of how many bits.
       batch: real inputs by name, by whose values activations are told apart; None to simulate weights only.
-      convert: gives the float `.tflite` of a SavedModel's folder and a signature's name.
+      convert: gives the float `.tflite` of a SavedModel's folder and one of its signatures.
       sound: which operators of the float file stay float in any case in a mode, as regular expressions.
 
     Returns:
@@ -127,7 +128,7 @@ def plan_deployment(
     precisions = weight_precisions(sites, qat)
     mode = _mode(qat)
     try:
-        model = ModelFile.of(convert(graph.folder, graph.signature.name))
+        model = ModelFile.of(convert(graph.folder, graph.signature))
         always = sound(model, mode)
         deployed = _quantized_tensors(model, always, mode)
     except EdgeError as error:

@@ -145,9 +145,9 @@ class _Training:
             _LOG.info('no ranges, and no parity report: %s', deployment.fault or 'there are no examples')
             write_ranges(os.path.join(folder, FILE_NAME), {})
             return
-        trained, signature_name = path_utils.serving_model_dir(model.uri), self._graph.signature.name
-        float_model = ModelFile.of(self._float_files.convert(trained, signature_name))
-        hand_on(folder, trained, signature_name, float_model.data)
+        trained, signature = path_utils.serving_model_dir(model.uri), self._graph.signature
+        float_model = ModelFile.of(self._float_files.convert(trained, signature))
+        hand_on(folder, trained, signature, float_model.data)
         ranges = trained_ranges(deployment, self._result.ranges, float_model, self._seen)
         write_ranges(os.path.join(folder, FILE_NAME), ranges)
         file = self._held_file(folder, model, float_model, ranges)

@@ -84,7 +84,7 @@ class BeamExamples:
         records, held_out = self._compared or (self._records(self._sample_count), True)
         if not records:
             return None
-        float_model = load_model(ModelSource(self._saved_model_dir, False, self._signature.name))
+        float_model = load_model(ModelSource(self._saved_model_dir, False, signature=self._signature))
         return reference_answers(float_model, self._parser(list(records)), held_out=held_out)
 
     @property

@@ -18,13 +18,14 @@ from tfx.utils import path_utils
 from tfx_edge import proto
 from tfx_edge.components import artifacts, exec_properties, fidelity
 from tfx_edge.components.core.calibration import arithmetic, ranges, reference
+from tfx_edge.components.core.dense_function.choice import choose_signature
 from tfx_edge.components.core.litert import contract, metadata, quantize, saved_model_converter
 from tfx_edge.components.core.litert.inspect import ModelSummary, inspect_model
 from tfx_edge.components.core.litert.isolation import load_ahead
 from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.older_runtimes import tell_older_runtimes
 from tfx_edge.components.core.post_training import fidelity_report, recipe, sensitivity
-from tfx_edge.components.core.signature import Signature, choose_signature
+from tfx_edge.components.core.signature import Signature
 from tfx_edge.components.tflite_quantizer.beam_examples import BeamExamples
 from tfx_edge.components.tflite_quantizer.labels import with_labels
 from tfx_edge.components.tflite_quantizer.options import (
@@ -59,11 +60,15 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         source = artifacts.serving_model_path(
             artifact_utils.get_single_instance(input_dict[artifacts.INPUT_MODEL])
         )
-        signature = choose_signature(source, exec_properties_.get(SIGNATURE_NAME) or '')
+        signature = choose_signature(
+            source,
+            exec_properties_.get(SIGNATURE_NAME) or '',
+            transform_graph=artifacts.transform_graph_folder(input_dict),
+        )
         model = artifact_utils.get_single_instance(output_dict[artifacts.MODEL])
         calibrations = input_dict.get(artifacts.INPUT_CALIBRATION) or []
         float_files = artifacts.float_files(model, calibrations)
-        float_model = ModelFile.of(float_files.convert(source, signature.name))
+        float_model = ModelFile.of(float_files.convert(source, signature))
         quantize.require_finite_weights(float_model)
         calibration = artifact_utils.get_single_instance(output_dict[artifacts.CALIBRATION])
         with (

@@ -29,7 +29,7 @@ def compress(
     from tfx_edge.components.core.compression.clustering import cluster
     from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
     from tfx_edge.components.core.compression.pruning import prune
-    from tfx_edge.components.core.signature import choose_signature
+    from tfx_edge.components.core.dense_function.choice import choose_signature
     from tfx_edge.components.fine_tuning_options import fine_tuning_options
     from tfx_edge.components.pruner.options import pruning_options
 

@@ -58,7 +58,7 @@ def export(folder: pathlib.Path) -> None:
 
 
 def _input_name(folder: pathlib.Path) -> str:
-    from tfx_edge.components.core.signature import choose_signature
+    from tfx_edge.components.core.dense_function.choice import choose_signature
 
     (name,) = choose_signature(str(folder / 'net'), '').inputs
     return name
@@ -101,8 +101,8 @@ def pipeline(arguments: list[str], histograms: bool, examples: int, folder: path
     from apache_beam.options.pipeline_options import PipelineOptions
 
     from tfx_edge.components.core.calibration.pipeline import calibrate
+    from tfx_edge.components.core.dense_function.choice import choose_signature
     from tfx_edge.components.core.examples import ExampleParser
-    from tfx_edge.components.core.signature import choose_signature
 
     files = sorted(map(str, folder.glob('records-*')))
     files = (files * -(-examples // (_FILES * _RECORDS_IN_A_FILE)))[: -(-examples // _RECORDS_IN_A_FILE)]

@@ -169,7 +169,7 @@ def _by_tfx_edge(arguments: argparse.Namespace, data: Data, point: str, target: 
     from tfx_edge.components.core.compression.graph.checkpoint import write_with_values
     from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
     from tfx_edge.components.core.compression.pruning import prune
-    from tfx_edge.components.core.signature import choose_signature
+    from tfx_edge.components.core.dense_function.choice import choose_signature
     from tfx_edge.components.fine_tuning_options import fine_tuning_options
     from tfx_edge.components.pruner.options import pruning_options
 
@@ -199,13 +199,13 @@ def _by_tfx_edge(arguments: argparse.Namespace, data: Data, point: str, target: 
 
 def measure(folder: pathlib.Path, data: Data) -> dict[str, float]:
     """Accuracy, zip bytes and share of zeros of a SavedModel's int8 file."""
+    from tfx_edge.components.core.dense_function.choice import choose_signature
     from tfx_edge.components.core.evaluation.sizes import zip_bytes
     from tfx_edge.components.core.litert.convert import convert_saved_model
     from tfx_edge.components.core.litert.inspect import inspect_model
     from tfx_edge.components.core.litert.interpreter import LiteRTModel
     from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
     from tfx_edge.components.core.litert.quantize import quantize_model
-    from tfx_edge.components.core.signature import choose_signature
 
     signature = choose_signature(str(folder), '')
     (name,) = signature.inputs

@@ -46,6 +46,7 @@ from tfx_edge.components.core.compression.quantization_aware_training import (
     CALIBRATION_BATCHES,
     train_quantization_aware,
 )
+from tfx_edge.components.core.dense_function.choice import choose_signature
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert.activation_reader import ActivationReader
 from tfx_edge.components.core.litert.convert import convert_saved_model
@@ -57,7 +58,7 @@ from tfx_edge.components.core.post_training import recipe
 from tfx_edge.components.core.post_training.fidelity import Fidelity, compare
 from tfx_edge.components.core.post_training.float_answers import reference_answers
 from tfx_edge.components.core.post_training.held_file import MIN_DB, Bound, HeldFile, make_held
-from tfx_edge.components.core.signature import Signature, choose_signature
+from tfx_edge.components.core.signature import Signature
 from tfx_edge.components.fine_tuning_options import fine_tuning_options
 from tfx_edge.components.qat_trainer.deployment import plan_deployment, trained_ranges
 from tfx_edge.components.qat_trainer.held_out import split_held_out

@@ -26,6 +26,7 @@ from tfx_edge.components.core.calibration.arithmetic import read_arithmetic
 from tfx_edge.components.core.calibration.ranges import FILE_NAME, read_ranges
 from tfx_edge.components.core.calibration.reference import read_reference
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
+from tfx_edge.components.core.dense_function.choice import choose_signature
 from tfx_edge.components.core.litert import quantize
 from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.isolation import run_isolated
@@ -33,7 +34,6 @@ from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
 from tfx_edge.components.core.post_training.float_answers import reference_answers
 from tfx_edge.components.core.post_training.held_file import Bound, make_held
-from tfx_edge.components.core.signature import choose_signature
 from tfx_edge.pipelines import runs
 from tfx_edge.pipelines.digits.pipeline import PIPELINE_NAME
 

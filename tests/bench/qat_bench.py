@@ -206,8 +206,8 @@ def quantized(source: pathlib.Path, data: Data, *, weight_bits: int = 8) -> byte
 
 def float_file(folder: pathlib.Path) -> bytes:
     """The `.tflite` file of a SavedModel."""
+    from tfx_edge.components.core.dense_function.choice import choose_signature
     from tfx_edge.components.core.litert.convert import convert_saved_model
-    from tfx_edge.components.core.signature import choose_signature
 
     return convert_saved_model(str(folder), choose_signature(str(folder)).name)
 
@@ -233,7 +233,7 @@ def measure(file: bytes, data: Data) -> dict[str, float]:
 
 def _graph(folder: pathlib.Path) -> Any:
     from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
-    from tfx_edge.components.core.signature import choose_signature
+    from tfx_edge.components.core.dense_function.choice import choose_signature
 
     return ServingGraph(str(folder), choose_signature(str(folder)))
 

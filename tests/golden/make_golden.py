@@ -16,10 +16,10 @@ import tensorflow as tf
 
 from tests import digits
 from tests.golden import exact, files, nets
+from tfx_edge.components.core.dense_function.choice import choose_signature
 from tfx_edge.components.core.litert.activation_reader import ActivationReader
 from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.quantize import QuantizationOptions, quantize_model
-from tfx_edge.components.core.signature import choose_signature
 
 
 def float_model(name: str) -> bytes:

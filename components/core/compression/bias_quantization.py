@@ -12,11 +12,12 @@ from tensorflow.core.framework import graph_pb2
 
 from tfx_edge.components.core import integer_types
 from tfx_edge.components.core.compression.constraints import integer_grid
-from tfx_edge.components.core.compression.graph.graph_scopes import Scope, producer, scopes
+from tfx_edge.components.core.compression.graph.graph_scopes import Scope, scopes
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.weights.deployed_kernels import DeployedKernel
 from tfx_edge.components.core.compression.weights.folded_scale import tensor
 from tfx_edge.components.core.compression.weights.weight_sites import channel_scale
+from tfx_edge.components.core.tensor_names import producer
 
 _SUMS = ('BiasAdd', 'Add', 'AddV2', 'Sub')
 # They keep the channels, which come last.

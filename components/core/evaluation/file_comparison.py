@@ -17,6 +17,7 @@ from tfx_edge.components.core.evaluation.preparation import Contender
 from tfx_edge.components.core.evaluation.weight_histograms import WeightHistogram
 from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.isolation import run_isolated
+from tfx_edge.components.core.signature import Signature
 
 _LOG = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ def compare_files(
     sample: Mapping[str, np.ndarray],
     *,
     latency: bool,
-    convert: Callable[[str, str], bytes] = convert_saved_model,
+    convert: Callable[[str, Signature], bytes] = convert_saved_model,
 ) -> FileComparison:
     """Compares the candidate's file with the baseline's; with the float one of a SavedModel.
 
@@ -55,7 +56,7 @@ def compare_files(
       baseline: a `.tflite` file or a SavedModel; None where there is none.
       sample: features of a few examples, by input name.
       latency: whether to measure it too.
-      convert: gives the float `.tflite` of a SavedModel's folder and a signature's name.
+      convert: gives the float `.tflite` of a SavedModel's folder and one of its signatures.
 
     Returns:
       What was found; nothing, and why, where there is no baseline or it cannot be made a file.
@@ -76,7 +77,8 @@ def compare_files(
     return FileComparison('', time, layers, len(next(iter(sample.values()))), weights)
 
 
-def _as_file(baseline: Contender, convert: Callable[[str, str], bytes]) -> bytes:
+def _as_file(baseline: Contender, convert: Callable[[str, Signature], bytes]) -> bytes:
     if baseline.source.is_tflite:
         return read_tflite(baseline.source.path)
-    return convert(baseline.source.path, baseline.model.signature_name)
+    assert baseline.source.signature is not None
+    return convert(baseline.source.path, baseline.source.signature)

@@ -42,6 +42,7 @@ from tfx_edge.components.core.litert.float_islands import float_islands
 from tfx_edge.components.core.litert.inspect import ModelSummary, inspect_model
 from tfx_edge.components.core.litert.interpreter import RUNTIME
 from tfx_edge.components.core.litert.model_file import ModelFile
+from tfx_edge.components.core.signature import Signature
 
 _LOG = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ def judge_run(
     max_flips: int,
     notes: Sequence[str] = (),
     fidelity: Mapping[str, Any] | None = None,
-    convert: Callable[[str, str], bytes] = convert_saved_model,
+    convert: Callable[[str, Signature], bytes] = convert_saved_model,
 ) -> Judgement:
     """Holds what a run measured against every limit, and reports all of it.
 
@@ -88,7 +89,7 @@ def judge_run(
       max_flips: how many are listed at most; 0 where none are wanted.
       notes: what a reader should know.
       fidelity: what the file's maker said of it: `told`, `db`, `agreement` and `samples`; None where it said nothing.
-      convert: gives the float `.tflite` of a SavedModel's folder and a signature's name.
+      convert: gives the float `.tflite` of a SavedModel's folder and one of its signatures.
 
     Returns:
       The verdict and the report.

@@ -13,12 +13,14 @@ from typing import Any, TypeVar
 import numpy as np
 import tensorflow as tf
 
+from tfx_edge.components.core.dense_function.choice import choose_signature
+from tfx_edge.components.core.dense_function.concrete import dense_function
+from tfx_edge.components.core.dense_function.signature_arguments import keywords
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert import damage, flatbuffer
 from tfx_edge.components.core.litert.affine import dequantize
 from tfx_edge.components.core.litert.interpreter import LiteRTModel, TensorDetail
-from tfx_edge.components.core.signature import TensorSpec, choose_signature, read_signatures, whole_outputs
-from tfx_edge.components.core.signature_arguments import keywords
+from tfx_edge.components.core.signature import Signature, TensorSpec, read_signatures, whole_outputs
 
 # The name that TFMA, TFX's Pusher and TFLiteQuantizer give the file in a model's serving folder.
 TFLITE_FILE = 'tflite'
@@ -38,11 +40,13 @@ class ModelSource:
       path: of the `.tflite` file, or of the SavedModel's folder.
       is_tflite: which of the two it is.
       signature_name: '' takes a `.tflite` file's only signature, and chooses a SavedModel's.
+      signature: of a SavedModel, where it has been chosen.
     """
 
     path: str
     is_tflite: bool
     signature_name: str = ''
+    signature: Signature | None = None
 
 
 class Model(abc.ABC):
@@ -124,8 +128,8 @@ class _TFLiteModel(Model):
 
 class _SavedModel(Model):
     def __init__(self, source: ModelSource) -> None:
-        signature = choose_signature(source.path, source.signature_name)
-        self.signature_name = signature.name
+        signature = source.signature or choose_signature(source.path, source.signature_name)
+        self.signature, self.signature_name = signature, signature.name
         self.inputs = signature.inputs
         self._path = source.path
         fixed = [spec.shape[0] for spec in signature.inputs.values() if spec.shape[0] is not None]
@@ -134,12 +138,13 @@ class _SavedModel(Model):
         self.rails = dict.fromkeys(self.outputs)
 
     @functools.cached_property
-    def _loaded(self) -> Any:
+    def _function(self) -> Any:
         # Not before it is called: what only asks for inputs and outputs would load it for nothing.
-        return tf.saved_model.load(self._path)
+        self._loaded = tf.saved_model.load(self._path)  # its variables live as long as it does
+        return dense_function(self._loaded, self.signature)
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        function = self._loaded.signatures[self.signature_name]
+        function = self._function
         keyword = keywords(function, self.inputs)
         size = len(next(iter(inputs.values())))
         results: dict[str, list[np.ndarray]] = {name: [] for name in self.outputs}
@@ -174,13 +179,24 @@ def find_model(folder: str, signature_name: str = '') -> ModelSource:
     )
 
 
-def find_baseline(folder: str, signature_name: str, candidate: Model) -> ModelSource:
-    """The baseline: where no signature is named, a SavedModel is called by the candidate's, if it has it."""
+def find_baseline(
+    folder: str, signature_name: str, candidate: Model, transform_graph: str | None = None
+) -> ModelSource:
+    """The baseline: where no signature is named, a SavedModel is called by the candidate's, if it has it.
+
+    Args:
+      folder: the serving folder.
+      signature_name: '' where none is named.
+      candidate: what it is compared with.
+      transform_graph: see `choose_signature`.
+    """
     source = find_model(folder, signature_name)
-    if signature_name or source.is_tflite:
+    if source.is_tflite:
         return source
-    same = candidate.signature_name if candidate.signature_name in read_signatures(folder) else ''
-    return dataclasses.replace(source, signature_name=same)
+    if not signature_name and candidate.signature_name in read_signatures(source.path):
+        signature_name = candidate.signature_name
+    chosen = choose_signature(source.path, signature_name, transform_graph=transform_graph)
+    return dataclasses.replace(source, signature_name=signature_name, signature=chosen)
 
 
 def load_model(source: ModelSource) -> Model:

@@ -94,6 +94,7 @@ def prepare(
     drops: Sequence[MetricDrop] = (),
     confidence: float = 0.95,
     max_flips: int = 0,
+    transform_graph: str | None = None,
 ) -> Evaluation:
     """Loads the models, and checks that they fit the configuration and each other.
 
@@ -104,6 +105,7 @@ def prepare(
       drops: metrics that must not be worse than the baseline's by a margin.
       confidence: of their tests.
       max_flips: how many flips are listed at most.
+      transform_graph: folder of the transform graph that the Trainer was given, or None.
 
     Returns:
       The evaluation, ready to run.
@@ -126,7 +128,9 @@ def prepare(
     baseline = None
     baseline_spec = configuration.baseline_spec(config)
     if baseline_folder is not None and baseline_spec is not None:
-        source = find_baseline(baseline_folder, baseline_spec.signature_name, candidate.model)
+        source = find_baseline(
+            baseline_folder, baseline_spec.signature_name, candidate.model, transform_graph
+        )
         if source.is_tflite:
             require_runnable(read_tflite(source.path))
         baseline = Contender(baseline_spec.name, source, load_model(source))

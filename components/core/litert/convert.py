@@ -10,6 +10,7 @@ from tfx_edge.components.core.litert import canonical, flatbuffer, saved_model_c
 from tfx_edge.components.core.litert.isolation import ChildFailure, run_isolated
 from tfx_edge.components.core.litert.printed_line import end_of_line
 from tfx_edge.components.core.loops.longest_loop import MOST_ROUNDS
+from tfx_edge.components.core.signature import Signature
 
 _LOG = logging.getLogger(__name__)
 # What the converter names when a list of tensors, as loops fill it, has elements with an open batch.
@@ -19,7 +20,7 @@ _RANDOM_OPERATORS = ('RANDOM_UNIFORM', 'RANDOM_STANDARD_NORMAL', 'MULTINOMIAL')
 _VARIABLE_OPERATORS = ('VAR_HANDLE', 'READ_VARIABLE', 'ASSIGN_VARIABLE', 'CALL_ONCE')
 
 
-def convert_saved_model(saved_model_dir: str, signature_name: str) -> bytes:
+def convert_saved_model(saved_model_dir: str, signature: Signature | str) -> bytes:
     """Converts one signature of a SavedModel to a float32 `.tflite` file, in a process of its own.
 
     The file holds that signature with its input and output names. Tensor names are unique, and the same for
@@ -28,7 +29,7 @@ def convert_saved_model(saved_model_dir: str, signature_name: str) -> bytes:
 
     Args:
       saved_model_dir: the folder of the SavedModel.
-      signature_name: one of its signatures.
+      signature: of `choose_signature`, or the name of one of its signatures.
 
     Returns:
       The file's bytes.
@@ -39,10 +40,11 @@ def convert_saved_model(saved_model_dir: str, signature_name: str) -> bytes:
     Example:
       >>> model = convert_saved_model('/models/digits', 'serving_default')
     """
+    signature_name = saved_model_converter.name_of(signature)
     _LOG.info('converting signature %r to a float .tflite file', signature_name)
-    file, printed = _converted(saved_model_dir, signature_name, frozen=False)
+    file, printed = _converted(saved_model_dir, signature, frozen=False)
     if file is None and _LISTS in printed:
-        file = _without_loops(saved_model_dir, signature_name)
+        file = _without_loops(saved_model_dir, signature)
         if file is not None:
             return file
         raise EdgeError(
@@ -54,11 +56,11 @@ def convert_saved_model(saved_model_dir: str, signature_name: str) -> bytes:
     if file is None and not (fault := _missing_kernels(printed)):
         # A Keras 3 model behind tf.saved_model.save: the converter does not find its variables, and aborts
         # (TensorFlow 2.16) or makes a file that reads variables which nothing sets (2.21).
-        file, printed_frozen = _converted(saved_model_dir, signature_name, frozen=True)
+        file, printed_frozen = _converted(saved_model_dir, signature, frozen=True)
         fault = _missing_kernels(printed_frozen)
     types = _other_types(printed) if file is None else ''
     if types:
-        file, printed_float32 = _converted(saved_model_dir, signature_name, frozen=True, in_float32=True)
+        file, printed_float32 = _converted(saved_model_dir, signature, frozen=True, in_float32=True)
         fault = _missing_kernels(printed_float32) or fault
     if file is not None:
         if types:
@@ -79,14 +81,14 @@ def convert_saved_model(saved_model_dir: str, signature_name: str) -> bytes:
 
 
 def _converted(
-    saved_model_dir: str, signature_name: str, *, frozen: bool, in_float32: bool = False
+    saved_model_dir: str, signature: Signature | str, *, frozen: bool, in_float32: bool = False
 ) -> tuple[bytes | None, str]:
     """The file in canonical form, if there is one that reads no variable; else what the converter printed."""
     try:
         model, nodes = run_isolated(
             saved_model_converter.convert_signature,
             saved_model_dir,
-            signature_name,
+            signature,
             frozen=frozen,
             in_float32=in_float32,
         )
@@ -95,10 +97,10 @@ def _converted(
     return (canonical.canonical_form(model, nodes), '') if _is_stateless(model) else (None, '')
 
 
-def _without_loops(saved_model_dir: str, signature_name: str) -> bytes | None:
+def _without_loops(saved_model_dir: str, signature: Signature | str) -> bytes | None:
     """The file of a model whose loops over steps are written out; None where that cannot be done or does not help."""
     try:
-        converted = run_isolated(saved_model_converter.convert_unrolled, saved_model_dir, signature_name)
+        converted = run_isolated(saved_model_converter.convert_unrolled, saved_model_dir, signature)
     except ChildFailure as error:
         _LOG.info(
             'without its loops it cannot be converted either: %s', _reason(error.output or error.reason)

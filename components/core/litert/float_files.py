@@ -21,6 +21,8 @@ import tensorflow as tf
 
 from tfx_edge.components.core.content_digest import content_digest
 from tfx_edge.components.core.litert.convert import convert_saved_model
+from tfx_edge.components.core.litert.saved_model_converter import name_of
+from tfx_edge.components.core.signature import Signature
 
 # In a folder that is handed on with one file, such as a calibration.
 HANDED_FILE = 'float.entry'
@@ -53,12 +55,12 @@ class FloatFiles:
         self._folder = folder
         self._handed = tuple(handed)
 
-    def convert(self, saved_model_dir: str, signature_name: str) -> bytes:
+    def convert(self, saved_model_dir: str, signature: Signature | str) -> bytes:
         """The float file of a signature; see `convert_saved_model`.
 
         Args:
           saved_model_dir: the folder of the SavedModel.
-          signature_name: one of its signatures.
+          signature: of `choose_signature`, or the name of one of its signatures.
 
         Returns:
           The file's bytes, the same whether it was made now or before.
@@ -67,8 +69,8 @@ class FloatFiles:
           EdgeError: it cannot be converted.
         """
         if not self._folder and not self._handed:
-            return convert_saved_model(saved_model_dir, signature_name)
-        key = _key(saved_model_dir, signature_name)
+            return convert_saved_model(saved_model_dir, signature)
+        key = _key(saved_model_dir, signature)
         places = [os.path.join(folder, HANDED_FILE) for folder in self._handed]
         if self._folder:
             places.append(os.path.join(self._folder, key + _ENDING))
@@ -76,35 +78,36 @@ class FloatFiles:
             model = _read(place, key)
             if model is not None:
                 _LOG.info(
-                    'taking the float .tflite file of signature %r that was made before', signature_name
+                    'taking the float .tflite file of signature %r that was made before', name_of(signature)
                 )
                 return model
-        model = convert_saved_model(saved_model_dir, signature_name)
+        model = convert_saved_model(saved_model_dir, signature)
         if self._folder:
             _write(places[-1], key, model)
             _trim(self._folder)
         return model
 
 
-def hand_on(folder: str, saved_model_dir: str, signature_name: str, model: bytes) -> None:
+def hand_on(folder: str, saved_model_dir: str, signature: Signature | str, model: bytes) -> None:
     """Writes a float file for a later step, which finds it as `FloatFiles(handed=[folder])`.
 
     Args:
       folder: an existing one.
       saved_model_dir: what the file was converted from.
-      signature_name: and which signature.
+      signature: and which signature.
       model: the file's bytes.
 
     Example:
       >>> hand_on(calibration.uri, '/models/digits', 'serving_default', model)
     """
-    _write(os.path.join(folder, HANDED_FILE), _key(saved_model_dir, signature_name), model)
+    _write(os.path.join(folder, HANDED_FILE), _key(saved_model_dir, signature), model)
 
 
-def _key(saved_model_dir: str, signature_name: str) -> str:
+def _key(saved_model_dir: str, signature: Signature | str) -> str:
     decisive = [
         content_digest(saved_model_dir),
-        signature_name,
+        name_of(signature),
+        '' if isinstance(signature, str) or signature.source is None else repr(signature.source),
         *(importlib.metadata.version(package) for package in ('tensorflow', 'tfx-edge')),
     ]
     return hashlib.sha256('\n'.join(decisive).encode()).hexdigest()

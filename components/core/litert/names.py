@@ -9,6 +9,10 @@ from tfx_edge.components.core.litert import flatbuffer, operands
 
 # What the converter calls the outputs of a signature: it tells a user nothing of the layer.
 _CALL = re.compile(r'(Stateful)?PartitionedCall')
+_OUTPUT = re.compile(r'(?:Stateful)?PartitionedCall(?:_\d+)?(:\d+)')
+_OUTPUT_NAME = 'StatefulPartitionedCall'
+# Through how many functions an exporter calls a layer is no part of the layer's name.
+_CALLS_BEFORE = re.compile(r'^(?:(?:Stateful)?PartitionedCall(?:_\d+)?/)+')
 
 
 def make_stable(content: flatbuffer.schema.ModelT, nodes: Set[str]) -> None:
@@ -37,8 +41,8 @@ def make_stable(content: flatbuffer.schema.ModelT, nodes: Set[str]) -> None:
                 named.add(index)
                 user = flatbuffer.tensor_name(graph.tensors[operator.outputs[0]])
                 if _CALL.match(user):
-                    own = _own_name(graph.tensors[index], nodes)
-                    user = own if own in nodes else user
+                    own = _node_name(graph.tensors[index], nodes)
+                    user = _without_calls(own) if own in nodes else user
                 kind = flatbuffer.operator_name(content, operator)
                 _rename(graph.tensors[index], f'{user}/{operands.role(kind, position)}', taken)
         for index, tensor in enumerate(graph.tensors):
@@ -47,6 +51,16 @@ def make_stable(content: flatbuffer.schema.ModelT, nodes: Set[str]) -> None:
 
 
 def _own_name(tensor: flatbuffer.schema.TensorT, nodes: Set[str]) -> str:
+    return _without_calls(_node_name(tensor, nodes))
+
+
+def _without_calls(name: str) -> str:
+    """The same name however a layer was exported."""
+    output = _OUTPUT.fullmatch(name)
+    return f'{_OUTPUT_NAME}{output[1]}' if output else _CALLS_BEFORE.sub('', name)
+
+
+def _node_name(tensor: flatbuffer.schema.TensorT, nodes: Set[str]) -> str:
     """The first of the joined names, without the number that made them unique."""
     joined = flatbuffer.tensor_name(tensor).split(';')
     if len(joined) > 1:

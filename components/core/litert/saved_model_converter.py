@@ -10,21 +10,24 @@ import os
 import re
 import tempfile
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tfx_edge.components.core.signature import Signature
 
 # What the process is to have imported before.
 LOADED_BEFORE = ('tensorflow',)
 
 
 def convert_signature(
-    saved_model_dir: str, signature_name: str, *, frozen: bool, in_float32: bool = False
+    saved_model_dir: str, signature: Signature | str, *, frozen: bool, in_float32: bool = False
 ) -> tuple[bytes, set[str]]:
     """Converts one signature of a SavedModel.
 
     Args:
       saved_model_dir: the folder of the SavedModel.
-      signature_name: one of its signatures.
-      frozen: make its variables constants first.
+      signature: of `choose_signature`, or the name of one of its signatures.
+      frozen: make its variables constants first, which also is done where it is a part of a signature.
       in_float32: and compute in float32 what it computes in other floating types, inputs and outputs included.
 
     Returns:
@@ -33,21 +36,23 @@ def convert_signature(
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory(prefix='tfx_edge_frozen_') as folder:
-        if frozen:
-            _freeze(saved_model_dir, signature_name, folder, in_float32=in_float32)
+        if frozen or not _is_whole(signature):
+            _freeze(saved_model_dir, signature, folder, in_float32=in_float32)
             saved_model_dir = folder
-        converter = tf.lite.TFLiteConverter.from_saved_model(saved_model_dir, signature_keys=[signature_name])
+        keys = [name_of(signature)]
+        converter = tf.lite.TFLiteConverter.from_saved_model(saved_model_dir, signature_keys=keys)
         return bytes(converter.convert()), _node_names(saved_model_dir)
 
 
-def convert_unrolled(saved_model_dir: str, signature_name: str) -> tuple[bytes, set[str]] | None:
+def convert_unrolled(saved_model_dir: str, signature: Signature | str) -> tuple[bytes, set[str]] | None:
     """The same with its loops over steps written out, for an open batch; None where that cannot be done."""
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory(prefix='tfx_edge_unrolled_') as folder:
-        if not _freeze(saved_model_dir, signature_name, folder, unrolled=True):
+        if not _freeze(saved_model_dir, signature, folder, unrolled=True):
             return None
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[signature_name])
+        keys = [name_of(signature)]
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=keys)
         return bytes(converter.convert()), _node_names(folder)
 
 
@@ -63,9 +68,18 @@ def _node_names(saved_model_dir: str) -> set[str]:
     return {node.name for body in bodies for node in body}
 
 
+def name_of(signature: Signature | str) -> str:
+    """The name of a signature that is given whole or by its name."""
+    return signature if isinstance(signature, str) else signature.name
+
+
+def _is_whole(signature: Signature | str) -> bool:
+    return isinstance(signature, str) or signature.source is None
+
+
 def _freeze(
     saved_model_dir: str,
-    signature_name: str,
+    signature: Signature | str,
     folder: str,
     *,
     in_float32: bool = False,
@@ -79,19 +93,22 @@ def _freeze(
     import tensorflow as tf
     from tensorflow.python.framework import convert_to_constants
 
+    from tfx_edge.components.core.dense_function.concrete import dense_function
+    from tfx_edge.components.core.dense_function.signature_arguments import keywords
     from tfx_edge.components.core.signature import read_signatures
-    from tfx_edge.components.core.signature_arguments import keywords
 
     loaded = tf.saved_model.load(saved_model_dir)  # its variables live as long as it does
-    signature = loaded.signatures[signature_name]
-    specs = signature.structured_input_signature[1]
-    keyword = keywords(signature, read_signatures(saved_model_dir)[signature_name].inputs)
+    if isinstance(signature, str):
+        signature = read_signatures(saved_model_dir)[signature]
+    function = dense_function(loaded, signature)
+    specs = function.structured_input_signature[1]
+    keyword = keywords(function, signature.inputs)
     # Keyword arguments and dicts are flattened in order of name.
-    names, results = sorted(keyword, key=keyword.__getitem__), sorted(signature.structured_outputs)
+    names, results = sorted(keyword, key=keyword.__getitem__), sorted(function.structured_outputs)
     inputs = [tf.TensorSpec(specs[keyword[n]].shape, specs[keyword[n]].dtype, name=n) for n in names]
 
     def call(*values: tf.Tensor) -> dict[str, tf.Tensor]:
-        return signature(**{keyword[name]: value for name, value in zip(names, values, strict=True)})
+        return function(**{keyword[name]: value for name, value in zip(names, values, strict=True)})
 
     concrete = tf.function(call, input_signature=inputs).get_concrete_function()
     frozen = convert_to_constants.convert_variables_to_constants_v2(
@@ -112,7 +129,7 @@ def _freeze(
 
     module = tf.Module()
     module.call = tf.function(call_frozen, input_signature=inputs)
-    tf.saved_model.save(module, folder, signatures={signature_name: module.call})
+    tf.saved_model.save(module, folder, signatures={signature.name: module.call})
     return True
 
 

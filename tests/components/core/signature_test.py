@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 
 from tfx_edge.components.core import signature as signature_module
+from tfx_edge.components.core.dense_function.choice import choose_signature
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.signature import Signature, TensorSpec, choose_signature, whole_outputs
+from tfx_edge.components.core.signature import Signature, TensorSpec, whole_outputs
 
 
 @pytest.fixture(scope='module')

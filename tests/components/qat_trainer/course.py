@@ -16,9 +16,9 @@ from tfx_edge.components.core.compression.quantization_aware_training import (
     train_quantization_aware,
 )
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions
+from tfx_edge.components.core.dense_function.choice import choose_signature
 from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.quantize import quantize_model
-from tfx_edge.components.core.signature import choose_signature
 from tfx_edge.components.fine_tuning_options import fine_tuning_options
 from tfx_edge.components.qat_trainer.deployment import Deployment, plan_deployment, trained_ranges
 from tfx_edge.components.qat_trainer.options import qat_options

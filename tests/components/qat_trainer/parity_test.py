@@ -22,12 +22,12 @@ from tfx_edge.components.core.compression.quantization_aware_training import (
     train_quantization_aware,
 )
 from tfx_edge.components.core.compression.training.training_data import training_batches
+from tfx_edge.components.core.dense_function.choice import choose_signature
 from tfx_edge.components.core.examples import ExampleParser
 from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.inspect import inspect_model
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.quantize import QuantizationOptions, quantize_model
-from tfx_edge.components.core.signature import choose_signature
 from tfx_edge.components.fine_tuning_options import fine_tuning_options
 from tfx_edge.components.pruner.options import pruning_options
 from tfx_edge.components.qat_trainer.deployment import Deployment, plan_deployment, trained_ranges

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tensorflow.core.framework import graph_pb2, node_def_pb2, types_pb2
 
-from tfx_edge.components.core.compression.graph.graph_scopes import producer
+from tfx_edge.components.core.tensor_names import producer
 
 _FUSED = ('FusedBatchNormV3', 'FusedBatchNormV2', 'FusedBatchNorm')
 

@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
-from tfx_edge.components.core.compression.graph import restore_graph, tensorflow_internals
+from tfx_edge.components.core import tensorflow_internals
+from tfx_edge.components.core.compression.graph import restore_graph
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.signature import read_saved_model
 

@@ -13,6 +13,7 @@ from tfx_edge.components.core.compression.graph.lifted_variables import (
     called_functions,
     first_argument,
 )
+from tfx_edge.components.core.tensor_names import producer
 
 Nodes = Mapping[str, node_def_pb2.NodeDef]
 
@@ -72,11 +73,6 @@ def reached(sources: Iterable[str], consumers: Mapping[str, Sequence[str]]) -> f
                 found.add(name)
                 pending.append(name)
     return frozenset(found)
-
-
-def producer(tensor: str) -> str:
-    """The node or argument that a tensor comes from."""
-    return tensor.lstrip('^').split(':')[0]
 
 
 def _bodies(scope: Scope, functions: Mapping[str, function_pb2.FunctionDef]) -> Iterator[Scope]:

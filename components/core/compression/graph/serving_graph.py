@@ -10,20 +10,22 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 
-from tfx_edge.components.core import float32_graph
-from tfx_edge.components.core.compression.graph import checkpoint, tensorflow_internals
+from tfx_edge.components.core import float32_graph, tensorflow_internals
+from tfx_edge.components.core.compression.graph import checkpoint
 from tfx_edge.components.core.compression.graph.grouped_convolutions import (
     can_be_divided,
     with_groups_divided,
 )
-from tfx_edge.components.core.compression.graph.inlined_calls import with_calls_inlined
 from tfx_edge.components.core.compression.graph.lifted_variables import LOOPS, lift_variable_reads
 from tfx_edge.components.core.compression.graph.loaded_model import LOADED
 from tfx_edge.components.core.compression.graph.own_functions import with_own_functions
+from tfx_edge.components.core.dense_function.concrete import dense_function
+from tfx_edge.components.core.dense_function.inlined_calls import with_calls_inlined
+from tfx_edge.components.core.dense_function.signature_arguments import keywords, signature_tensors
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.loops.unrolling import unroll
 from tfx_edge.components.core.signature import Signature, whole_outputs
-from tfx_edge.components.core.signature_arguments import keywords
+from tfx_edge.components.core.tensor_names import producer
 
 # At once, where the signature does not say.
 _ROWS = 32
@@ -82,9 +84,9 @@ class ServingGraph:
     ) -> None:
         self.folder = saved_model_dir
         self._loaded = LOADED.load(saved_model_dir, self)
-        function = self._loaded.signatures[signature.name]
+        function = self._function = dense_function(self._loaded, signature)
         self.signature = signature
-        self.inputs, self.outputs = _tensor_names(function, signature)
+        self.inputs, self.outputs = signature_tensors(function, signature.inputs)
         captures = function.inputs[len(self.inputs) :]
         self._captured = {
             placeholder.name: value
@@ -135,7 +137,7 @@ class ServingGraph:
             if variable.key in values:
                 mapping.update(dict.fromkeys(variable.reads, values[variable.key]))
         # The identity brings an eager tensor or variable handle into the function's own graph.
-        mapping = {name: tf.identity(t) for name, t in mapping.items() if _producer(name) in present}
+        mapping = {name: tf.identity(t) for name, t in mapping.items() if producer(name) in present}
         # A fetched tensor that is itself replaced has no node to return.
         names = [name for name in fetch if name not in mapping]
         found = dict(zip(names, tf.graph_util.import_graph_def(graph_def, mapping, names), strict=True))
@@ -150,7 +152,7 @@ class ServingGraph:
         Returns:
           By output name, arrays of shape (rows, ...); outputs without a batch dimension are left out.
         """
-        function = self._loaded.signatures[self.signature.name]
+        function = self._function
         specs = self.signature.inputs
         keyword = keywords(function, specs)
         fixed = max((spec.shape[0] or 0 for spec in specs.values()), default=0)
@@ -189,7 +191,7 @@ class ServingGraph:
         lifted = lift_variable_reads(
             inlined,
             {
-                _producer(name): shapes[id(value)]
+                producer(name): shapes[id(value)]
                 for name, value in self._captured.items()
                 if id(value) in shapes
             },
@@ -218,7 +220,7 @@ class ServingGraph:
 
     def _variables(self, function: Any, keys: Mapping[int, str]) -> list[GraphVariable]:
         reads, handled_elsewhere = _variable_reads(self.graph_def)
-        placeholders = {id(value): _producer(name) for name, value in self._captured.items()}
+        placeholders = {id(value): producer(name) for name, value in self._captured.items()}
         variables = []
         for variable in function.variables:
             key = keys.get(id(variable.handle))
@@ -239,17 +241,6 @@ class ServingGraph:
         return variables
 
 
-def _tensor_names(function: Any, signature: Signature) -> tuple[dict[str, str], dict[str, str]]:
-    """Tensor names by input and output name; both sides of a signature are flat dictionaries."""
-    by_keyword = {keyword: name for name, keyword in keywords(function, signature.inputs).items()}
-    # Dictionaries are flattened in order of their keys.
-    input_names = [by_keyword[keyword] for keyword in sorted(by_keyword)]
-    inputs = {name: tensor.name for name, tensor in zip(input_names, function.inputs, strict=False)}
-    output_names = sorted(function.structured_outputs)
-    outputs = {name: tensor.name for name, tensor in zip(output_names, function.outputs, strict=True)}
-    return inputs, outputs
-
-
 def _variable_reads(graph_def: graph_pb2.GraphDef) -> tuple[dict[str, list[str]], set[str]]:
     """Reads of each resource placeholder, and the placeholders used by anything but a read."""
     source: dict[str, str] = {}
@@ -263,14 +254,14 @@ def _variable_reads(graph_def: graph_pb2.GraphDef) -> tuple[dict[str, list[str]]
     while changed:  # identities may stand before their source in the list
         changed = False
         for node in pending:
-            if node.op == 'Identity' and node.name not in source and _producer(node.input[0]) in source:
-                source[node.name] = source[_producer(node.input[0])]
+            if node.op == 'Identity' and node.name not in source and producer(node.input[0]) in source:
+                source[node.name] = source[producer(node.input[0])]
                 changed = True
     for node in pending:
         for name in node.input:
-            if name.startswith('^') or _producer(name) not in source or node.op == 'Identity':
+            if name.startswith('^') or producer(name) not in source or node.op == 'Identity':
                 continue
-            placeholder = source[_producer(name)]
+            placeholder = source[producer(name)]
             if node.op == 'ReadVariableOp':
                 reads.setdefault(placeholder, []).append(node.name)
             else:
@@ -282,7 +273,7 @@ def _unrolled(graph_def: graph_pb2.GraphDef, fetch: Iterable[str]) -> graph_pb2.
     """The graph without its loops, or as it is where they cannot be written out or end in an output itself."""
     unrolled = unroll(graph_def)
     names = {node.name for node in unrolled.node} if unrolled is not None else set()
-    if unrolled is None or not all(_producer(name) in names for name in fetch):
+    if unrolled is None or not all(producer(name) in names for name in fetch):
         return graph_def
     return _needed_for(unrolled, list(fetch))
 
@@ -290,13 +281,13 @@ def _unrolled(graph_def: graph_pb2.GraphDef, fetch: Iterable[str]) -> graph_pb2.
 def _needed_for(graph_def: graph_pb2.GraphDef, fetch: Sequence[str]) -> graph_pb2.GraphDef:
     """The part of a graph that some of its tensors depend on."""
     nodes = {node.name: node for node in graph_def.node}
-    needed = {_producer(name) for name in fetch}
+    needed = {producer(name) for name in fetch}
     pending = list(needed)
     while pending:
         for name in nodes[pending.pop()].input:
-            if _producer(name) not in needed:
-                needed.add(_producer(name))
-                pending.append(_producer(name))
+            if producer(name) not in needed:
+                needed.add(producer(name))
+                pending.append(producer(name))
     part = graph_pb2.GraphDef(versions=graph_def.versions, library=graph_def.library)
     part.node.extend(node for node in graph_def.node if node.name in needed)
     return part
@@ -304,10 +295,6 @@ def _needed_for(graph_def: graph_pb2.GraphDef, fetch: Sequence[str]) -> graph_pb
 
 def _tensor(name: str) -> str:
     return name if ':' in name else f'{name}:0'
-
-
-def _producer(tensor: str) -> str:
-    return tensor.lstrip('^').split(':')[0]
 
 
 def _require_finite(variable: GraphVariable) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 
-from tfx_edge.components.core.compression.graph.graph_scopes import producer, scopes
+from tfx_edge.components.core.compression.graph.graph_scopes import scopes
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
+from tfx_edge.components.core.tensor_names import producer
 
 _LOG = logging.getLogger(__name__)
 # Two runtimes sum in different orders; the difference is relative to the tensor's largest value.

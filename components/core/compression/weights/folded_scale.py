@@ -6,7 +6,8 @@ import dataclasses
 
 from tensorflow.core.framework import node_def_pb2
 
-from tfx_edge.components.core.compression.graph.graph_scopes import Scope, producer
+from tfx_edge.components.core.compression.graph.graph_scopes import Scope
+from tfx_edge.components.core.tensor_names import producer
 
 _BATCH_NORMS = ('FusedBatchNormV3', 'FusedBatchNormV2', 'FusedBatchNorm')
 

@@ -13,11 +13,12 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import tensorflow as tf
 
-from tfx_edge.components.core.compression.graph.graph_scopes import Scope, producer, scopes
+from tfx_edge.components.core.compression.graph.graph_scopes import Scope, scopes
 from tfx_edge.components.core.compression.graph.serving_graph import GraphVariable, ServingGraph
 from tfx_edge.components.core.compression.weights.weight_operations import OPERATIONS, weight_operands
 from tfx_edge.components.core.compression.weights.weight_path import trace_back
 from tfx_edge.components.core.compression.weights.weight_sites import WeightSite
+from tfx_edge.components.core.tensor_names import producer
 
 _LOG = logging.getLogger(__name__)
 

@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import node_def_pb2
 
-from tfx_edge.components.core.compression.graph.graph_scopes import Scope, producer
+from tfx_edge.components.core.compression.graph.graph_scopes import Scope
+from tfx_edge.components.core.tensor_names import producer
 
 # A part of one of the variable's axes: (axis, which part, of how many).
 _Part = tuple[int, int, int]

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 from tfx_edge.components.core.compression.graph.checkpoint import write_with_values
+from tfx_edge.components.core.dense_function.choice import choose_signature
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.signature import choose_signature
 
 from ..conftest import open_graph
 

@@ -6,22 +6,25 @@ groups in such a function, where neither its weight nor what follows would be fo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from tensorflow.core.framework import function_pb2, graph_pb2, node_def_pb2
 
-from tfx_edge.components.core.compression.graph import tensorflow_internals
-from tfx_edge.components.core.compression.graph.graph_scopes import producer
+from tfx_edge.components.core import tensorflow_internals
+from tfx_edge.components.core.tensor_names import producer
 
-_CALLS = ('PartitionedCall', 'StatefulPartitionedCall')
+CALLS = ('PartitionedCall', 'StatefulPartitionedCall')
 
 
-def with_calls_inlined(graph_def: graph_pb2.GraphDef, kept: Collection[str]) -> graph_pb2.GraphDef:
+def with_calls_inlined(
+    graph_def: graph_pb2.GraphDef, kept: Collection[str], stays: Callable[[str], bool] = lambda name: False
+) -> graph_pb2.GraphDef:
     """A graph that computes the same without a call of its own functions; those of loops and branches stay.
 
     Args:
       graph_def: with its functions.
       kept: names of tensors that are to keep their names.
+      stays: whether calls of a function, given by its name, stay too.
 
     Returns:
       A graph. The nodes of a function have the name of their call in front.
@@ -32,17 +35,18 @@ def with_calls_inlined(graph_def: graph_pb2.GraphDef, kept: Collection[str]) -> 
     """
     functions = {function.signature.name: function for function in graph_def.library.function}
     ends = {producer(name) for name in kept}
-    calls = [n for n in graph_def.node if _is_inlined(n, functions, ends)]
+    inlined = {name: function for name, function in functions.items() if not stays(name)}
+    calls = [n for n in graph_def.node if _is_inlined(n, inlined, ends)]
     while calls:
-        graph_def = _inlined(graph_def, calls, functions)
-        calls = [n for n in graph_def.node if _is_inlined(n, functions, ends)]
+        graph_def = _inlined(graph_def, calls, inlined)
+        calls = [n for n in graph_def.node if _is_inlined(n, inlined, ends)]
     return graph_def
 
 
 def _is_inlined(
     node: node_def_pb2.NodeDef, functions: Mapping[str, function_pb2.FunctionDef], ends: Collection[str]
 ) -> bool:
-    return node.op in _CALLS and node.attr['f'].func.name in functions and node.name not in ends
+    return node.op in CALLS and node.attr['f'].func.name in functions and node.name not in ends
 
 
 def _inlined(

@@ -40,6 +40,26 @@ def keywords(function: Any, inputs: Collection[str]) -> dict[str, str]:
     return found
 
 
+def signature_tensors(function: Any, inputs: Collection[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Names of the tensors of a signature's graph.
+
+    Args:
+      function: an entry of `tf.saved_model.load(folder).signatures`, or what takes and answers as one.
+      inputs: names of its inputs, as the SavedModel has them.
+
+    Returns:
+      The tensor by input name, and by output name.
+    """
+    by_keyword = {keyword: name for name, keyword in keywords(function, inputs).items()}
+    # Dictionaries, which both sides of a signature are, are flattened in order of their keys.
+    input_names = [by_keyword[keyword] for keyword in sorted(by_keyword)]
+    output_names = sorted(function.structured_outputs)
+    return (
+        {name: tensor.name for name, tensor in zip(input_names, function.inputs, strict=False)},
+        {name: tensor.name for name, tensor in zip(output_names, function.outputs, strict=True)},
+    )
+
+
 def _as_keyword(name: str) -> str:
     plain = re.sub(r'\W', '_', name)
     return plain if plain[:1].isalpha() else f'arg_{plain}'

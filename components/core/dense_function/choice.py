@@ -1,0 +1,256 @@
+"""Which function of a SavedModel is compressed, calibrated and converted."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tfx_edge.components.core import tensorflow_internals
+from tfx_edge.components.core.dense_function.behind_strings import function_behind_strings
+from tfx_edge.components.core.dense_function.concrete import dense_function
+from tfx_edge.components.core.dense_function.flat_graph import flat_graph, part_between
+from tfx_edge.components.core.dense_function.keras_functions import (
+    keras_signature,
+    loaded_keras_function,
+    names_of_keras_functions,
+)
+from tfx_edge.components.core.dense_function.signature_arguments import signature_tensors
+from tfx_edge.components.core.dense_function.unused_inputs import unused_inputs
+from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.signature import (
+    Signature,
+    Source,
+    read_saved_model,
+    read_signatures,
+    why_not_dense,
+)
+
+_LOG = logging.getLogger(__name__)
+
+_DEFAULT = 'serving_default'
+# Operators that hand on what they are given.
+_PASSING = frozenset(
+    ('Placeholder', 'Const', 'Identity', 'IdentityN', 'NoOp', 'Cast', 'ReadVariableOp', 'StopGradient')
+)
+
+Load = Callable[[str], Any]
+
+
+def choose_signature(
+    saved_model_dir: str,
+    signature_name: str = '',
+    *,
+    transform_graph: str | None = None,
+    load: Load = tf.saved_model.load,
+) -> Signature:
+    """The dense function to work on: numbers in, of fixed shapes but for the batch.
+
+    In this order: a signature that is dense, 'serving_default' first, then in the order of names; the dense function
+    behind a signature of strings, such as serialized tf.Examples, which begins behind parsing, decoding and Transform;
+    a function that Keras leaves beside the signatures. What was chosen among several is logged, as a warning where
+    there is no dense 'serving_default'. Inputs that no output depends on are left out.
+
+    Args:
+      saved_model_dir: the folder of the SavedModel.
+      signature_name: '' to choose; else of a signature, dense or of strings, or of a function of Keras.
+      transform_graph: folder of the transform graph that the Trainer was given, or None; it names what Transform makes
+        where the SavedModel does not.
+      load: `tf.saved_model.load`, or what returns the same; called where there is no dense signature.
+
+    Returns:
+      The signature, or the part of it that is dense, under its name.
+
+    Raises:
+      EdgeError: no such signature, or there is no dense function in it.
+
+    Example:
+      >>> choose_signature('/models/taxi').inputs['trip_miles_xf']
+      TensorSpec(shape=(None, 1), dtype=tf.float32, has_rank=True)
+    """
+    signatures = read_signatures(saved_model_dir)
+    meta_graph = read_saved_model(saved_model_dir).meta_graphs[0]
+    keras = names_of_keras_functions(meta_graph)
+    if signature_name:
+        if signature_name not in {*signatures, *keras}:
+            found = ', '.join(map(repr, [*signatures, *keras])) or 'none'
+            raise EdgeError(
+                f'signature {signature_name!r} is not in {saved_model_dir} (found: {found}); '
+                'name one of these in signature_name.'
+            )
+        signatures = {name: s for name, s in signatures.items() if name == signature_name}
+        keras = [name for name in keras if name == signature_name]
+    ordered = [signatures[name] for name in sorted(signatures, key=lambda name: (name != _DEFAULT, name))]
+    dense = [signature for signature in ordered if not why_not_dense(signature)]
+    if dense:
+        _log_choice(saved_model_dir, dense)
+        return _without_unused(saved_model_dir, dense[0], load)
+    return _behind(saved_model_dir, ordered, keras, transform_graph, load)
+
+
+def _behind(
+    saved_model_dir: str,
+    signatures: Sequence[Signature],
+    keras: Sequence[str],
+    transform_graph: str | None,
+    load: Load,
+) -> Signature:
+    """The dense function behind signatures that are not dense, or that Keras has left beside them."""
+    loaded = load(saved_model_dir)
+    meta_graph = read_saved_model(saved_model_dir).meta_graphs[0]
+    faults, found = [], []
+    for signature in signatures:
+        try:
+            found.append(function_behind_strings(loaded, signature, meta_graph, transform_graph))
+        except EdgeError as error:
+            faults.append((why_not_dense(signature), str(error)))
+    name = signatures[0].name if signatures else _DEFAULT
+    own = [function for held in keras for function in [_of_keras(loaded, held, name)] if function]
+    if found:
+        chosen = _same_of_keras(loaded, found[0], own) or found[0]
+        _log_source(saved_model_dir, chosen, _that_differ(found))
+        return chosen
+    if own:
+        _log_source(saved_model_dir, own[0], ())
+        return own[0]
+    fault, reason = faults[0] if faults else (f'{saved_model_dir} has no signature', 'there is none')
+    raise EdgeError(
+        f'{fault}; tfx-edge needs a signature with dense numeric inputs, or one of strings with a dense part, and '
+        f'{reason}. Export a dense one, or name it in signature_name '
+        f'(found: {", ".join(repr(s.name) for s in signatures) or "none"}).'
+    )
+
+
+def _of_keras(loaded: Any, name: str, signature_name: str) -> Signature | None:
+    """A function that Keras left, if it is dense, without the inputs that no output depends on."""
+    function = loaded_keras_function(loaded, name)
+    signature, inputs, outputs = keras_signature(signature_name, function)
+    if why_not_dense(signature) or len(inputs) != len(signature.inputs):
+        return None
+    return _used_part(signature, function, inputs, outputs, name)
+
+
+def _used_part(
+    signature: Signature, function: Any, inputs: Mapping[str, str], outputs: Mapping[str, str], keras: str
+) -> Signature:
+    part = part_between(flat_graph(function), inputs.values(), outputs.values())
+    taken = {name for node in part.node for name in node.input} | {*outputs.values()}
+    used = {
+        name: tensor for name, tensor in sorted(inputs.items()) if {tensor, tensor.removesuffix(':0')} & taken
+    }
+    source = Source(
+        tuple(used.items()),
+        tuple(sorted(outputs.items())),
+        keras_function=keras,
+        unused=tuple(sorted(inputs.keys() - used.keys())),
+    )
+    return dataclasses.replace(
+        signature, inputs={name: signature.inputs[name] for name in used}, source=source
+    )
+
+
+def _without_unused(saved_model_dir: str, signature: Signature, load: Load) -> Signature:
+    """A dense signature without the inputs that no output depends on."""
+    unused = unused_inputs(read_saved_model(saved_model_dir).meta_graphs[0], signature.name)
+    if not unused or len(unused) == len(signature.inputs):
+        return signature
+    function = load(saved_model_dir).signatures[signature.name]
+    inputs, outputs = signature_tensors(function, signature.inputs)
+    found = _used_part(signature, function, inputs, outputs, '')
+    _log_source(saved_model_dir, found, ())
+    return found
+
+
+def _same_of_keras(loaded: Any, found: Signature, own: Sequence[Signature]) -> Signature | None:
+    """The function of Keras that computes what was found with the same inputs, under the names of the outputs there.
+
+    It has the types that the model was made for, such as 32 bits where the examples hold 64.
+    """
+    for function in own:
+        specs = [(spec.shape, spec.dtype) for spec in function.outputs.values()]
+        named = {
+            tuple_: name
+            for name, spec in found.outputs.items()
+            for tuple_ in [(spec.shape, spec.dtype)]
+            if specs.count(tuple_) == 1
+        }
+        if (
+            function.inputs.keys() == found.inputs.keys()
+            and len(named) == len(specs) == len(found.outputs)
+            and _operators(loaded, function) == _operators(loaded, found)
+        ):
+            assert function.source is not None
+            names = {old: named[spec.shape, spec.dtype] for old, spec in function.outputs.items()}
+            outputs = tuple(sorted((names[old], tensor) for old, tensor in function.source.outputs))
+            return dataclasses.replace(
+                function,
+                outputs=found.outputs,
+                source=dataclasses.replace(function.source, outputs=outputs),
+            )
+    return None
+
+
+def _operators(loaded: Any, signature: Signature) -> collections.Counter[str]:
+    """How often the function has each kind of operator that computes."""
+    graph_def = tensorflow_internals.inlined_graph(dense_function(loaded, signature))
+    return collections.Counter(node.op for node in graph_def.node if node.op not in _PASSING)
+
+
+def _that_differ(found: Sequence[Signature]) -> tuple[str, ...]:
+    taken, *others = found
+    return tuple(s.name for s in others if (s.inputs, s.outputs) != (taken.inputs, taken.outputs))
+
+
+def _log_choice(saved_model_dir: str, dense: Sequence[Signature]) -> None:
+    """Names the signatures that would do."""
+    if names := _that_differ(dense):
+        _log_once(
+            logging.INFO if dense[0].name == _DEFAULT else logging.WARNING,
+            f'of the signatures with dense inputs in {saved_model_dir}, {dense[0].name!r} is taken, and not '
+            f'{", ".join(map(repr, names))}; name another in signature_name to take it',
+        )
+
+
+def _log_source(saved_model_dir: str, signature: Signature, others: Sequence[str]) -> None:
+    _log_once(logging.INFO, f'{saved_model_dir}: {describe(signature)}')
+    if others:
+        _log_once(
+            logging.WARNING,
+            f'{saved_model_dir} has a dense function behind {", ".join(map(repr, others))} too, which is not taken; '
+            'name it in signature_name to take it',
+        )
+
+
+def describe(signature: Signature) -> str:
+    """In a sentence, what was taken and what it takes in.
+
+    Example:
+      >>> describe(choose_signature('/models/taxi'))
+      "the Keras function '_default_save_signature' behind signature 'serving_default' is taken, with the inputs ..."
+    """
+    source = signature.source
+    inputs = ', '.join(
+        f'{name} {spec.dtype.name}{list(spec.shape[1:])}' for name, spec in signature.inputs.items()
+    )
+    if source is None:
+        return f'signature {signature.name!r} is taken, with the inputs {inputs}'
+    place = f'signature {signature.name!r}'
+    if source.keras_function:
+        place = f'the Keras function {source.keras_function!r} behind {place}'
+    elif not source.unused:
+        place = f'the part of {place} behind parsing, decoding and Transform'
+    unused = ', '.join(map(repr, source.unused))
+    return f'{place} is taken, with the inputs {inputs}' + (
+        f', without {unused}, which no output depends on' if unused else ''
+    )
+
+
+@functools.cache
+def _log_once(level: int, message: str) -> None:
+    """Several parts of a step ask for the same choice."""
+    _LOG.log(level, '%s', message)

@@ -1,0 +1,69 @@
+"""The dense function of a loaded SavedModel, to be called as a signature is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfx_edge.components.core.dense_function.flat_graph import flat_graph, part_between
+from tfx_edge.components.core.dense_function.keras_functions import loaded_keras_function
+from tfx_edge.components.core.signature import Signature
+from tfx_edge.components.core.tensor_names import producer
+
+# As TensorFlow names what a call stands for; names of a file's tensors begin behind it.
+_SCOPE = 'StatefulPartitionedCall'
+
+
+def dense_function(loaded: Any, signature: Signature) -> Any:
+    """The function that a chosen signature stands for.
+
+    Args:
+      loaded: what `tf.saved_model.load` made of the SavedModel.
+      signature: of `choose_signature`.
+
+    Returns:
+      A concrete function that takes the inputs by keyword (`signature_arguments`), answers a dictionary, and captures
+      the variables of `loaded`.
+
+    Example:
+      >>> dense_function(tf.saved_model.load(folder), choose_signature(folder))(x=tf.zeros((1, 4)))['p'].shape
+      TensorShape([1, 3])
+    """
+    if signature.source is None:
+        return loaded.signatures[signature.name]
+    source = signature.source
+    whole = (
+        loaded_keras_function(loaded, source.keras_function)
+        if source.keras_function
+        else loaded.signatures[signature.name]
+    )
+    places, results = dict(source.inputs), dict(source.outputs)
+    part = part_between(flat_graph(whole), [*places.values(), *source.batch_sizes], results.values())
+    present = {producer(name) for node in part.node for name in node.input}
+    captured = {name: value for name, value in _captured(whole).items() if producer(name) in present}
+    variables = {id(variable.handle): variable for variable in whole.variables}
+
+    def call(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        for value in captured.values():
+            if id(value) in variables:
+                variables[id(value)].read_value()  # tells TensorFlow that the function uses the variable
+        given = {places[name]: value for name, value in inputs.items()}
+        given.update({name: tf.identity(value) for name, value in captured.items()})
+        rows = tf.shape(next(iter(inputs.values())))[:1]
+        given.update(dict.fromkeys(source.batch_sizes, rows))
+        wanted = [name for name in results.values() if name not in given]
+        taken = {name: value for name, value in given.items() if producer(name) in present}
+        found = dict(
+            zip(wanted, tf.graph_util.import_graph_def(part, taken, wanted, name=_SCOPE), strict=True)
+        )
+        return {name: (given | found)[tensor] for name, tensor in results.items()}
+
+    specs = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in signature.inputs.items()}
+    return tf.function(call, autograph=False).get_concrete_function(**specs)
+
+
+def _captured(function: Any) -> dict[str, Any]:
+    """What a function captures, by the placeholder that stands for it."""
+    placeholders = function.inputs[len(function.inputs) - len(function.captured_inputs) :]
+    return {tensor.name: value for tensor, value in zip(placeholders, function.captured_inputs, strict=True)}
