@@ -210,9 +210,23 @@ def _add_pipeline_options(command: argparse.ArgumentParser) -> None:
 
 
 def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    text = 'show the tensors, operators, scales, zeros and metadata of a .tflite file'
-    inspect = commands.add_parser('inspect', help=text, description=text)
-    inspect.add_argument('file', metavar='FILE')
+    inspect = commands.add_parser(
+        'inspect',
+        help='show what a .tflite file or a SavedModel holds',
+        description='Show the tensors, operators, scales, zeros and metadata of a .tflite file; of a SavedModel, its '
+        'signatures, the dense function that the components take, and its weights.',
+    )
+    inspect.add_argument(
+        'file', metavar='FILE', help="a .tflite file, a SavedModel's folder or a Model artifact's"
+    )
+    inspect.add_argument(
+        '--signature', default='', metavar='NAME', help='of a SavedModel, what to take (as signature_name)'
+    )
+    inspect.add_argument(
+        '--transform-graph',
+        metavar='DIR',
+        help='of a SavedModel, the transform graph that its Trainer was given',
+    )
     inspect.add_argument('--json', action='store_true', help='as JSON')
     _add_verbose(inspect)
     inspect.set_defaults(run=_inspect)
@@ -284,10 +298,28 @@ def _pipeline_options(arguments: argparse.Namespace, metadata_path: str | None =
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
+    if os.path.isdir(arguments.file) and not os.path.exists(_tflite_in(arguments.file)):
+        # TensorFlow writes about itself before the first line.
+        os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+        from tfx_edge.pipelines.saved_model_inspection import print_saved_model
+
+        print_saved_model(
+            arguments.file,
+            signature_name=arguments.signature,
+            transform_graph=arguments.transform_graph,
+            as_json=arguments.json,
+        )
+        return 0
     from tfx_edge.pipelines.inspection import print_inspection
 
-    print_inspection(arguments.file, as_json=arguments.json)
+    file = _tflite_in(arguments.file) if os.path.isdir(arguments.file) else arguments.file
+    print_inspection(file, as_json=arguments.json)
     return 0
+
+
+def _tflite_in(artifact: str) -> str:
+    """Where a Model artifact holds its `.tflite` file."""
+    return os.path.join(artifact, 'Format-Serving', 'tflite')
 
 
 if __name__ == '__main__':

@@ -5,29 +5,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
-import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.pipelines.tables import NO_LIMIT, print_table, printable, room_of
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
     from tfx_edge.components.core.litert.inspect import ModelSummary, TensorSummary
     from tfx_edge.components.core.litert.metadata import ModelMetadata
 
 # Raised when a key of the JSON changes its meaning or goes; new keys leave it as it is.
 FORMAT_VERSION = 1
 
-# Wider than any table.
-_UNLIMITED = 100_000
 # Below it, what belongs together stands below each other.
 _NARROW = 110
-_NARROWEST_NAME = 16
-_LEFT_COLUMNS = ('operator', 'arithmetic')
 
 
 def print_inspection(file: str, *, as_json: bool) -> None:
@@ -79,16 +72,15 @@ def _as_json(summary: ModelSummary, metadata: ModelMetadata | None, zipped: int)
 def _print_tables(file: str, summary: ModelSummary, metadata: ModelMetadata | None, zipped: int) -> None:
     from rich.console import Console
 
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=True, markup=False, width=_UNLIMITED)
-    # In a file or a pipe names stay whole.
-    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNLIMITED
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=True, markup=False, width=NO_LIMIT)
+    room = room_of(sys.stdout)
     console.print(f'{file}: {summary.file_bytes:,} bytes, {zipped:,} as a zip')
     for title, text in _facts(summary):
-        console.print(f'{title:<10} {_printable(text)}')
+        console.print(f'{title:<10} {printable(text)}')
     if metadata is not None:
         console.print('metadata')
         for title, text in _metadata_facts(metadata):
-            console.print(f'  {_printable(title):<11} {_printable(text)}')
+            console.print(f'  {printable(title):<11} {printable(text)}')
     constants = [tensor for tensor in summary.tensors if tensor.constant and not tensor.kernel]
     activations = [tensor for tensor in summary.tensors if not tensor.constant]
     for title, tensors in (
@@ -98,11 +90,11 @@ def _print_tables(file: str, summary: ModelSummary, metadata: ModelMetadata | No
     ):
         rows = [(_first(tensor.name), *_tensor_cells(tensor, room < _NARROW)) for tensor in tensors]
         columns = ('tensor', 'shape', 'type', 'bytes', 'zeros', 'distinct', 'scale', 'zero point')
-        _print_table(console, title, columns, rows, room)
+        print_table(console, title, columns, rows, room)
     operators = [
         (_first(op.output), op.name, op.arithmetic, _number(op.weight_bytes)) for op in summary.operators
     ]
-    _print_table(console, 'Operators', ('output', 'operator', 'arithmetic', 'weight bytes'), operators, room)
+    print_table(console, 'Operators', ('output', 'operator', 'arithmetic', 'weight bytes'), operators, room)
 
 
 def _facts(summary: ModelSummary) -> list[tuple[str, str]]:
@@ -160,54 +152,9 @@ def _zero_points(tensor: TensorSummary) -> str:
     return str(low) if low == high else f'{low} to {high}'
 
 
-def _print_table(
-    console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], room: int
-) -> None:
-    """Prints a table whose first column, names, takes the width that the others leave; nothing without rows."""
-    told = [i for i in range(len(columns)) if any(row[i] not in ('', '0') for row in rows)]
-    if not told:
-        return
-    columns, rows = [columns[i] for i in told], [[row[i] for i in told] for row in rows]
-    nameless = _table(title, ['', *columns[1:]], [['', *cells] for _, *cells in rows])
-    width = max(room - console.measure(nameless).maximum, _NARROWEST_NAME)
-    console.print(_table(title, columns, [[_folded(name, width), *cells] for name, *cells in rows]))
-
-
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(
-        title=Text(title), title_justify='left', box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
-    )
-    for index, column in enumerate(columns):
-        left = index == 0 or column in _LEFT_COLUMNS
-        table.add_column(column, justify='left' if left else 'right', no_wrap=True)
-    for cells in rows:
-        table.add_row(*map(Text, cells))
-    return table
-
-
-def _folded(name: str, width: int) -> str:
-    """A name in lines that end after a '/'; a part that is wider than a line stays whole."""
-    lines = ['']
-    for part in name.split('/'):
-        piece = f'{part}/'
-        if lines[-1] and len(lines[-1]) + len(piece.rstrip('/')) > width:
-            lines.append('')
-        lines[-1] += piece
-    return '\n'.join(lines)[:-1]
-
-
 def _first(name: str) -> str:
     """The converter joins the names of all that it fused into an operator."""
-    return _printable(name.split(';')[0])
-
-
-def _printable(text: str) -> str:
-    """Text in one line, without what would command the terminal: a file may come from anywhere."""
-    return ''.join(letter if letter.isprintable() else '\ufffd' for letter in ' '.join(text.split()))
+    return printable(name.split(';')[0])
 
 
 def _number(count: int) -> str:

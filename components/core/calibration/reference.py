@@ -7,6 +7,7 @@ import io
 import os
 import zipfile
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -83,7 +84,8 @@ def write_reference(folder: str, reference: Reference) -> None:
     }
     content = io.BytesIO()
     # Objects would be pickled.
-    np.savez(content, **{name: values for name, values in arrays.items() if values.dtype != np.object_})
+    held: dict[str, Any] = {name: values for name, values in arrays.items() if values.dtype != np.object_}
+    np.savez(content, **held)
     with tf.io.gfile.GFile(os.path.join(folder, FILE_NAME), 'wb') as file:
         file.write(content.getvalue())
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfx_edge.components.core.dense_function.flat_graph import flat_graph, part_between
 from tfx_edge.components.core.dense_function.keras_functions import loaded_keras_function
+from tfx_edge.components.core.dense_function.signature_arguments import as_keyword
 from tfx_edge.components.core.signature import Signature
 from tfx_edge.components.core.tensor_names import producer
 
@@ -42,13 +43,14 @@ def dense_function(loaded: Any, signature: Signature) -> Any:
     part = part_between(flat_graph(whole), [*places.values(), *source.batch_sizes], results.values())
     present = {producer(name) for node in part.node for name in node.input}
     captured = {name: value for name, value in _captured(whole).items() if producer(name) in present}
+    by_keyword = {keyword: place for name, place in places.items() for keyword in (name, as_keyword(name))}
     variables = {id(variable.handle): variable for variable in whole.variables}
 
     def call(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         for value in captured.values():
             if id(value) in variables:
                 variables[id(value)].read_value()  # tells TensorFlow that the function uses the variable
-        given = {places[name]: value for name, value in inputs.items()}
+        given = {by_keyword[keyword]: value for keyword, value in inputs.items()}
         given.update({name: tf.identity(value) for name, value in captured.items()})
         rows = tf.shape(next(iter(inputs.values())))[:1]
         given.update(dict.fromkeys(source.batch_sizes, rows))

@@ -31,7 +31,7 @@ def keywords(function: Any, inputs: Collection[str]) -> dict[str, str]:
       {'sensor/accel': 'sensor_accel'}
     """
     taken = set(function.structured_input_signature[1])
-    found = {name: name if name in taken else _as_keyword(name) for name in inputs}
+    found = {name: name if name in taken else as_keyword(name) for name in inputs}
     if set(found.values()) != taken or len(taken) != len(found):
         raise EdgeError(
             f'TensorFlow loads a signature with the inputs {sorted(inputs)} as a function of {sorted(taken)}; expected '
@@ -60,6 +60,7 @@ def signature_tensors(function: Any, inputs: Collection[str]) -> tuple[dict[str,
     )
 
 
-def _as_keyword(name: str) -> str:
+def as_keyword(name: str) -> str:
+    """What TensorFlow makes of a name that Python cannot have."""
     plain = re.sub(r'\W', '_', name)
     return plain if plain[:1].isalpha() else f'arg_{plain}'
