@@ -31,6 +31,9 @@ SCHEMA = 'schema'
 TRANSFORM_GRAPH = 'transform_graph'
 CALIBRATION = 'calibration'
 
+# Custom property of the models that tfx-edge writes: which function of the SavedModel was taken, in a sentence.
+DENSE_FUNCTION = 'tfx_edge_dense_function'
+
 # Either tells that a folder is a model.
 _MODEL_FILES = ('saved_model.pb', 'tflite')
 

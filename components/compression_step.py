@@ -28,7 +28,7 @@ from tfx_edge.components.core.compression.training.training_data import training
 from tfx_edge.components.core.compression.training.user_functions import UserFunctions
 from tfx_edge.components.core.compression.weight_summary import WeightSummary, summarize_weights
 from tfx_edge.components.core.content_digest import content_digest
-from tfx_edge.components.core.dense_function.choice import choose_signature
+from tfx_edge.components.core.dense_function.choice import choose_signature, describe
 from tfx_edge.components.core.errors import EdgeError, NotFiniteError
 from tfx_edge.components.core.examples import ExampleParser
 from tfx_edge.components.core.litert.loops_of_files import has_loops
@@ -99,6 +99,7 @@ def compress_model(
             values = values | re_estimate(graph, values, examples.batches(), options.batch_norm_batches)
     with artifacts.written_whole(path_utils.serving_model_dir(output.uri)) as folder:
         write_with_values(source, folder, values)
+    output.set_string_custom_property(artifacts.DENSE_FUNCTION, describe(signature))
     _describe(output, summarize_weights(graph, values))
     if fileio.exists(options.checkpoint_folder):
         fileio.rmtree(options.checkpoint_folder)

@@ -116,6 +116,11 @@ class ExampleParser:
         return self._inputs
 
     @property
+    def stage(self) -> str:
+        """RAW or TRANSFORMED; '' where that is not known before the first batch."""
+        return self._stage
+
+    @property
     def transform_graph(self) -> str | None:
         """Folder of the transform graph, or None."""
         return self._transform_graph

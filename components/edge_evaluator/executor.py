@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
+from collections.abc import Sequence
 from typing import Any
 
+import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from tfx import types
 from tfx.components.evaluator import constants
@@ -22,9 +25,13 @@ from tfx_edge.components.core.evaluation.eval_config import check_eval_config, u
 from tfx_edge.components.core.evaluation.judgement import judge_run
 from tfx_edge.components.core.evaluation.reading import require_examples
 from tfx_edge.components.core.evaluation.report import to_json
+from tfx_edge.components.core.evaluation.string_signature import compare_with_strings
 from tfx_edge.components.core.evaluation.verdict import Verdict
+from tfx_edge.components.core.example_stage import TRANSFORMED
+from tfx_edge.components.core.examples import ExampleParser, read_records
 from tfx_edge.components.core.litert import saved_model_converter
 from tfx_edge.components.core.litert.isolation import load_ahead
+from tfx_edge.components.core.signature import read_signatures
 from tfx_edge.components.edge_evaluator import keys, options
 from tfx_edge.components.example_files import split_files
 from tfx_edge.components.example_parsing import example_parser
@@ -73,6 +80,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         parser = example_parser(
             input_dict, splits, evaluation.inputs, also_made=used_features(evaluation.config)
         )
+        notes = [
+            *_notes(config, baseline),
+            *_string_signature_note(evaluation.baseline, input_dict, splits, parser),
+        ]
         if baseline is not None:
             # While Beam runs; the baseline is compared as a file afterwards.
             load_ahead(saved_model_converter.convert_signature)
@@ -99,7 +110,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 metrics_path=drafts[keys.EVALUATION],
                 folder=drafts[keys.EDGE_EVALUATION],
                 max_flips=max_flips,
-                notes=_notes(config, baseline),
+                notes=notes,
                 fidelity=fidelity.told_of(candidate),
                 convert=artifacts.float_files(outputs[keys.EDGE_EVALUATION]).convert,
             )
@@ -113,6 +124,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         _LOG.info('%s is %s', candidate.uri, 'blessed' if verdict.blessed else 'not blessed')
 
 
+# Examples on which a function is compared with its signature of strings.
+_COMPARED = 64
 # The order of entering; they are finished in reverse.
 _OUTPUTS = (keys.BLESSING, keys.EDGE_EVALUATION, keys.EVALUATION)
 _BLESSING_FILES = {True: constants.BLESSED_FILE_NAME, False: constants.NOT_BLESSED_FILE_NAME}
@@ -122,6 +135,28 @@ def _notes(config: tfma.EvalConfig, baseline: types.Artifact | None) -> list[str
     if baseline is None and tfma.utils.has_change_threshold(config):
         return ['there was no baseline model: thresholds on a change from it were not checked']
     return []
+
+
+def _string_signature_note(
+    baseline: preparation.Contender | None,
+    input_dict: artifacts.ArtifactDict,
+    splits: Sequence[str],
+    parser: ExampleParser,
+) -> list[str]:
+    """Where the baseline is the dense function behind a signature of strings, whether both answer alike."""
+    signature = None if baseline is None else baseline.source.signature
+    if baseline is None or signature is None or signature.source is None:
+        return []
+    whole = read_signatures(baseline.source.path).get(signature.name)
+    if whole is None or [spec.dtype for spec in whole.inputs.values()] != [tf.string]:
+        return []
+    if parser.transform_graph is not None and parser.stage == TRANSFORMED:
+        return [
+            f'signature {signature.name!r} takes raw examples, and these are transformed: it was not called'
+        ]
+    files = split_files(input_dict[artifacts.EXAMPLES], splits)
+    records = list(itertools.islice(read_records(files), _COMPARED))
+    return [compare_with_strings(baseline.source.path, signature, records, parser(records))]
 
 
 def _mark(

@@ -18,7 +18,7 @@ from tfx.utils import path_utils
 from tfx_edge import proto
 from tfx_edge.components import artifacts, exec_properties, fidelity
 from tfx_edge.components.core.calibration import arithmetic, ranges, reference
-from tfx_edge.components.core.dense_function.choice import choose_signature
+from tfx_edge.components.core.dense_function.choice import choose_signature, describe
 from tfx_edge.components.core.litert import contract, metadata, quantize, saved_model_converter
 from tfx_edge.components.core.litert.inspect import ModelSummary, inspect_model
 from tfx_edge.components.core.litert.isolation import load_ahead
@@ -40,6 +40,9 @@ SIGNATURE_NAME = 'signature_name'
 SENSITIVITY_FILE = 'sensitivity.json'
 # TFMA wants this name, without extension.
 _FILE_NAME = 'tflite'
+
+# What metadata say of an input.
+_TRANSFORMED = 'the feature of this name as Transform makes it'
 
 _LOG = logging.getLogger(__name__)
 
@@ -85,13 +88,24 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             )
             _LOG.info('engine %s: %s', made.engine, made.reason)
             fidelity.tell(model, made.held, options.recipe.bound)
-            file = metadata.add(made.file, options.metadata)
+            file = metadata.add(made.file, _described(options.metadata, signature, input_dict))
             summary = _check(file, float_model, options, signature)
             tell_older_runtimes(file)
             _write_calibration(calibration_folder, made)
             with fileio.open(os.path.join(model_folder, _FILE_NAME), 'wb') as output:
                 output.write(file)
+        model.set_string_custom_property(artifacts.DENSE_FUNCTION, describe(signature))
         _tell(model, options, made, summary)
+
+
+def _described(
+    given: metadata.ModelMetadata, signature: Signature, input_dict: artifacts.ArtifactDict
+) -> metadata.ModelMetadata:
+    """Says of inputs that a transform graph makes where their numbers come from, where the user says nothing."""
+    if not input_dict.get(artifacts.TRANSFORM_GRAPH):
+        return given
+    inputs = dict.fromkeys(signature.inputs, _TRANSFORMED)
+    return dataclasses.replace(given, inputs={**inputs, **given.inputs})
 
 
 def _asked_for(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import re
+from typing import TYPE_CHECKING
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert import canonical, flatbuffer, saved_model_converter
 from tfx_edge.components.core.litert.isolation import ChildFailure, run_isolated
 from tfx_edge.components.core.litert.printed_line import end_of_line
 from tfx_edge.components.core.loops.longest_loop import MOST_ROUNDS
-from tfx_edge.components.core.signature import Signature
+
+if TYPE_CHECKING:
+    from tfx_edge.components.core.signature import Signature
 
 _LOG = logging.getLogger(__name__)
 # What the converter names when a list of tensors, as loops fill it, has elements with an open batch.

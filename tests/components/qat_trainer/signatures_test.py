@@ -61,7 +61,6 @@ def _inputs(count: int, seed: int) -> dict[str, np.ndarray]:
         'sensor/x-1': random.normal(size=(count, 8)).astype(np.float32),
         '2nd': random.normal(size=(count, 8)).astype(np.float32),
         'key': 1000 * np.arange(count)[:, np.newaxis],
-        'sigma': np.zeros((count, 1), np.float32),  # nothing uses it, and an output has its name
     }
 
 
@@ -69,6 +68,7 @@ def _inputs(count: int, seed: int) -> dict[str, np.ndarray]:
 def saved_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     module, folder = _Odd(), str(tmp_path_factory.mktemp('odd') / 'model')
     specs = {n: tf.TensorSpec((None, *v.shape[1:]), v.dtype, name=n) for n, v in _inputs(1, 0).items()}
+    specs['sigma'] = tf.TensorSpec((None, 1), name='sigma')  # nothing uses it, and an output has its name
     signature = tf.function(module.serve).get_concrete_function(specs)
     tf.saved_model.save(module, folder, signatures={'serving_default': signature})
     return folder
@@ -96,7 +96,7 @@ def trained(saved_model: str, tmp_path_factory: pytest.TempPathFactory) -> _Trai
     result = train_quantization_aware(graph, options, fine_tuning, batches(), deployment.arithmetic)
     folder = str(tmp_path_factory.mktemp('trained') / 'model')
     write_with_values(saved_model, folder, result.values)
-    float_model = convert_saved_model(folder, graph.signature.name)
+    float_model = convert_saved_model(folder, graph.signature)
     ranges = trained_ranges(deployment, result.ranges, float_model, [first])
     file = quantize_model(float_model, deployment.options, ranges)
     parity = measure_parity(graph, deployment, result, float_model, file, _inputs(200, 0))
@@ -137,8 +137,9 @@ def test_each_input_of_an_odd_name_has_its_own_place(saved_model: str) -> None:
         return graph.call(given, {}, [graph.outputs['p'], graph.outputs['key']])
 
     module = tf.saved_model.load(saved_model)
-    plain = {'sensor/x-1': 'sensor_x_1', '2nd': 'arg_2nd', 'key': 'key', 'sigma': 'sigma'}
-    expected = module.signatures['serving_default'](**{plain[n]: tf.constant(v) for n, v in inputs.items()})
+    plain = {'sensor/x-1': 'sensor_x_1', '2nd': 'arg_2nd', 'key': 'key'}
+    feeds = {plain[name]: tf.constant(values) for name, values in inputs.items()}
+    expected = module.signatures['serving_default'](**feeds, sigma=tf.zeros((4, 1)))
     scores, key = call()
     np.testing.assert_allclose(scores, expected['p'], atol=5e-3)
     np.testing.assert_array_equal(key, inputs['key'])
