@@ -96,8 +96,25 @@ def _named(
                 f'feature {name!r} reaches the weights in two ways, {places[name]!r} and {tensor.name!r}'
             )
         places[name] = tensor.name
-        shape = tensor.shape if tensor.shape.rank is not None or told is None else tf.TensorShape(told.shape)
+        shape = tensor.shape
+        if shape.rank is None and told is not None and told.has_rank:
+            shape = tf.TensorShape(told.shape)
+        if shape.rank is None:
+            shape = _saved_shape(tensor, meta_graph)
         specs[name] = TensorSpec(
             (None, *shape[1:]) if shape.rank else (), tensor.dtype, shape.rank is not None
         )
     return places, specs
+
+
+def _saved_shape(tensor: tf.Tensor, meta_graph: meta_graph_pb2.MetaGraphDef) -> tf.TensorShape:
+    """The shape that the SavedModel notes of a tensor, which loading forgets; unknown where it notes several."""
+    shapes = {
+        str(noted[tensor.value_index]): noted[tensor.value_index]
+        for function in meta_graph.graph_def.library.function
+        for node in function.node_def
+        if tensor.op.name.endswith(f'/{node.name}') and node.op == tensor.op.type
+        for noted in [node.attr['_output_shapes'].list.shape]
+        if len(noted) > tensor.value_index
+    }
+    return tf.TensorShape(next(iter(shapes.values()))) if len(shapes) == 1 else tf.TensorShape(None)
