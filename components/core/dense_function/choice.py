@@ -34,9 +34,9 @@ from tfx_edge.components.core.signature import (
 _LOG = logging.getLogger(__name__)
 
 _DEFAULT = 'serving_default'
-# Operators that hand on what they are given.
+# Operators that hand on the numbers that they are given.
 _PASSING = frozenset(
-    ('Placeholder', 'Const', 'Identity', 'IdentityN', 'NoOp', 'Cast', 'ReadVariableOp', 'StopGradient')
+    'Placeholder Const Identity IdentityN NoOp Cast ReadVariableOp StopGradient ExpandDims Squeeze'.split()
 )
 
 Load = Callable[[str], Any]
