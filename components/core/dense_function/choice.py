@@ -36,7 +36,10 @@ _LOG = logging.getLogger(__name__)
 _DEFAULT = 'serving_default'
 # Operators that hand on the numbers that they are given.
 _PASSING = frozenset(
-    'Placeholder Const Identity IdentityN NoOp Cast ReadVariableOp StopGradient ExpandDims Squeeze'.split()
+    (
+        *('Placeholder', 'Const', 'Identity', 'IdentityN', 'NoOp', 'Cast', 'ReadVariableOp', 'StopGradient'),
+        *('ExpandDims', 'Squeeze'),
+    )
 )
 
 Load = Callable[[str], Any]
