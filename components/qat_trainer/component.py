@@ -95,8 +95,8 @@ class QATTrainer(base_component.BaseComponent):
             that Transform wrote are not; of others it is found out, or asked for.
           qat: what to simulate; None for the defaults of `proto.QuantizationAwareTraining`.
           fine_tuning: how to train; None for the defaults of `proto.FineTuning`.
-          signature_name: what to take of the SavedModel: a signature, whose dense part behind strings is found, or a function
-            of Keras; '' to choose (`core.dense_function.choice`, `tfx-edge inspect SAVED_MODEL`).
+          signature_name: what to take of the SavedModel: a signature, whose dense part is found behind strings, or a
+            function of Keras; '' to choose (`core.dense_function.choice`, `tfx-edge inspect SAVED_MODEL`).
           module_file: a Python file with any of `loss_fn`, `augment_fn` and `optimizer_fn`
             (`core.compression.training.user_functions`); packed into a wheel when the pipeline is compiled.
           module_path: instead of it, the dotted path of an importable module.

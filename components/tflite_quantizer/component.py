@@ -131,8 +131,8 @@ class TFLiteQuantizer(base_beam_component.BaseBeamComponent):
           transform_graph: a Channel of TransformGraph, applied to raw examples. Those of an ExampleGen are raw, those
             that Transform wrote are not; of others it is found out, or asked for.
           calibration: a Channel of tfx_edge.Calibration, such as QATTrainer's.
-          signature_name: what to take of the SavedModel: a signature, whose dense part behind strings is found, or a function
-            of Keras; '' to choose (`core.dense_function.choice`, `tfx-edge inspect SAVED_MODEL`).
+          signature_name: what to take of the SavedModel: a signature, whose dense part is found behind strings, or a
+            function of Keras; '' to choose (`core.dense_function.choice`, `tfx-edge inspect SAVED_MODEL`).
           quantization: which file to make; None for the defaults of `proto.Quantization`.
 
         Raises:
