@@ -22,6 +22,7 @@ from tfx_edge import proto
 from tfx_edge.components import artifacts, compression_spec, exec_properties, user_module
 from tfx_edge.components.core.compression.batch_norm import re_estimate
 from tfx_edge.components.core.compression.graph.checkpoint import write_with_values
+from tfx_edge.components.core.compression.graph.loaded_model import LOADED
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions
 from tfx_edge.components.core.compression.training.training_data import training_batches
@@ -80,6 +81,7 @@ def compress_model(
         source,
         properties.get(compression_spec.SIGNATURE_NAME) or '',
         transform_graph=artifacts.transform_graph_folder(input_dict),
+        load=LOADED.look_into,
     )
     _LOG.info('compressing signature %r', signature.name)
     graph = ServingGraph(source, signature, in_float32=trains_ranges)

@@ -16,6 +16,10 @@ from tfx_edge.components.core.content_digest import content_digest
 _GRAPH = ('assets',)
 
 
+class _Passing:
+    """A user that is gone at once."""
+
+
 class LoadedModels:
     """Keeps the last SavedModel that was loaded, and gives it the values of another one with the same graph.
 
@@ -52,6 +56,10 @@ class LoadedModels:
                 self._kept = tf.saved_model.load(saved_model_dir)
             self._user = weakref.ref(user)
             return self._kept
+
+    def look_into(self, saved_model_dir: str) -> Any:
+        """Loads a SavedModel for one that is done with it before anyone else loads."""
+        return self.load(saved_model_dir, _Passing())
 
     def _is_free(self) -> bool:
         assert self._user is not None
