@@ -86,14 +86,16 @@ def choose_signature(
                 f'signature {signature_name!r} is not in {saved_model_dir} (found: {found}); '
                 'name one of these in signature_name.'
             )
-        signatures = {name: s for name, s in signatures.items() if name == signature_name}
-        keras = [name for name in keras if name == signature_name]
+        if signature_name not in signatures:
+            loaded = load(saved_model_dir)
+            return _named_function_of_keras(loaded, saved_model_dir, signature_name)
+        signatures = {signature_name: signatures[signature_name]}
     ordered = [signatures[name] for name in sorted(signatures, key=lambda name: (name != _DEFAULT, name))]
     dense = [signature for signature in ordered if not why_not_dense(signature)]
     if dense:
         _log_choice(saved_model_dir, dense)
         return _without_unused(saved_model_dir, dense[0], load)
-    return _behind(saved_model_dir, ordered, keras, transform_graph, load)
+    return _behind(saved_model_dir, ordered, keras, transform_graph, load, any_function=not signature_name)
 
 
 def _behind(
@@ -102,6 +104,8 @@ def _behind(
     keras: Sequence[str],
     transform_graph: str | None,
     load: Load,
+    *,
+    any_function: bool,
 ) -> Signature:
     """The dense function behind signatures that are not dense, or that Keras has left beside them."""
     loaded = load(saved_model_dir)
@@ -118,7 +122,7 @@ def _behind(
         chosen = _same_of_keras(loaded, found[0], own) or found[0]
         _log_source(saved_model_dir, chosen, _that_differ(found))
         return chosen
-    if own:
+    if own and any_function:
         _log_source(saved_model_dir, own[0], ())
         return own[0]
     fault, reason = faults[0] if faults else (f'{saved_model_dir} has no signature', 'there is none')
@@ -127,6 +131,17 @@ def _behind(
         f'{reason}. Export a dense one, or name it in signature_name '
         f'(found: {", ".join(repr(s.name) for s in signatures) or "none"}).'
     )
+
+
+def _named_function_of_keras(loaded: Any, saved_model_dir: str, name: str) -> Signature:
+    function = _of_keras(loaded, name, _DEFAULT)
+    if function is None:
+        raise EdgeError(
+            f'the Keras function {name!r} of {saved_model_dir} does not take dense numbers of fixed shapes but for the '
+            'batch; name a signature in signature_name, or export one that does.'
+        )
+    _log_source(saved_model_dir, function, ())
+    return function
 
 
 def _of_keras(loaded: Any, name: str, signature_name: str) -> Signature | None:

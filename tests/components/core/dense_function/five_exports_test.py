@@ -6,12 +6,14 @@ import pathlib
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
 
 from tfx_edge.components.core.dense_function.choice import choose_signature
 from tfx_edge.components.core.litert.convert import convert_saved_model
+from tfx_edge.components.core.litert.interpreter import LiteRTModel
 
 _NAMES = ('a', 'b')
 
@@ -88,3 +90,33 @@ def test_the_dense_signature_of_keras_export_gives_the_same_file(tmp_path: pathl
     folders = [str(tmp_path / name) for name in ('exported', 'strings')]
     exported, strings = (convert_saved_model(folder, choose_signature(folder)) for folder in folders)
     assert exported == strings
+
+
+def test_a_name_settles_what_is_taken(tmp_path: pathlib.Path) -> None:
+    model = _net(tf_keras)
+    _saved(model, _of_strings(model), str(tmp_path))
+    chosen = choose_signature(str(tmp_path))
+    assert chosen.source is not None
+    assert chosen.source.keras_function == '_default_save_signature'
+    assert choose_signature(str(tmp_path), 'serving_default') == chosen
+    own = choose_signature(str(tmp_path), '_default_save_signature')
+    assert set(own.outputs) == {'scores'}
+    assert own.inputs == chosen.inputs
+
+
+def test_what_the_signature_adds_to_the_model_is_in_the_file(tmp_path: pathlib.Path) -> None:
+    model = _net(keras)
+    spec = {name: tf.io.FixedLenFeature([1], tf.float32) for name in _NAMES}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name='examples')])
+    def serve(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {'probabilities': tf.nn.softmax(model(tf.io.parse_example(examples, spec)))}
+
+    _saved(model, serve, str(tmp_path))
+    chosen = choose_signature(str(tmp_path))
+    assert chosen.source is not None
+    assert not chosen.source.keras_function
+    answers = LiteRTModel(convert_saved_model(str(tmp_path), chosen))(
+        {name: np.ones((4, 1), np.float32) for name in _NAMES}
+    )
+    np.testing.assert_allclose(answers['probabilities'].sum(1), 1, rtol=1e-6)
