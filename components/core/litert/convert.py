@@ -10,6 +10,7 @@ from tfx_edge.components.core.litert import canonical, flatbuffer, saved_model_c
 from tfx_edge.components.core.litert.isolation import ChildFailure, run_isolated
 from tfx_edge.components.core.litert.printed_line import end_of_line
 from tfx_edge.components.core.loops.longest_loop import MOST_ROUNDS
+from tfx_edge.components.core.preprocessing.operators import REWRITTEN
 
 _LOG = logging.getLogger(__name__)
 # What the converter names when a list of tensors, as loops fill it, has elements with an open batch.
@@ -51,11 +52,12 @@ def convert_saved_model(saved_model_dir: str, signature_name: str) -> bytes:
             f'(at most {MOST_ROUNDS} steps), or has no fixed number of steps. Export the model with a fixed number of '
             'steps in its input, and the layers with unroll=True where there are more.'
         )
-    if file is None and not (fault := _missing_kernels(printed)):
+    if file is None and (not (fault := _missing_kernels(printed)) or _are_written_in_others(fault)):
         # A Keras 3 model behind tf.saved_model.save: the converter does not find its variables, and aborts
-        # (TensorFlow 2.16) or makes a file that reads variables which nothing sets (2.21).
+        # (TensorFlow 2.16) or makes a file that reads variables which nothing sets (2.21). Or one with preprocessing
+        # that is written in other operators where variables are constants.
         file, printed_frozen = _converted(saved_model_dir, signature_name, frozen=True)
-        fault = _missing_kernels(printed_frozen)
+        fault = _missing_kernels(printed_frozen) or fault
     types = _other_types(printed) if file is None else ''
     if types:
         file, printed_float32 = _converted(saved_model_dir, signature_name, frozen=True, in_float32=True)
@@ -154,6 +156,10 @@ def _missing_kernels(printed: str) -> str:
     """The TensorFlow operators that LiteRT has no kernel for, or ''."""
     found = re.search(r'(?:TF Select|Flex|Custom) ops: (.*)', printed)
     return found[1].strip() if found else ''
+
+
+def _are_written_in_others(fault: str) -> bool:
+    return any(operator in fault for operator in REWRITTEN)
 
 
 def _reason(printed: str) -> str:
