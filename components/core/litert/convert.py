@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert import canonical, flatbuffer, saved_model_converter
+from tfx_edge.components.core.litert.blamed_layers import blamed_layers
 from tfx_edge.components.core.litert.isolation import ChildFailure, run_isolated
 from tfx_edge.components.core.litert.printed_line import end_of_line
 from tfx_edge.components.core.loops.longest_loop import MOST_ROUNDS
@@ -48,16 +50,18 @@ def convert_saved_model(saved_model_dir: str, signature_name: str) -> bytes:
             return file
         raise EdgeError(
             f'signature {signature_name!r} of {saved_model_dir} cannot be converted to .tflite: it has a loop over the '
-            'steps of a sequence (LSTM, GRU, RNN or a map over rows) that is too long to be written out '
-            f'(at most {MOST_ROUNDS} steps), or has no fixed number of steps. Export the model with a fixed number of '
-            'steps in its input, and the layers with unroll=True where there are more.'
+            f'steps of a sequence (LSTM, GRU, RNN or a map over rows){_in_layers(saved_model_dir, printed)} that is '
+            f'too long to be written out (at most {MOST_ROUNDS} steps), or has no fixed number of steps. Export the '
+            'model with a fixed number of steps in its input, and the layers with unroll=True where there are more.'
         )
+    reason = _reason(printed)
     if file is None and (not (fault := _missing_kernels(printed)) or _are_written_in_others(fault)):
         # A Keras 3 model behind tf.saved_model.save: the converter does not find its variables, and aborts
         # (TensorFlow 2.16) or makes a file that reads variables which nothing sets (2.21). Or one with preprocessing
         # that is written in other operators where variables are constants.
         file, printed_frozen = _converted(saved_model_dir, signature_name, frozen=True)
         fault = _missing_kernels(printed_frozen) or fault
+        printed += printed_frozen
     types = _other_types(printed) if file is None else ''
     if types:
         file, printed_float32 = _converted(saved_model_dir, signature_name, frozen=True, in_float32=True)
@@ -72,12 +76,19 @@ def convert_saved_model(saved_model_dir: str, signature_name: str) -> bytes:
             )
         _tell_random(file)
         return file
-    reason = f'LiteRT has no kernel for {fault}' if fault else _reason(printed)
+    if fault:
+        reason = f'LiteRT has no kernel for {fault}'
     in_types = f' (of type {types})' if types else ''
+    in_layers = _in_layers(saved_model_dir, printed, fault.split(', '))
     raise EdgeError(
-        f'signature {signature_name!r} of {saved_model_dir} cannot be converted to .tflite ({reason}{in_types}). '
-        f'{_remedy(fault)}'
+        f'signature {signature_name!r} of {saved_model_dir} cannot be converted to .tflite '
+        f'({reason}{in_types}{in_layers}). {_remedy(fault)}'
     )
+
+
+def _in_layers(saved_model_dir: str, printed: str, operators: Sequence[str] = ()) -> str:
+    layers = blamed_layers(saved_model_dir, printed, operators) if printed else ''
+    return f' {layers}' if layers else ''
 
 
 def _converted(
@@ -142,6 +153,8 @@ def _other_types(printed: str) -> str:
 def _remedy(fault: str) -> str:
     if 'HashTable' in fault or 'LookupTable' in fault:
         return 'Look words and ids up before the model (in Transform, say), and export the model again.'
+    if 'ToHashBucket' in fault:
+        return 'Hash before the model (in Transform, say), and export the model again.'
     return 'Replace the operators or layers that LiteRT lacks, and export the model again.'
 
 
