@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfx_edge.components.core.signature import read_saved_model
 
-_FAULT = re.compile(r"^loc\((?P<place>.*)\): error: 'tf\.(?P<operator>\w+)' op ", re.MULTILINE)
+_FAULT = re.compile(r"^loc\((?P<place>.*)\): error: 'tfl?\.(?P<operator>\w+)' op ", re.MULTILINE)
 # Innermost first: an operation, then the calls that it is in.
 _PLACE = re.compile(r'fused\["\w*:", "([^"@]*)')
 _CALL = re.compile(r'(Stateful)?PartitionedCall(_\d+)?$')

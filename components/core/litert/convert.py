@@ -12,7 +12,7 @@ from tfx_edge.components.core.litert.blamed_layers import blamed_layers
 from tfx_edge.components.core.litert.isolation import ChildFailure, run_isolated
 from tfx_edge.components.core.litert.printed_line import end_of_line
 from tfx_edge.components.core.loops.longest_loop import MOST_ROUNDS
-from tfx_edge.components.core.preprocessing.operators import REWRITTEN
+from tfx_edge.components.core.preprocessing.operators import COUNT, REWRITTEN
 
 _LOG = logging.getLogger(__name__)
 # What the converter names when a list of tensors, as loops fill it, has elements with an open batch.
@@ -79,7 +79,7 @@ def convert_saved_model(saved_model_dir: str, signature_name: str) -> bytes:
     if fault:
         reason = f'LiteRT has no kernel for {fault}'
     in_types = f' (of type {types})' if types else ''
-    in_layers = _in_layers(saved_model_dir, printed, fault.split(', '))
+    in_layers = _in_layers(saved_model_dir, printed, fault.split(', ') if fault else ())
     raise EdgeError(
         f'signature {signature_name!r} of {saved_model_dir} cannot be converted to .tflite '
         f'({reason}{in_types}{in_layers}). {_remedy(fault)}'
@@ -153,6 +153,11 @@ def _other_types(printed: str) -> str:
 def _remedy(fault: str) -> str:
     if 'HashTable' in fault or 'LookupTable' in fault:
         return 'Look words and ids up before the model (in Transform, say), and export the model again.'
+    if COUNT in fault:
+        return (
+            'Count up to a fixed number (minlength and maxlength of tf.math.bincount that are the same, say), and '
+            'export the model again.'
+        )
     if 'ToHashBucket' in fault:
         return 'Hash before the model (in Transform, say), and export the model again.'
     return 'Replace the operators or layers that LiteRT lacks, and export the model again.'

@@ -13,6 +13,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
+from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
 from tfx_edge.components.core.preprocessing.rewriting import has_rewritten
@@ -114,3 +115,14 @@ def test_integers_beyond_the_last_are_dropped(tmp_path: pathlib.Path) -> None:
     found = LiteRTModel(convert_saved_model(str(tmp_path), 'serving_default'))
     (answered,) = found({'tokens': np.array([[0, 3], [2, 2**33]])}).values()
     np.testing.assert_array_equal(answered, [[1, 0, 0], [0, 0, 1]])
+
+
+def test_counts_of_an_open_number_are_refused_with_the_remedy(tmp_path: pathlib.Path) -> None:
+    module = tf.Module()
+    specs = [tf.TensorSpec((None, 2), tf.int64, name='tokens')]
+    module.serve = tf.function(lambda tokens: {'y': tf.math.bincount(tokens, axis=-1)}, input_signature=specs)
+    tf.saved_model.save(module, str(tmp_path), signatures={'serving_default': module.serve})
+    with pytest.raises(
+        EdgeError, match=r'no kernel for DenseBincount\). Count up to a fixed number \(minlength'
+    ):
+        convert_saved_model(str(tmp_path), 'serving_default')
