@@ -268,7 +268,8 @@ class TestBadInput:
         tf.saved_model.save(module, str(_serving(model)), signatures={'serving_default': module.serve})
         message = (
             r"input 'examples' of signature 'serving_default' is string; tfx-edge needs a signature with dense "
-            r"numeric inputs. Export one, or name it in signature_name \(found: 'serving_default'\)"
+            r'numeric inputs, or one of strings with a dense part, and no number that it answers is made by weights '
+            r"behind its strings. Export a dense one, or name it in signature_name \(found: 'serving_default'\)"
         )
         self._refuses(model, None, tmp_path, message, fine_tuning=proto.FineTuning(num_steps=0))
 
