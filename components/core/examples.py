@@ -15,9 +15,10 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_edge.components.core import record_faults
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.example_stage import RAW, TRANSFORMED, Stages, decide_stage
-from tfx_edge.components.core.schema_defaults import default_of
+from tfx_edge.components.core.input_values import as_input
 from tfx_edge.components.core.signature import TensorSpec
-from tfx_edge.components.core.transform_graph import TransformGraph
+from tfx_edge.components.core.stored_features import StoredFeatures
+from tfx_edge.components.core.transform_graph import TransformGraph, made_features
 
 # TensorFlow's threads would only hand the records over, and ending them takes longer than reading a file.
 _IN_THIS_THREAD = tf.data.Options()
@@ -30,9 +31,10 @@ _PARQUET, _GZIP = b'PAR1', b'\x1f\x8b'
 class ExampleParser:
     """Turns serialized tf.Examples into one dense array for each input of a signature.
 
-    Features are matched to inputs by name, shape and type: a floating input reads a float feature,
-    an integer or boolean input an int64 feature. With a schema, its defaults fill what is absent;
-    with a transform graph, raw examples go through it first, and transformed ones are taken as they are.
+    Features are matched to inputs by name and by the number of values; the numbers are taken in the input's type
+    (`input_values`). With a schema, its defaults fill what is absent, and features that it lets vary in length are
+    filled up with 0 (`dense_rows`); with a transform graph, raw examples go through it first, and transformed ones are
+    read as it says that they were written.
     Raw examples may lack what nothing that is asked for is made of, such as the label. An instance can be
     pickled: TensorFlow's objects are made where they are used.
 
@@ -68,9 +70,10 @@ class ExampleParser:
         self._stage = stage if transform_graph else TRANSFORMED
         self._also_made = tuple(also_made)
         self._transform: TransformGraph | None = None
+        self._reader: StoredFeatures | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, '_transform': None}
+        return {**self.__dict__, '_transform': None, '_reader': None}
 
     def __call__(self, records: Sequence[bytes]) -> dict[str, np.ndarray]:
         """Parses a batch.
@@ -107,7 +110,7 @@ class ExampleParser:
             inputs=tuple(self._inputs),
             not_raw=_fault(lambda: self._as_inputs(self._transformed(records, label=False), label=False)),
             surely_not_raw=_fault(lambda: self._transformed(records, label=False, without=absent)),
-            not_transformed=_fault(lambda: self._as_inputs(self._stored(records, label=False), label=False)),
+            not_transformed=_fault(lambda: self._as_if_transformed(records)),
         )
 
     @property
@@ -143,14 +146,16 @@ class ExampleParser:
             self._transform = TransformGraph(self._transform_graph)
         return self._transform
 
-    def _wanted(self, *, label: bool = True) -> list[str]:
-        return [
-            *self._inputs,
-            *([self._label_key] if label and self._label_key not in ('', *self._inputs) else []),
-        ]
+    def _wanted(self, *, label: bool = True) -> dict[str, TensorSpec | None]:
+        """Specs of the inputs, and None for a label that is none of them."""
+        with_label = label and self._label_key not in ('', *self._inputs)
+        return {**self._inputs, **({self._label_key: None} if with_label else {})}
 
     def _as_inputs(self, features: Mapping[str, np.ndarray], *, label: bool = True) -> dict[str, np.ndarray]:
-        return {name: self._as_input(name, features[name]) for name in self._wanted(label=label)}
+        return {
+            name: features[name] if spec is None else as_input(name, features[name], spec)
+            for name, spec in self._wanted(label=label).items()
+        }
 
     def _transformed(
         self, records: Sequence[bytes], *, label: bool = True, without: Sequence[str] = ()
@@ -160,35 +165,19 @@ class ExampleParser:
         return graph.apply(records, self._wanted(label=label), also=also, without=without)
 
     def _stored(self, records: Sequence[bytes], *, label: bool = True) -> dict[str, np.ndarray]:
-        features = {}
-        for name in self._wanted(label=label):
-            spec = self._inputs.get(name) or record_faults.label_spec(name, records[0])
-            dtype = (
-                tf.float32 if spec.dtype.is_floating else tf.string if spec.dtype == tf.string else tf.int64
-            )
-            default = default_of(self._schema, name, spec.row_shape, dtype)
-            features[name] = tf.io.FixedLenFeature(spec.row_shape, dtype, default)
-        return _parse(records, features, self._label_key if self._label_key not in self._inputs else '')
+        label_key = next((name for name, spec in self._wanted(label=label).items() if spec is None), '')
+        return self._stored_features.parse(records, label_key)
 
-    def _as_input(self, name: str, values: np.ndarray) -> np.ndarray:
-        spec = self._inputs.get(name)
-        if spec is None:
-            return values
-        stored = np.dtype(values.dtype)
-        wanted = np.dtype(spec.dtype.as_numpy_dtype)
-        if spec.dtype.is_floating != bool(np.issubdtype(stored, np.floating)):
-            raise record_faults.wrong_type(name, stored.name, spec)
-        if values.shape[1:] != spec.row_shape:
-            if np.prod(values.shape[1:]) != np.prod(spec.row_shape):
-                raise record_faults.wrong_shape(name, values.shape[1:], spec)
-            values = values.reshape((len(values), *spec.row_shape))
-        cast = values.astype(wanted)
-        if not spec.dtype.is_floating and not np.array_equal(cast.astype(stored), values):
-            raise EdgeError(
-                f'feature {name!r} holds integers that do not fit input {name!r} of type {spec.dtype.name}; '
-                'expected values within its range. Correct the examples.'
-            )
-        return cast
+    def _as_if_transformed(self, records: Sequence[bytes]) -> None:
+        self._stored_features.require_held(records)
+        self._as_inputs(self._stored(records, label=False), label=False)
+
+    @property
+    def _stored_features(self) -> StoredFeatures:
+        if self._reader is None:
+            made = made_features(self._transform_graph) if self._transform_graph else {}
+            self._reader = StoredFeatures(self._inputs, self._schema, made)
+        return self._reader
 
 
 def read_records(files: Sequence[str]) -> Iterator[bytes]:
@@ -248,25 +237,6 @@ def record_content(record: bytes) -> bytes:
 def content_hash(record: bytes) -> bytes:
     """SHA-256 of what an example holds, not of how it is written."""
     return hashlib.sha256(record_content(record)).digest()
-
-
-def _parse(
-    records: Sequence[bytes], features: dict[str, tf.io.FixedLenFeature], label: str
-) -> dict[str, np.ndarray]:
-    try:
-        parsed = tf.io.parse_example(tf.constant(list(records)), features)
-    except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:
-        # TensorFlow quotes the record in its message, which need not be text.
-        inputs = {name: feature for name, feature in features.items() if name != label}
-        for record in records:
-            record_faults.require_inputs(record, inputs)
-            if label in features:
-                record_faults.require_label(record, label, features[label])
-        raise EdgeError(
-            f'the examples cannot be parsed ({" ".join(str(error).split())}); '
-            'give tf.Examples with dense features.'
-        ) from error
-    return {name: value.numpy() for name, value in parsed.items()}
 
 
 def _fault(read: Callable[[], object]) -> str:

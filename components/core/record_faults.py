@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +12,7 @@ from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.signature import TensorSpec
 
 KINDS = {'float_list': tf.float32, 'int64_list': tf.int64, 'bytes_list': tf.string}
+_LISTS = {dtype: kind for kind, dtype in KINDS.items()}
 
 
 def decode(record: bytes) -> tf.train.Example:
@@ -31,36 +33,41 @@ def values_of(feature: tf.train.Feature) -> Sequence[float | int | bytes]:
     return getattr(feature, kind).value if kind else ()
 
 
-def require_inputs(record: bytes, features: Mapping[str, tf.io.FixedLenFeature]) -> None:
+def require_inputs(record: bytes, features: Mapping[str, Any], inputs: Mapping[str, TensorSpec]) -> None:
     """Raises the error that names why a record does not hold what the model takes.
 
     Args:
       record: a serialized tf.Example.
-      features: what the model's inputs (and the label) are parsed as, by name.
+      features: what the model's inputs are parsed as, by name: any feature of `tf.io`.
+      inputs: their specs.
 
     Raises:
       EdgeError: a feature is absent, holds nothing, or is of another type or length.
     """
     present = decode(record).features.feature
     for name, feature in features.items():
-        kind = present[name].WhichOneof('kind') if name in present else None
-        if kind is None and feature.default_value is not None:
-            continue
-        if kind is None and name not in present:
-            _require_no_sequence(record, name)
-            raise EdgeError(
-                f'an example has no feature {name!r}, which the model takes as input '
-                f'(found: {listed(present)}); give examples with that feature, a schema with a default for it, '
-                'a transform_graph that makes it, or another signature_name.'
-            )
-        spec = TensorSpec((None, *feature.shape), feature.dtype)
+        column = getattr(feature, 'value_key', None) or name
+        kind = present[column].WhichOneof('kind') if column in present else None
         if kind is not None and KINDS[kind] != feature.dtype:
-            raise wrong_type(name, kind, spec)
-        length, wanted = len(values_of(present[name])), int(np.prod(feature.shape))
-        if not length and wanted:
-            raise _nothing_held(name, wanted, has_default=feature.default_value is not None)
-        if length != wanted:
-            raise wrong_shape(name, (length,), spec)
+            raise wrong_type(name, kind, inputs[name], feature.dtype)
+        if isinstance(feature, tf.io.FixedLenFeature):
+            _require_values(record, present, name, feature, inputs[name])
+
+
+def _require_values(
+    record: bytes, present: Mapping[str, Any], name: str, feature: tf.io.FixedLenFeature, spec: TensorSpec
+) -> None:
+    has_kind = name in present and present[name].WhichOneof('kind') is not None
+    if not has_kind and feature.default_value is not None:
+        return
+    if name not in present:
+        _require_no_sequence(record, name)
+        raise absent_input(name, present)
+    length, wanted = len(values_of(present[name])), int(np.prod(feature.shape))
+    if not length and wanted:
+        raise _nothing_held(name, wanted, has_default=feature.default_value is not None)
+    if length != wanted:
+        raise wrong_shape(name, (length,), spec)
 
 
 def _require_no_sequence(record: bytes, name: str) -> None:
@@ -150,13 +157,36 @@ def label_spec(name: str, record: bytes) -> TensorSpec:
     return TensorSpec((None,) if length == 1 else (None, length), KINDS[kind])
 
 
-def wrong_type(name: str, found: str, spec: TensorSpec) -> EdgeError:
-    """The error of a feature of another type than its input."""
-    expected = 'a float feature' if spec.dtype.is_floating else 'an int64 feature'
+def absent_input(name: str, present: Mapping[str, object]) -> EdgeError:
+    """The error of an example without a feature that an input reads."""
     return EdgeError(
-        f'feature {name!r} is {found}, but input {name!r} is {spec.dtype.name}; expected {expected}. '
-        'Correct the examples, or give a transform_graph that converts it.'
+        f'an example has no feature {name!r}, which the model takes as input '
+        f'(found: {listed(present)}); give examples with that feature, a schema with a default for it, '
+        'a transform_graph that makes it, or another signature_name.'
     )
+
+
+def wrong_type(name: str, found: str, spec: TensorSpec, stored: tf.DType | None = None) -> EdgeError:
+    """The error of a feature of another type than its input can be made of.
+
+    Args:
+      name: of the feature.
+      found: its type.
+      spec: of the input.
+      stored: the type that the other examples, or the transform graph, say it has; None for any number.
+    """
+    if found == 'bytes_list':
+        expected = (
+            'expected numbers. Encoded images and other bytes are decoded in a preprocessing_fn (such as by '
+        )
+        expected += 'tf.io.decode_jpeg, tf.io.decode_raw): give the transform_graph of that'
+    elif stored is None:
+        expected = f'expected {"numbers" if spec.dtype.is_floating else "whole numbers within its range"}. '
+        expected += 'Correct the examples, or give a transform_graph that converts it'
+    else:
+        expected = f'expected {_LISTS[stored]} in each example. '
+        expected += 'Correct the examples, or give a transform_graph that converts it'
+    return EdgeError(f'feature {name!r} is {found}, but input {name!r} is {spec.dtype.name}; {expected}.')
 
 
 def wrong_shape(name: str, found: Sequence[int], spec: TensorSpec) -> EdgeError:

@@ -2,13 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import contextlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfx_edge.components.core import record_faults
+from tfx_edge.components.core.dense_rows import Value, dense_rows, full, padded
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.signature import TensorSpec
+
+
+@contextlib.contextmanager
+def _opened(folder: str) -> Iterator[Any]:
+    import tensorflow_transform as tft  # takes seconds; only users of a transform graph pay
+
+    try:
+        yield tft.TFTransformOutput(folder)
+    except (OSError, tf.errors.OpError) as error:
+        raise EdgeError(
+            f'{folder} cannot be read as a transform graph ({_first_line(error)}); expected the output '
+            'transform_graph of Transform, with its metadata and transform_fn. Run Transform again.'
+        ) from error
+
+
+def made_features(folder: str) -> Mapping[str, Any]:
+    """How the examples that Transform wrote are parsed: TensorFlow's feature spec, by name.
+
+    Args:
+      folder: of the TransformGraph artifact.
+
+    Raises:
+      EdgeError: the folder holds none.
+    """
+    with _opened(folder) as output:
+        return dict(output.transformed_feature_spec())
 
 
 class TransformGraph:
@@ -22,18 +52,10 @@ class TransformGraph:
     """
 
     def __init__(self, folder: str) -> None:
-        import tensorflow_transform as tft  # takes seconds; only users of a transform graph pay
-
-        output = tft.TFTransformOutput(folder)
-        try:
+        with _opened(folder) as output:
             self._raw_spec = output.raw_feature_spec()
             self._made_spec = output.transformed_feature_spec()
             self._layer = output.transform_features_layer()
-        except (OSError, tf.errors.OpError) as error:
-            raise EdgeError(
-                f'{folder} cannot be read as a transform graph ({_first_line(error)}); expected the output '
-                'transform_graph of Transform, with its metadata and transform_fn. Run Transform again.'
-            ) from error
         # Features that some example left out, and that nothing which is wanted is made of.
         self._not_needed: frozenset[str] = frozenset()
 
@@ -50,7 +72,7 @@ class TransformGraph:
     def apply(
         self,
         records: Sequence[bytes],
-        wanted: Collection[str],
+        wanted: Mapping[str, TensorSpec | None],
         *,
         also: Collection[str] = (),
         without: Collection[str] = (),
@@ -61,7 +83,8 @@ class TransformGraph:
 
         Args:
           records: serialized tf.Examples, at least one.
-          wanted: outputs that must be made, each as a dense array of one width.
+          wanted: outputs that must be made, by name, with the spec of the input that reads each; without one (a label),
+            all examples must have the same width.
           also: outputs that must be made, of any width.
           without: raw features not to read, though they may be there.
 
@@ -69,7 +92,7 @@ class TransformGraph:
           Outputs by name, arrays of shape (len(records), ...), all that are wanted among them.
 
         Raises:
-          EdgeError: a record does not fit, or an output that is wanted cannot be made, or has no fixed width.
+          EdgeError: a record does not fit, or an output that is wanted cannot be made, or does not fit its width.
         """
         left_out = {*self._not_needed, *without}
         try:
@@ -87,10 +110,13 @@ class TransformGraph:
         self._require_made(records, {*wanted, *also}, outputs, left_out)
         if not without:
             self._not_needed = frozenset(left_out)
-        return {
-            name: _dense(name, value, full=name in wanted and not self._has_width(name))
-            for name, value in outputs.items()
-        }
+        return {name: self._dense(name, value, wanted) for name, value in outputs.items()}
+
+    def _dense(self, name: str, value: Value, wanted: Mapping[str, TensorSpec | None]) -> np.ndarray:
+        spec = wanted.get(name)
+        if spec is not None:
+            return dense_rows(name, value, spec, has_width=self._has_width(name))
+        return full(name, value) if name in wanted and not self._has_width(name) else padded(value)
 
     def _parsed(self, records: Sequence[bytes], left_out: Collection[str]) -> dict[str, tf.Tensor]:
         spec = {name: feature for name, feature in self._raw_spec.items() if name not in left_out}
@@ -131,23 +157,6 @@ class TransformGraph:
             f'{", ".join(sorted(left_out))}; found: {record_faults.listed(present)}); '
             'give the examples that Transform was given.'
         )
-
-
-def _dense(name: str, value: tf.Tensor, *, full: bool) -> np.ndarray:
-    """A dense array of an output; padded where it is sparse or ragged, unless it must be full."""
-    if isinstance(value, tf.SparseTensor):
-        held, dense = int(tf.size(value.values)), tf.sparse.to_dense(value).numpy()
-    elif isinstance(value, tf.RaggedTensor):
-        held, dense = int(tf.size(value.flat_values)), value.to_tensor().numpy()
-    else:
-        return value.numpy()
-    if full and (held != dense.size or not held):
-        raise EdgeError(
-            f'output {name!r} of the transform graph is sparse, and an example does not fill its width; the model '
-            'takes the same number of values from each. Make it dense in the preprocessing_fn, such as by '
-            f'tf.sparse.to_dense(tf.sparse.reset_shape({name}, [tf.shape({name})[0], WIDTH])).'
-        )
-    return dense
 
 
 def _unfit(records: Sequence[bytes], spec: Mapping[str, object], error: Exception) -> EdgeError:

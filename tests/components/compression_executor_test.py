@@ -224,9 +224,9 @@ class TestBadInput:
         self._refuses(model_artifact, examples, tmp_path, message)
 
     def test_feature_of_another_type(self, model_artifact: Any, tmp_path: pathlib.Path) -> None:
-        integers = tf.train.Feature(int64_list=tf.train.Int64List(value=[1] * 64))
-        examples = _write_examples(tmp_path / 'e', [{'image': integers}])
-        message = "feature 'image' is int64_list, but input 'image' is float32; expected a float feature"
+        encoded = tf.train.Feature(bytes_list=tf.train.BytesList(value=[b'png']))
+        examples = _write_examples(tmp_path / 'e', [{'image': encoded}])
+        message = r"feature 'image' is bytes_list, but input 'image' is float32; expected numbers.*tf\.io\.decode_jpeg"
         self._refuses(model_artifact, examples, tmp_path, message)
 
     def test_truncated_records(

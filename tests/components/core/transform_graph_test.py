@@ -103,12 +103,32 @@ class TestExamplesWithoutALabel:
 
 
 class TestSparseOutputs:
-    def test_that_do_not_fill_their_width_are_named_with_the_remedy(self, graph: str) -> None:
-        parser = _parser(graph, RAW, tags=((2,), tf.int64))
-        match = r"output 'tags' of the transform graph is sparse.*tf\.sparse\.reset_shape\(tags"
+    def test_that_do_not_fill_the_input_are_filled_up_with_zeros(
+        self, graph: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        parser = _parser(graph, RAW, tags=((3,), tf.int64))
+        caplog.set_level('WARNING', 'tfx_edge')
         for tags in ([5], []):
-            with pytest.raises(EdgeError, match=match):
-                parser([record(tags=[1, 2]), record(tags=tags)])
+            batch = parser([record(tags=[1, 2]), record(tags=tags)])
+            # A batch's own width, 2 here, does not matter.
+            assert batch['tags'].tolist() == [[1, 2, 0], [*tags, *[0] * (3 - len(tags))]]
+        assert "feature 'tags' has a variable length, and its input takes 3 values" in caplog.text
+
+    def test_that_hold_more_than_the_input_takes_are_named(self, graph: str) -> None:
+        match = r"feature 'tags' has the shape \(3,\), but input 'tags' takes \(2,\)"
+        with pytest.raises(EdgeError, match=match):
+            _parser(graph, RAW, tags=((2,), tf.int64))([record(tags=[1, 2]), record(tags=[1, 2, 3])])
+
+    def test_that_do_not_fill_an_input_of_two_dimensions_are_named(self, graph: str) -> None:
+        with pytest.raises(
+            EdgeError, match=r"feature 'tags' has the shape \(2,\), but input 'tags' takes \(2, 2\)"
+        ):
+            _parser(graph, RAW, tags=((2, 2), tf.int64))([record(tags=[1, 2])])
+
+    def test_that_are_labels_have_one_width(self, graph: str) -> None:
+        match = r"output 'tags' of the transform graph is sparse.*tf\.sparse\.reset_shape\(tags"
+        with pytest.raises(EdgeError, match=match):
+            _parser(graph, RAW, label_key='tags')([record(tags=[1, 2]), record(tags=[5])])
 
     def test_that_are_full_are_taken(self, graph: str) -> None:
         batch = _parser(graph, RAW, tags=((2,), tf.int64))([record(tags=[1, 2]), record(tags=[3, 4])])
