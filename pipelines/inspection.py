@@ -101,7 +101,7 @@ def _facts(summary: ModelSummary) -> list[tuple[str, str]]:
     float_ops = ', '.join(sorted({op.name for op in summary.float_ops})) or 'none'
     constants = ', '.join(f'{dtype}: {size:,} bytes' for dtype, size in summary.bytes_by_type.items())
     return [
-        ('signature', summary.signature_name or 'none'),
+        ('signature', summary.signature_name or 'none: inputs and outputs by the names of their tensors'),
         ('inputs', _pairs(summary.inputs)),
         ('outputs', _pairs(summary.outputs)),
         ('constants', constants or 'none'),

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from tests.components.core.litert.file_edits import without_signatures
 from tfx_edge.components.core.litert.metadata import ModelMetadata, add
 from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
 from tfx_edge.components.core.litert.quantize import quantize_model
@@ -112,6 +113,18 @@ def test_inspect_table_tells_tensors_scales_and_metadata(
         'output output_0 probabilities',
     ):
         assert text in printed
+
+
+def test_inspect_names_inputs_and_outputs_of_a_file_without_signature(
+    tflite_file: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / 'old.tflite'
+    path.write_bytes(without_signatures(tflite_file.read_bytes()))
+    assert main(['inspect', str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert 'signature  none: inputs and outputs by the names of their tensors' in printed
+    assert 'inputs     image: float32' in printed
+    assert 'outputs    StatefulPartitionedCall_1:0: float32' in printed
 
 
 def test_names_stay_whole_in_a_pipe_and_end_at_separators_in_a_terminal(

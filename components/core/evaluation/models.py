@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
+import logging
 import math
 import os
 from collections.abc import Collection, Mapping
@@ -19,8 +20,11 @@ from tfx_edge.components.core.dense_function.signature_arguments import keywords
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert import damage, flatbuffer
 from tfx_edge.components.core.litert.affine import dequantize
+from tfx_edge.components.core.litert.file_ends import file_ends
 from tfx_edge.components.core.litert.interpreter import LiteRTModel, TensorDetail
 from tfx_edge.components.core.signature import Signature, TensorSpec, read_signatures, whole_outputs
+
+_LOG = logging.getLogger(__name__)
 
 # The name that TFMA, TFX's Pusher and TFLiteQuantizer give the file in a model's serving folder.
 TFLITE_FILE = 'tflite'
@@ -53,7 +57,7 @@ class Model(abc.ABC):
     """A model ready to be called on dense batches.
 
     Attributes:
-      signature_name: the signature called.
+      signature_name: the signature called; '' for a `.tflite` file without one.
       inputs: specs of the real numbers (or integers) it takes, by input name.
       outputs: shapes by output name, None for what is open; dimension 0 is the batch. Only those that are numbers,
         with a row for each example.
@@ -108,10 +112,13 @@ class _TFLiteModel(Model):
         self._model = LiteRTModel(content)
         self.signature_name = self._model.signature_name
         if source.signature_name not in ('', self.signature_name):
+            found = repr(self.signature_name) if self.signature_name else 'no signature at all'
             raise EdgeError(
-                f'signature {source.signature_name!r} is not in {source.path} (found: '
-                f'{self.signature_name!r}); name that one in the ModelSpec, or none.'
+                f'signature {source.signature_name!r} is not in {source.path} (found: {found}); name '
+                f'{"that one in the ModelSpec, or none" if self.signature_name else "none in the ModelSpec"}.'
             )
+        if not self.signature_name:
+            _tell_tensor_names(source.path, tuple(self._model.inputs), tuple(self._model.outputs))
         self.inputs = {name: _tflite_spec(name, detail) for name, detail in self._model.inputs.items()}
         scalars = _scalars(content) if any(not d.shape for d in self._model.outputs.values()) else ()
         specs = {
@@ -262,12 +269,24 @@ def _output_spec(detail: TensorDetail, has_rank: bool) -> TensorSpec:
 def _scalars(model: bytes) -> set[str]:
     """The outputs of a file that are known to have no dimension; old converters do not tell."""
     content = flatbuffer.parse(model)
-    tensors = content.subgraphs[0].tensors
+    ends = file_ends(content)
+    tensors = content.subgraphs[ends.subgraph].tensors
     return {
-        entry.name.decode()
-        for entry in content.signatureDefs[0].outputs
-        if tensors[entry.tensorIndex].hasRank and not flatbuffer.shape(tensors[entry.tensorIndex])
+        name
+        for name, index in ends.outputs.items()
+        if tensors[index].hasRank and not flatbuffer.shape(tensors[index])
     }
+
+
+@functools.cache
+def _tell_tensor_names(path: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
+    _LOG.info(
+        '%s has no signature: its inputs and outputs go by the names of their tensors (%s; %s); the examples have to '
+        'hold features of these names',
+        path,
+        ', '.join(inputs),
+        ', '.join(outputs),
+    )
 
 
 def _rails(detail: TensorDetail) -> tuple[float, float] | None:

@@ -12,6 +12,7 @@ from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.evaluation.range_use import CELLS, RangeUse, position_counts
 from tfx_edge.components.core.integer_types import BOUNDS
 from tfx_edge.components.core.litert import damage, flatbuffer
+from tfx_edge.components.core.litert.file_ends import file_ends
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.model_file import ModelFile
 
@@ -165,8 +166,7 @@ class RangeProbe:
 
 def _find(content: flatbuffer.schema.ModelT) -> tuple[IntegerTensor, ...]:
     graph = content.subgraphs[0]
-    signature = content.signatureDefs[0] if content.signatureDefs else None
-    names = {entry.tensorIndex: entry.name.decode() for entry in signature.inputs} if signature else {}
+    names = {index: name for name, index in file_ends(content).inputs.items()}
     groups = _groups(content, graph)
     found = [
         _integer_tensor(content, graph, groups, int(index), input_name=names[index])

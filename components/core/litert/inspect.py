@@ -11,6 +11,7 @@ import numpy as np
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert import damage, flatbuffer
+from tfx_edge.components.core.litert.file_ends import file_ends
 from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.operands import OPERANDS
 
@@ -88,8 +89,8 @@ class ModelSummary:
     Attributes:
       file_bytes: size.
       signature_name: '' if the file has none.
-      inputs: dtype by signature input name.
-      outputs: dtype by signature output name.
+      inputs: dtype by input name: the signature's, or where there is none, the tensors' (`file_ends`).
+      outputs: dtype by output name, likewise.
       tensors: of all subgraphs, in file order.
       operators: of all subgraphs, in order of execution.
     """
@@ -186,13 +187,13 @@ def _summary(file: ModelFile) -> ModelSummary:
         tensors += [_tensor(content, tensor, index in kernels) for index, tensor in enumerate(graph.tensors)]
         makers = _makers(graph)
         operators += [_operator(content, graph, operator, makers) for operator in graph.operators]
-    signature = content.signatureDefs[0] if content.signatureDefs else None
-    graph = content.subgraphs[signature.subgraphIndex if signature else 0]
+    ends = file_ends(content)
+    graph = content.subgraphs[ends.subgraph]
     return ModelSummary(
         file_bytes=len(file.data),
-        signature_name=signature.signatureKey.decode() if signature else '',
-        inputs=_types(graph, signature.inputs if signature else []),
-        outputs=_types(graph, signature.outputs if signature else []),
+        signature_name=ends.signature_name,
+        inputs=_types(graph, ends.inputs),
+        outputs=_types(graph, ends.outputs),
         tensors=tuple(tensors),
         operators=tuple(operators),
     )
@@ -337,6 +338,5 @@ def _is_float(tensor: flatbuffer.schema.TensorT) -> bool:
     return flatbuffer.TENSOR_TYPES[tensor.type] in flatbuffer.FLOAT_TYPES
 
 
-def _types(graph: flatbuffer.schema.SubGraphT, entries: list[flatbuffer.schema.TensorMapT]) -> dict[str, str]:
-    types = {e.name.decode(): flatbuffer.TENSOR_TYPES[graph.tensors[e.tensorIndex].type] for e in entries}
-    return {name: types[name].lower() for name in sorted(types)}
+def _types(graph: flatbuffer.schema.SubGraphT, ends: Mapping[str, int]) -> dict[str, str]:
+    return {name: flatbuffer.TENSOR_TYPES[graph.tensors[ends[name]].type].lower() for name in sorted(ends)}

@@ -13,6 +13,7 @@ from ai_edge_litert import interpreter as litert
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert import affine
+from tfx_edge.components.core.litert.tensor_runner import TensorRunner
 
 # Larger batches are slower per example on a CPU.
 MAX_BATCH_SIZE = 8
@@ -67,19 +68,19 @@ class LiteRTModel:
     Not to be pickled: make one in each process. The state of recurrent layers is reset before each invocation.
 
     Attributes:
-      signature_name: of the file's signature.
-      inputs: by its names.
+      signature_name: of the file's signature, '' if it has none.
+      inputs: by its names, or those of `file_ends`.
       outputs: likewise.
       whole_outputs: the outputs without a batch dimension: one number, or as many rows as no batch decides.
 
     Args:
-      model: bytes of the file; it must hold exactly one signature.
+      model: bytes of the file; it must not hold several signatures.
       num_threads: CPU threads.
       max_batch_size: rows in one invocation at most; larger batches are split.
       preserve_all_tensors: keep the values of all tensors readable after a run.
 
     Raises:
-      EdgeError: the bytes are no valid `.tflite` file, or hold no signature or several.
+      EdgeError: the bytes are no valid `.tflite` file, or hold several signatures.
 
     Example:
       >>> model = LiteRTModel(pathlib.Path('digits.tflite').read_bytes())
@@ -97,13 +98,17 @@ class LiteRTModel:
     ) -> None:
         self._interpreter = load(model, num_threads=num_threads, preserve_all_tensors=preserve_all_tensors)
         names = list(self._interpreter.get_signature_list())
-        if len(names) != 1:
+        if len(names) > 1:
             raise EdgeError(
-                f'the .tflite file holds {len(names)} signatures ({", ".join(names) or "none"}); '
+                f'the .tflite file holds {len(names)} signatures ({", ".join(names)}); '
                 'expected one. Convert a SavedModel with TFLiteQuantizer.'
             )
-        self.signature_name: str = names[0]
-        self._runner = self._interpreter.get_signature_runner(self.signature_name)
+        self.signature_name: str = names[0] if names else ''
+        self._runner = (
+            self._interpreter.get_signature_runner(self.signature_name)
+            if names
+            else TensorRunner(self._interpreter)
+        )
         self.inputs: Mapping[str, TensorDetail] = _details(self._runner.get_input_details())
         self.outputs: Mapping[str, TensorDetail] = _details(self._runner.get_output_details())
         self.whole_outputs = self._whole_outputs()

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert import damage, flatbuffer, label_file, metadata_format
+from tfx_edge.components.core.litert.file_ends import file_ends
 from tfx_edge.components.core.litert.metadata_format import MetadataEntry, TensorEntry
 from tfx_edge.components.core.litert.model_file import ModelFile
 
@@ -138,11 +139,14 @@ def read(model: bytes | ModelFile) -> ModelMetadata | None:
 
 def _names(content: flatbuffer.schema.ModelT) -> tuple[list[str], list[str]]:
     """The names of inputs and outputs in the subgraph's order: the signature's, or else the tensors'."""
-    signature = content.signatureDefs[0] if content.signatureDefs else None
-    graph = content.subgraphs[signature.subgraphIndex if signature else 0]
+    if not content.signatureDefs:
+        ends = file_ends(content)
+        return list(ends.inputs), list(ends.outputs)
+    signature = content.signatureDefs[0]
+    graph = content.subgraphs[signature.subgraphIndex]
     return (
-        _names_of(graph, graph.inputs, signature.inputs if signature else []),
-        _names_of(graph, graph.outputs, signature.outputs if signature else []),
+        _names_of(graph, graph.inputs, signature.inputs),
+        _names_of(graph, graph.outputs, signature.outputs),
     )
 
 

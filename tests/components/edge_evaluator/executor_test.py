@@ -11,6 +11,7 @@ import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from sklearn.metrics import accuracy_score
 
+from tests.components.core.litert.file_edits import without_signatures
 from tests.components.edge_evaluator.plain_loop import cross_entropy, plain_loop
 from tfx_edge import proto
 from tfx_edge.components.core.errors import EdgeError
@@ -248,6 +249,31 @@ def test_tflite_file_is_a_baseline_too(
     assert outcome.report['models']['baseline']['path'].endswith('baseline/Format-Serving/tflite')
     answers = [plain_loop(model, digits['x_eval']).argmax(1) for model in (int8_tflite, float_tflite)]
     assert outcome.report['agreement'] == pytest.approx(np.mean(np.equal(*answers)), abs=1e-12)
+
+
+def test_files_without_signatures_are_evaluated_alike(
+    evaluate,
+    as_tflite_model,
+    as_examples,
+    accuracy_config,
+    float_tflite,
+    int8_tflite,
+    digits_examples,
+    digits,
+):
+    outcome = evaluate(
+        as_tflite_model(without_signatures(int8_tflite)),
+        as_examples(digits_examples),
+        accuracy_config(0.9, -0.02),
+        baseline=as_tflite_model(without_signatures(float_tflite), 'baseline', 3),
+        edge=proto.EdgeEvaluation(min_agreement=0.97),
+    )
+    assert outcome.blessed
+    assert outcome.report['models']['candidate']['signature_name'] == ''
+    answers = [plain_loop(model, digits['x_eval']).argmax(1) for model in (int8_tflite, float_tflite)]
+    assert outcome.report['agreement'] == pytest.approx(np.mean(np.equal(*answers)), abs=1e-12)
+    expected = accuracy_score(digits['y_eval'], answers[0])
+    assert outcome.metric('sparse_categorical_accuracy') == pytest.approx(expected, abs=1e-6)
 
 
 def test_slices_are_measured_and_judged_each(

@@ -73,3 +73,10 @@ def strings(texts: Sequence[bytes]) -> bytes:
     """The buffer of a tensor of strings: how many, where each begins and the last ends, and all of them."""
     ends = np.cumsum([0, *map(len, texts)]) + 4 * (len(texts) + 2)
     return struct.pack(f'<{len(texts) + 2}i', len(texts), *ends.tolist()) + b''.join(texts)
+
+
+def without_signatures(model: bytes) -> bytes:
+    """The file as a converter before TensorFlow 2.5 wrote it."""
+    content = flatbuffer.read(model)
+    content.signatureDefs = []
+    return flatbuffer.write(content)
