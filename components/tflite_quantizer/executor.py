@@ -26,6 +26,7 @@ from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.older_runtimes import tell_older_runtimes
 from tfx_edge.components.core.post_training import fidelity_report, recipe, sensitivity
 from tfx_edge.components.core.signature import Signature
+from tfx_edge.components.example_files import split_files
 from tfx_edge.components.tflite_quantizer.beam_examples import BeamExamples
 from tfx_edge.components.tflite_quantizer.labels import with_labels
 from tfx_edge.components.tflite_quantizer.options import (
@@ -70,6 +71,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         )
         model = artifact_utils.get_single_instance(output_dict[artifacts.MODEL])
         calibrations = input_dict.get(artifacts.INPUT_CALIBRATION) or []
+        if input_dict.get(artifacts.EXAMPLES):
+            # Before the conversion, which takes longer: they may not be readable.
+            split_files(input_dict[artifacts.EXAMPLES], options.calibration_splits)
         float_files = artifacts.float_files(model, calibrations)
         float_model = ModelFile.of(float_files.convert(source, signature))
         quantize.require_finite_weights(float_model)
