@@ -98,4 +98,4 @@ def _origin_by_schema(parser: ExampleParser, input_dict: artifacts.ArtifactDict)
     written_by = origin_of_schema(input_dict[artifacts.SCHEMA][0])
     if written_by.stage:
         return written_by
-    return stage_of_schema(schema, parser.inputs, parser.raw_features)
+    return stage_of_schema(schema, parser.inputs, parser.raw_features, parser.made_features)

@@ -133,6 +133,11 @@ class ExampleParser:
         """TensorFlow's feature spec of what the transform graph takes, by name."""
         return self._loaded_transform.raw_features
 
+    @property
+    def made_features(self) -> Mapping[str, object]:
+        """TensorFlow's feature spec of what the transform graph makes, by name."""
+        return self._loaded_transform.outputs
+
     def at_stage(self, stage: str) -> ExampleParser:
         """The same parser for examples of which it is known whether they are RAW or TRANSFORMED."""
         settled = copy.copy(self)

@@ -175,18 +175,21 @@ def wrong_type(name: str, found: str, spec: TensorSpec, stored: tf.DType | None 
       spec: of the input.
       stored: the type that the other examples, or the transform graph, say it has; None for any number.
     """
+    told = f'feature {name!r} is {found}, but input {name!r} is {spec.dtype.name}'
     if found == 'bytes_list':
-        expected = (
-            'expected numbers. Encoded images and other bytes are decoded in a preprocessing_fn (such as by '
+        return EdgeError(
+            f'{told}; expected numbers. Encoded images and other bytes are decoded in a preprocessing_fn (such as by '
+            'tf.io.decode_jpeg, tf.io.decode_raw): give the transform_graph of that.'
         )
-        expected += 'tf.io.decode_jpeg, tf.io.decode_raw): give the transform_graph of that'
-    elif stored is None:
-        expected = f'expected {"numbers" if spec.dtype.is_floating else "whole numbers within its range"}. '
-        expected += 'Correct the examples, or give a transform_graph that converts it'
-    else:
-        expected = f'expected {_LISTS[stored]} in each example. '
-        expected += 'Correct the examples, or give a transform_graph that converts it'
-    return EdgeError(f'feature {name!r} is {found}, but input {name!r} is {spec.dtype.name}; {expected}.')
+    if stored is not None:
+        return EdgeError(
+            f'{told}; expected {_LISTS[stored]}, as the other examples, the schema or the transform graph say. Correct '
+            'the one that is wrong.'
+        )
+    return EdgeError(
+        f'{told}; expected {"numbers" if spec.dtype.is_floating else "whole numbers within its range"}. '
+        'Correct the examples, or give a transform_graph that converts it.'
+    )
 
 
 def wrong_shape(name: str, found: Sequence[int], spec: TensorSpec) -> EdgeError:

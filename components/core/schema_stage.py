@@ -19,7 +19,10 @@ _TYPES = {
 
 
 def stage_of_schema(
-    schema: schema_pb2.Schema, inputs: Mapping[str, TensorSpec], raw_features: Mapping[str, object]
+    schema: schema_pb2.Schema,
+    inputs: Mapping[str, TensorSpec],
+    raw_features: Mapping[str, object],
+    made_features: Mapping[str, object],
 ) -> Origin:
     """Tells by names, types and fixed shapes which of both a schema fits.
 
@@ -27,13 +30,19 @@ def stage_of_schema(
       schema: of the examples.
       inputs: of the model, by name.
       raw_features: TensorFlow's feature spec of what the transform graph takes, by name.
+      made_features: likewise of what it makes: an input may take integers as floats.
 
     Returns:
       RAW or TRANSFORMED where it fits one of both; nothing where it fits both or neither.
     """
     features = {feature.name: feature for feature in schema.feature}
     holds_inputs = all(
-        name in features and _fits(features[name], _stored(spec.dtype), spec.row_shape)
+        name in features
+        and _fits(
+            features[name],
+            getattr(made_features.get(name), 'dtype', None) or _stored(spec.dtype),
+            spec.row_shape,
+        )
         for name, spec in inputs.items()
     )
     holds_raw = all(

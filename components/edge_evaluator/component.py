@@ -128,7 +128,7 @@ class EdgeEvaluator(base_beam_component.BaseBeamComponent):
           examples: Channel of Examples, raw or transformed tf.Examples.
           baseline_model: Channel of Model with a SavedModel or a `.tflite` file, to compare with. Where the
             channel is empty when the step runs (a first run), thresholds on a change are not checked.
-          schema: Channel of Schema, for types and defaults of the examples' features.
+          schema: Channel of Schema, for types, defaults and variable lengths of the examples' features.
           transform_graph: Channel of TransformGraph, applied to raw examples (those of an ExampleGen are, those that
             Transform wrote are not; of others it is found out, or asked for); labels and slices may use
             its outputs.

@@ -80,7 +80,7 @@ class Pruner(base_component.BaseComponent):
         Args:
           model: a Channel of Model: what a Trainer, Pruner, Clusterer or QATTrainer exported.
           examples: a Channel of Examples to train on; None with `num_steps` 0 only.
-          schema: a Channel of Schema, for defaults of absent features.
+          schema: a Channel of Schema, for defaults of absent features and features of variable length.
           transform_graph: a Channel of TransformGraph, applied to raw examples. Those of an ExampleGen are raw, those
             that Transform wrote are not; of others it is found out, or asked for.
           pruning: what to prune; None for the defaults of `proto.Pruning`.

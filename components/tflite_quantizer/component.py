@@ -127,7 +127,7 @@ class TFLiteQuantizer(base_beam_component.BaseBeamComponent):
         Args:
           model: a Channel of Model: what a Trainer, Pruner, Clusterer or QATTrainer exported.
           examples: a Channel of Examples to calibrate on, unlabelled ones too.
-          schema: a Channel of Schema, for defaults of absent features.
+          schema: a Channel of Schema, for defaults of absent features and features of variable length.
           transform_graph: a Channel of TransformGraph, applied to raw examples. Those of an ExampleGen are raw, those
             that Transform wrote are not; of others it is found out, or asked for.
           calibration: a Channel of tfx_edge.Calibration, such as QATTrainer's.

@@ -73,6 +73,8 @@ def test_examples_that_are_neither_are_refused_with_both_reasons() -> None:
 _INPUTS = {'age': TensorSpec((None, 1), tf.float32)}
 _RAW_FEATURES = {'age': tf.io.FixedLenFeature([1], tf.float32), 'town': tf.io.VarLenFeature(tf.string)}
 
+_MADE_FEATURES = {'age': tf.io.FixedLenFeature([1], tf.float32)}
+
 
 @pytest.mark.parametrize(
     ('schema', 'stage'),
@@ -89,7 +91,7 @@ _RAW_FEATURES = {'age': tf.io.FixedLenFeature([1], tf.float32), 'town': tf.io.Va
 )
 def test_a_schema_tells_where_it_fits_one_of_both(schema: str, stage: str) -> None:
     parsed = text_format.Parse(schema, schema_pb2.Schema())
-    assert stage_of_schema(parsed, _INPUTS, _RAW_FEATURES).stage == stage
+    assert stage_of_schema(parsed, _INPUTS, _RAW_FEATURES, _MADE_FEATURES).stage == stage
 
 
 def test_a_schema_of_raw_features_of_another_shape_tells_raw() -> None:
@@ -97,4 +99,17 @@ def test_a_schema_of_raw_features_of_another_shape_tells_raw() -> None:
         'feature { name: "age" type: FLOAT shape { dim { size: 2 } } }', schema_pb2.Schema()
     )
     raw = {'age': tf.io.FixedLenFeature([2], tf.float32)}
-    assert stage_of_schema(schema, _INPUTS, raw).stage == RAW
+    assert stage_of_schema(schema, _INPUTS, raw, _MADE_FEATURES).stage == RAW
+
+
+@pytest.mark.parametrize(
+    ('made', 'stage'),
+    [(tf.int64, TRANSFORMED), (tf.float32, '')],
+    ids=lambda value: getattr(value, 'name', value),
+)
+def test_a_schema_of_integers_tells_by_what_the_transform_graph_makes(made: tf.DType, stage: str) -> None:
+    # The input takes float32 in both cases.
+    schema = text_format.Parse('feature { name: "age" type: INT }', schema_pb2.Schema())
+    raw = {'age': tf.io.FixedLenFeature([1], tf.float32)}
+    found = stage_of_schema(schema, _INPUTS, raw, {'age': tf.io.FixedLenFeature([1], made)})
+    assert found.stage == stage
