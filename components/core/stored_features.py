@@ -56,6 +56,7 @@ class StoredFeatures:
         dense = inputs.keys() - self._variable.keys()
         self._types = {name: _first_type(name, inputs[name], schema, made) for name in sorted(dense)}
         self._settled = frozenset(made)
+        self._has_seen_one = False
 
     def parse(self, records: Sequence[bytes], label: str = '') -> dict[str, np.ndarray]:
         """Parses a batch.
@@ -71,6 +72,9 @@ class StoredFeatures:
           EdgeError: a record is no tf.Example, or lacks a feature, or has one of another type or length.
         """
         labels = {label: self._label_feature(label, records[0])} if label else {}
+        if not self._has_seen_one:
+            # TensorFlow logs an error of its own where the types are not those that were expected.
+            self._types, self._has_seen_one = self._types_in(records[0]), True
         try:
             return self._parsed(records, self._types, labels)
         except _NOT_PARSED as error:

@@ -143,15 +143,15 @@ def test_numbers_of_both_kinds_give_the_same_however_they_are_batched() -> None:
     inputs = {'x': TensorSpec((None, 2), tf.float32), 'n': TensorSpec((None,), tf.int32)}
     records = [
         _record(x=(stored, [index, index + 1]), n=(other, [index]))
-        for index, (stored, other) in enumerate(itertools.product(['float', 'int64'], repeat=2))
+        for index, (stored, other) in enumerate([*itertools.product(['float', 'int64'], repeat=2)] * 2)
     ]
     whole = ExampleParser(inputs, label_key='n')(records)
     parser = pickle.loads(pickle.dumps(ExampleParser(inputs)))
     single = [parser([record]) for record in records]
     for name in inputs:
         np.testing.assert_array_equal(whole[name], np.concatenate([batch[name] for batch in single]))
-    assert whole['x'].tolist() == [[0, 1], [1, 2], [2, 3], [3, 4]]
-    assert whole['n'].tolist() == [0, 1, 2, 3]
+    assert whole['x'].tolist() == [[index, index + 1] for index in range(8)]
+    assert whole['n'].tolist() == list(range(8))
 
 
 _ROWS = [[1, 2, 3], [4], [], [5, 6]]

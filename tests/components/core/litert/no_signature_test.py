@@ -16,6 +16,8 @@ from tfx_edge.components.core.evaluation.range_probe import RangeProbe
 from tfx_edge.components.core.litert import flatbuffer
 from tfx_edge.components.core.litert.inspect import inspect_model
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
+from tfx_edge.components.core.litert.quantize import quantize_model
 
 
 def _inputs(model: LiteRTModel, rows: int) -> dict[str, np.ndarray]:
@@ -104,10 +106,12 @@ def test_an_evaluation_takes_it_and_says_by_which_names(
 
 
 def test_the_fit_of_its_calibration_is_measured_at_its_inputs_too(digits: dict[str, np.ndarray]) -> None:
-    file = files.digits_int8()
+    integers = QuantizationOptions('INT8', 'INT8')
+    file = quantize_model(files.float_model('digits'), integers, files.digits_ranges())
     named, unnamed = RangeProbe(file), RangeProbe(without_signatures(file))
     images = {'image': digits['x_eval'][:1]}
     assert unnamed.tensors == named.tensors
+    assert 'image' in {tensor.input_name for tensor in named.tensors}
     for seen, expected in zip(
         *(dataclasses.astuple(probe(images)) for probe in (unnamed, named)), strict=True
     ):
