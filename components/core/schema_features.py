@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import tensorflow as tf
 from tensorflow_metadata.proto.v0 import schema_pb2
@@ -55,7 +56,8 @@ def variable_features(schema: schema_pb2.Schema | None, names: frozenset[str]) -
     return {
         name: _variable(specs[name], by_name.get(_value_column(name, specs[name])))
         for name in found
-        if not isinstance(specs[name], tf.io.FixedLenFeature)
+        # A deprecated feature has no spec.
+        if name in specs and not isinstance(specs[name], tf.io.FixedLenFeature)
     }
 
 
@@ -74,7 +76,7 @@ def _varies(schema: schema_pb2.Schema, name: str) -> bool:
     )
 
 
-def _feature_specs(schema: schema_pb2.Schema) -> dict[str, object]:
+def _feature_specs(schema: schema_pb2.Schema) -> dict[str, Any]:
     from tensorflow_transform.tf_metadata import schema_utils  # takes seconds; only such schemas pay
 
     readable = schema_pb2.Schema()
@@ -89,11 +91,26 @@ def _feature_specs(schema: schema_pb2.Schema) -> dict[str, object]:
             feature.ClearField('shape')
         readable.feature.add().CopyFrom(feature)
     try:
-        return dict(schema_utils.schema_as_feature_spec(readable).feature_spec)
+        specs = dict(schema_utils.schema_as_feature_spec(readable).feature_spec)
     except (ValueError, KeyError, NotImplementedError) as error:
         raise EdgeError(
             f'the schema cannot be read ({" ".join(str(error).split())}); correct its features.'
         ) from error
+    # A VarLenFeature is always called as the feature that it reads; a ragged one need not be.
+    return specs | {
+        name: tf.io.RaggedFeature(specs[name].dtype, column)
+        for name, column in _renamed(schema).items()
+        if name in specs
+    }
+
+
+def _renamed(schema: schema_pb2.Schema) -> dict[str, str]:
+    """The feature that each list is read from, where its name is another."""
+    if _GROUP not in schema.tensor_representation_group:
+        return {}
+    representations = schema.tensor_representation_group[_GROUP].tensor_representation
+    columns = {name: found.varlen_sparse_tensor.column_name for name, found in representations.items()}
+    return {name: column for name, column in columns.items() if column not in ('', name)}
 
 
 def _value_column(name: str, feature: object) -> str:

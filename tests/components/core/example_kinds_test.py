@@ -162,7 +162,11 @@ _VARIABLE = {
       feature { name: 'x' type: %s }
       tensor_representation_group { key: '' value { tensor_representation {
         key: 'x' value { varlen_sparse_tensor { column_name: 'x' } } } } }""",
-    'another column': """
+    'list of another column': """
+      feature { name: 'column' type: %s }
+      tensor_representation_group { key: '' value { tensor_representation {
+        key: 'x' value { varlen_sparse_tensor { column_name: 'column' } } } } }""",
+    'ragged of another column': """
       feature { name: 'column' type: %s }
       tensor_representation_group { key: '' value { tensor_representation {
         key: 'x' value { ragged_tensor { feature_path { step: 'column' } } } } } }""",
@@ -175,7 +179,7 @@ _VARIABLE = {
 @pytest.mark.parametrize('stored', ['float', 'int64'])
 @pytest.mark.parametrize('kind', _VARIABLE)
 def test_variable_lengths_are_filled_up_as_to_dense_does(kind: str, stored: str, dtype: tf.DType) -> None:
-    column = 'column' if kind == 'another column' else 'x'
+    column = 'column' if 'another column' in kind else 'x'
     records = [_record(**{column: (stored, row)}) for row in _ROWS]
     schema = _schema(_VARIABLE[kind] % ('FLOAT' if stored == 'float' else 'INT'))
     parsed = tf.io.parse_example(
@@ -224,6 +228,14 @@ def test_without_a_schema_a_shorter_feature_is_refused() -> None:
     parser = ExampleParser({'x': TensorSpec((None, 3), tf.float32)})
     with pytest.raises(EdgeError, match=r"feature 'x' has the shape \(2,\), but input 'x' takes \(3,\)"):
         parser(_records('float', [[1, 2, 3], [1, 2]]))
+
+
+def test_a_deprecated_feature_is_read_as_without_a_schema() -> None:
+    schema = _schema("feature { name: 'x' type: INT lifecycle_stage: DEPRECATED }")
+    parser = ExampleParser({'x': TensorSpec((None, 2), tf.int32)}, schema=schema)
+    assert parser(_records('int64', [[1, 2]]))['x'].tolist() == [[1, 2]]
+    with pytest.raises(EdgeError, match=r"feature 'x' has the shape \(1,\), but input 'x' takes \(2,\)"):
+        parser(_records('int64', [[1]]))
 
 
 _SPARSE = """
