@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -124,7 +125,7 @@ def test_inspect_names_inputs_and_outputs_of_a_file_without_signature(
     printed = capsys.readouterr().out
     assert 'signature  none: inputs and outputs by the names of their tensors' in printed
     assert 'inputs     image: float32' in printed
-    assert 'outputs    StatefulPartitionedCall_1:0: float32' in printed
+    assert re.search(r'^outputs    \S+:0: float32$', printed, re.MULTILINE)
 
 
 def test_names_stay_whole_in_a_pipe_and_end_at_separators_in_a_terminal(
