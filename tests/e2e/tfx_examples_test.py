@@ -55,7 +55,7 @@ def test_file_is_blessed_pushed_and_takes_what_transform_makes(done: Done) -> No
 def test_dense_function_is_told_and_answers_as_the_string_signature(done: Done) -> None:
     for step in ('Pruner', 'QATTrainer', 'TFLiteQuantizer'):
         told = done.properties(step, 'model')['tfx_edge_dense_function']
-        assert "behind signature 'serving_default'" in told
+        assert "signature 'serving_default'" in told
     (note,) = (note for note in done.notes('FloatEvaluator') if 'serving_default' in note)
     assert note.startswith("the evaluated function answers as signature 'serving_default' does on")
 
