@@ -32,8 +32,12 @@ from tfx_edge.components.core.content_digest import content_digest
 from tfx_edge.components.core.dense_function.choice import choose_signature, describe
 from tfx_edge.components.core.errors import EdgeError, NotFiniteError
 from tfx_edge.components.core.examples import ExampleParser
+from tfx_edge.components.core.litert import saved_model_converter
+from tfx_edge.components.core.litert.isolation import load_ahead
 from tfx_edge.components.core.litert.loops_of_files import has_loops
 from tfx_edge.components.core.non_finite_features import non_finite_feature
+from tfx_edge.components.core.signature import Signature
+from tfx_edge.components.deployable_model import converted_beside
 from tfx_edge.components.example_files import split_files
 from tfx_edge.components.example_parsing import example_parser
 from tfx_edge.components.fine_tuning_options import fine_tuning_options
@@ -52,8 +56,12 @@ def compress_model(
     compress: Compress,
     *,
     trains_ranges: bool = False,
+    saved_model_only: bool = False,
+    field: str = '',
 ) -> str:
     """Runs one technique on a Model artifact and writes the Model artifact that results.
+
+    Before that the model that comes in is converted, so that none is trained that no `.tflite` file can be made of.
 
     Args:
       input_dict: `input_model`, and where given `examples`, `schema` and `transform_graph`.
@@ -61,6 +69,8 @@ def compress_model(
       properties: exec properties of `compression_spec`.
       compress: the technique.
       trains_ranges: whether it trains ranges of activations too.
+      saved_model_only: do not convert it.
+      field: the one of the configuration that says so; '' where there is none.
 
     Returns:
       The name of the signature that was compressed.
@@ -68,6 +78,8 @@ def compress_model(
     Raises:
       EdgeError: an input is at fault; nothing is written then.
     """
+    if not saved_model_only:
+        load_ahead(saved_model_converter.convert_signature)
     functions = user_module.user_functions(properties)
     options = fine_tuning_options(
         exec_properties.decode(properties[compression_spec.FINE_TUNING], proto.FineTuning),
@@ -84,21 +96,18 @@ def compress_model(
         load=LOADED.look_into,
     )
     _LOG.info('compressing signature %r', signature.name)
-    graph = ServingGraph(source, signature, in_float32=trains_ranges)
     output = artifact_utils.get_single_instance(list(output_dict[artifacts.MODEL]))
-    if trains_ranges and graph.has_loops and _are_written_out(output, graph):
-        graph = ServingGraph(source, signature, in_float32=True, unroll_loops=True)
     options = dataclasses.replace(
         options,
         functions=functions,
         checkpoint_folder=_checkpoint_folder(output, source, input_dict, options, properties),
     )
-    examples = _examples(input_dict, graph, options)
-    with _told_by_feature(examples):
-        values = compress(graph, options, None if examples is None else examples.batches())
-        if options.batch_norm_batches:
-            assert examples is not None
-            values = values | re_estimate(graph, values, examples.batches(), options.batch_norm_batches)
+    with _file(output, source, signature, field, saved_model_only=saved_model_only) as file:
+        graph = _opened(source, signature, file, trains_ranges=trains_ranges)
+        examples = _examples(input_dict, graph, options)
+        if file is not None:
+            file()
+    values = _compressed(graph, options, examples, compress)
     with artifacts.written_whole(path_utils.serving_model_dir(output.uri)) as folder:
         write_with_values(source, folder, values)
     output.set_string_custom_property(artifacts.DENSE_FUNCTION, describe(signature))
@@ -108,13 +117,36 @@ def compress_model(
     return signature.name
 
 
-def _are_written_out(output: types.Artifact, graph: ServingGraph) -> bool:
-    """Whether the file of a graph with loops has none: then its steps are told apart in the graph too."""
-    try:
-        return not has_loops(artifacts.float_files(output).convert(graph.folder, graph.signature))
-    except EdgeError as error:
-        _LOG.info('the loops stay as they are: %s', error)
-        return False
+def _file(
+    output: types.Artifact, source: str, signature: Signature, field: str, *, saved_model_only: bool
+) -> contextlib.AbstractContextManager[Callable[[], bytes] | None]:
+    """The float file of the incoming model, made beside what is done first."""
+    if saved_model_only:
+        _LOG.info('%s is set: whether a .tflite file can be made of the model is not found out', field)
+        return contextlib.nullcontext()
+    return converted_beside(artifacts.float_files(output), source, signature, unless=field)
+
+
+def _opened(
+    source: str, signature: Signature, file: Callable[[], bytes] | None, *, trains_ranges: bool
+) -> ServingGraph:
+    graph = ServingGraph(source, signature, in_float32=trains_ranges)
+    if not trains_ranges or file is None or not graph.has_loops or has_loops(file()):
+        return graph
+    # The file has no loops: its steps are told apart in the graph too.
+    return ServingGraph(source, signature, in_float32=True, unroll_loops=True)
+
+
+def _compressed(
+    graph: ServingGraph, options: FineTuningOptions, examples: _Examples | None, compress: Compress
+) -> dict[str, np.ndarray]:
+    """New values by checkpoint key."""
+    with _told_by_feature(examples):
+        values = compress(graph, options, None if examples is None else examples.batches())
+        if options.batch_norm_batches:
+            assert examples is not None
+            values = values | re_estimate(graph, values, examples.batches(), options.batch_norm_batches)
+    return values
 
 
 def _checkpoint_folder(

@@ -40,6 +40,9 @@ class Clusterer(base_component.BaseComponent):
     arXiv:1510.00149; k-means++: Arthur and Vassilvitskii, 2007. Which weights are clustered, and how dropout and batch
     norm are treated, is as in Pruner.
 
+    A model that no `.tflite` file can be made of is refused before anything is trained, by the names of its layers;
+    `Clustering.saved_model_only` takes it, for where the SavedModel is all that is wanted.
+
     Example:
       ```
       clusterer = Clusterer(

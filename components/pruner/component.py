@@ -44,6 +44,9 @@ class Pruner(base_component.BaseComponent):
     needs no noise, and statistics of small batches would move the function that is to be kept.
     `FineTuning.batch_norm_batches` computes them anew at the end, for one-shot pruning.
 
+    A model that no `.tflite` file can be made of is refused before anything is trained, by the names of its layers;
+    `Pruning.saved_model_only` takes it, for where the SavedModel is all that is wanted.
+
     Example:
       ```
       pruner = Pruner(

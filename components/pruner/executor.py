@@ -25,10 +25,13 @@ class Executor(base_executor.BaseExecutor):
         exec_properties_: dict[str, Any],
     ) -> None:
         """See `base_executor.BaseExecutor.Do`."""
-        options = pruning_options(exec_properties.decode(exec_properties_[PRUNING], proto.Pruning))
+        message = exec_properties.decode(exec_properties_[PRUNING], proto.Pruning)
+        options = pruning_options(message)
         compression_step.compress_model(
             input_dict,
             output_dict,
             exec_properties_,
             lambda graph, fine_tuning, batches: prune(graph, options, fine_tuning, batches),
+            saved_model_only=message.saved_model_only,
+            field='Pruning.saved_model_only',
         )

@@ -41,7 +41,8 @@ class QATTrainer(base_component.BaseComponent):
     ranges, with every activation inside where `parity_by_activation` asks for it; summed up in the log and in the
     model's custom properties `tfx_edge_parity_samples`,
     `tfx_edge_parity_within_2_steps`, `tfx_edge_parity_largest_steps`, `tfx_edge_parity_agreement` and
-    `tfx_edge_not_simulated`. A model that no integer file can be made of stays float, with a warning.
+    `tfx_edge_not_simulated`. A model that no integer file can be made of stays float, with a warning; one that
+    no `.tflite` file at all can be made of is refused before anything is trained, by the names of its layers.
 
     On 64 of these (fewer of large ones) the finished file is held against the incoming model too: agreement and
     fidelity in dB, in one line of the log, in the custom properties `tfx_edge_fidelity`, `tfx_edge_fidelity_db`,

@@ -118,7 +118,7 @@ def plan_deployment(
       reason why there is no integer file (of a recurrent net, say), and then nothing is simulated.
 
     Raises:
-      EdgeError: no weight is to be quantized, or a pattern matches none.
+      EdgeError: no weight is to be quantized, or a pattern matches none; or there is not even a float file.
 
     Example:
       >>> plan_deployment(graph, options, next(batches)).not_simulated
@@ -127,8 +127,8 @@ def plan_deployment(
     sites = find_weight_sites(graph)
     precisions = weight_precisions(sites, qat)
     mode = _mode(qat)
+    model = ModelFile.of(convert(graph.folder, graph.signature))
     try:
-        model = ModelFile.of(convert(graph.folder, graph.signature))
         always = sound(model, mode)
         deployed = _quantized_tensors(model, always, mode)
     except EdgeError as error:

@@ -29,10 +29,9 @@ from tfx_edge.components.core.compression.quantization_aware_training import (
     train_quantization_aware,
 )
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions
-from tfx_edge.components.core.litert import saved_model_converter
 from tfx_edge.components.core.litert.float_files import FloatFiles, hand_on
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
-from tfx_edge.components.core.litert.isolation import load_ahead, run_isolated
+from tfx_edge.components.core.litert.isolation import run_isolated
 from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.quantize import quantized_file
 from tfx_edge.components.core.post_training import fidelity_report
@@ -60,7 +59,6 @@ class Executor(base_executor.BaseExecutor):
         exec_properties_: dict[str, Any],
     ) -> None:
         """See `base_executor.BaseExecutor.Do`."""
-        load_ahead(saved_model_converter.convert_signature)
         message = exec_properties.decode(exec_properties_[QAT], proto.QuantizationAwareTraining)
         model = artifact_utils.get_single_instance(output_dict[artifacts.MODEL])
         training = _Training(

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import pathlib
 import shutil
+import time
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 from tfx import types
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_executor
@@ -138,6 +142,68 @@ def test_labels_are_read_from_the_examples(
     assert (_serving(outputs['model'][0]) / 'saved_model.pb').exists()
 
 
+def _whitening_model(line: Any, folder: pathlib.Path) -> Any:
+    """A Trainer's Model with a layer that LiteRT has no kernel for."""
+
+    class Whitening(line.layers.Layer):
+        def call(self, inputs: tf.Tensor) -> tf.Tensor:
+            return inputs @ tf.linalg.inv(tf.eye(4) + tf.einsum('bi,bj->ij', inputs, inputs))
+
+    x = line.Input((4,), name='x')
+    model = line.Model(x, line.layers.Dense(2)(Whitening(name='my_whitening')(x)))
+    artifact = standard_artifacts.Model()
+    artifact.uri = str(folder / 'trainer')
+    artifact.set_string_custom_property('tfx_version', '1.16.0')
+    if line is keras:
+        model.export(_serving(artifact), verbose=False)
+    else:
+        tf.saved_model.save(model, str(_serving(artifact)))
+    return artifact
+
+
+class TestNoFile:
+    """A model that no file can be made of is refused before anything is trained, unless its SavedModel is wanted."""
+
+    @pytest.mark.parametrize('component', [Pruner, Clusterer, QATTrainer])
+    @pytest.mark.parametrize('line', [keras, tf_keras], ids=['keras 3', 'tf_keras'])
+    def test_it_is_refused_by_the_name_of_its_layer(
+        self, component: Any, line: Any, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        model = _whitening_model(line, tmp_path)
+        examples = _write_examples(tmp_path / 'e', [{'x': _floats(4)}] * 64)
+        start = time.monotonic()
+        with caplog.at_level(logging.INFO, logger='tfx_edge'), pytest.raises(EdgeError) as caught:
+            _run(component, model, examples, tmp_path, {'fine_tuning': proto.FineTuning(num_steps=10**7)})
+        assert time.monotonic() - start < 60
+        message = str(caught.value)
+        assert "LiteRT has no kernel for MatrixInverse in layer 'my_whitening' (" in message
+        assert 'Replace the operators or layers that LiteRT lacks, and export the model again.' in message
+        assert '\n' not in message
+        assert 'training' not in caplog.text
+        assert not (tmp_path / 'model').exists()
+        field = {Pruner: 'Pruning.saved_model_only', Clusterer: 'Clustering.saved_model_only'}
+        assert ('saved_model_only' in message) == (component in field)
+        assert field.get(component, '') in message
+
+    @pytest.mark.parametrize(
+        ('component', 'config'),
+        [
+            (Pruner, {'pruning': proto.Pruning(saved_model_only=True)}),
+            (Clusterer, {'clustering': proto.Clustering(saved_model_only=True, granularity='TENSOR')}),
+        ],
+    )
+    def test_its_saved_model_is_written_where_that_is_all_that_is_wanted(
+        self, component: Any, config: Any, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        model = _whitening_model(keras, tmp_path)
+        examples = _write_examples(tmp_path / 'e', [{'x': _floats(4)}] * 64)
+        with caplog.at_level(logging.INFO, logger='tfx_edge'):
+            outputs = _run(component, model, examples, tmp_path, config)
+        assert (_serving(outputs['model'][0]) / 'saved_model.pb').exists()
+        assert '.saved_model_only is set' in caplog.text
+        assert 'converting' not in caplog.text
+
+
 class TestBadInput:
     """Each fault is one line that names it, and nothing is written."""
 
@@ -202,7 +268,8 @@ class TestBadInput:
         tf.saved_model.save(module, str(_serving(model)), signatures={'serving_default': module.serve})
         message = (
             r"input 'examples' of signature 'serving_default' is string; tfx-edge needs a signature with dense "
-            r"numeric inputs. Export one, or name it in signature_name \(found: 'serving_default'\)"
+            r'numeric inputs, or one of strings with a dense part, and no number that it answers is made by weights '
+            r"behind its strings. Export a dense one, or name it in signature_name \(found: 'serving_default'\)"
         )
         self._refuses(model, None, tmp_path, message, fine_tuning=proto.FineTuning(num_steps=0))
 

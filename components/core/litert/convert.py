@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tfx_edge.components.core.errors import EdgeError
@@ -11,6 +12,7 @@ from tfx_edge.components.core.litert import canonical, flatbuffer, saved_model_c
 from tfx_edge.components.core.litert.isolation import ChildFailure, run_isolated
 from tfx_edge.components.core.litert.printed_line import end_of_line
 from tfx_edge.components.core.loops.longest_loop import MOST_ROUNDS
+from tfx_edge.components.core.preprocessing.operators import COUNT, REWRITTEN
 
 if TYPE_CHECKING:
     from tfx_edge.components.core.signature import Signature
@@ -52,15 +54,18 @@ def convert_saved_model(saved_model_dir: str, signature: Signature | str) -> byt
             return file
         raise EdgeError(
             f'signature {signature_name!r} of {saved_model_dir} cannot be converted to .tflite: it has a loop over the '
-            'steps of a sequence (LSTM, GRU, RNN or a map over rows) that is too long to be written out '
-            f'(at most {MOST_ROUNDS} steps), or has no fixed number of steps. Export the model with a fixed number of '
-            'steps in its input, and the layers with unroll=True where there are more.'
+            f'steps of a sequence (LSTM, GRU, RNN or a map over rows){_in_layers(saved_model_dir, printed)} that is '
+            f'too long to be written out (at most {MOST_ROUNDS} steps), or has no fixed number of steps. Export the '
+            'model with a fixed number of steps in its input, and the layers with unroll=True where there are more.'
         )
-    if file is None and not (fault := _missing_kernels(printed)):
+    reason = _reason(printed)
+    if file is None and (not (fault := _missing_kernels(printed)) or _are_written_in_others(fault)):
         # A Keras 3 model behind tf.saved_model.save: the converter does not find its variables, and aborts
-        # (TensorFlow 2.16) or makes a file that reads variables which nothing sets (2.21).
+        # (TensorFlow 2.16) or makes a file that reads variables which nothing sets (2.21). Or one with preprocessing
+        # that is written in other operators where variables are constants.
         file, printed_frozen = _converted(saved_model_dir, signature, frozen=True)
-        fault = _missing_kernels(printed_frozen)
+        fault = _missing_kernels(printed_frozen) or fault
+        printed += printed_frozen
     types = _other_types(printed) if file is None else ''
     if types:
         file, printed_float32 = _converted(saved_model_dir, signature, frozen=True, in_float32=True)
@@ -75,12 +80,21 @@ def convert_saved_model(saved_model_dir: str, signature: Signature | str) -> byt
             )
         _tell_random(file)
         return file
-    reason = f'LiteRT has no kernel for {fault}' if fault else _reason(printed)
+    if fault:
+        reason = f'LiteRT has no kernel for {fault}'
     in_types = f' (of type {types})' if types else ''
+    in_layers = _in_layers(saved_model_dir, printed, fault.split(', ') if fault else ())
     raise EdgeError(
-        f'signature {signature_name!r} of {saved_model_dir} cannot be converted to .tflite ({reason}{in_types}). '
-        f'{_remedy(fault)}'
+        f'signature {signature_name!r} of {saved_model_dir} cannot be converted to .tflite '
+        f'({reason}{in_types}{in_layers}). {_remedy(fault)}'
     )
+
+
+def _in_layers(saved_model_dir: str, printed: str, operators: Sequence[str] = ()) -> str:
+    from tfx_edge.components.core.litert.blamed_layers import blamed_layers  # imports TensorFlow
+
+    layers = blamed_layers(saved_model_dir, printed, operators) if printed else ''
+    return f' {layers}' if layers else ''
 
 
 def _converted(
@@ -145,6 +159,13 @@ def _other_types(printed: str) -> str:
 def _remedy(fault: str) -> str:
     if 'HashTable' in fault or 'LookupTable' in fault:
         return 'Look words and ids up before the model (in Transform, say), and export the model again.'
+    if COUNT in fault:
+        return (
+            'Count up to a fixed number (minlength and maxlength of tf.math.bincount that are the same, say), and '
+            'export the model again.'
+        )
+    if 'ToHashBucket' in fault:
+        return 'Hash before the model (in Transform, say), and export the model again.'
     return 'Replace the operators or layers that LiteRT lacks, and export the model again.'
 
 
@@ -159,6 +180,10 @@ def _missing_kernels(printed: str) -> str:
     """The TensorFlow operators that LiteRT has no kernel for, or ''."""
     found = re.search(r'(?:TF Select|Flex|Custom) ops: (.*)', printed)
     return found[1].strip() if found else ''
+
+
+def _are_written_in_others(fault: str) -> bool:
+    return any(operator in fault for operator in REWRITTEN)
 
 
 def _reason(printed: str) -> str:

@@ -9,7 +9,7 @@ import collections
 import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ def _freeze(
     frozen = convert_to_constants.convert_variables_to_constants_v2(
         concrete, lower_control_flow=False, aggressive_inlining=unrolled
     )
+    frozen = _rewritten(concrete, frozen)
     if in_float32:
         frozen = _as_float32(frozen)
         inputs = [
@@ -170,13 +171,37 @@ def _shorten_names(graph_def: Any) -> None:
         ]
 
 
+def _rewritten(concrete: Any, frozen: Any) -> Any:
+    """A frozen function whose preprocessing is in operators that LiteRT has; `frozen` itself where it has them."""
+    from tensorflow.python.framework import convert_to_constants
+
+    from tfx_edge.components.core.preprocessing import rewriting
+
+    if not rewriting.has_rewritten(frozen.graph.as_graph_def()):
+        return frozen
+    inlined = convert_to_constants.convert_variables_to_constants_v2(
+        concrete, lower_control_flow=False, aggressive_inlining=True
+    )
+    count = len(concrete.inputs) - len(concrete.captured_inputs)
+    captured = {tensor.op.name: tensor for tensor in concrete.inputs[count:]}
+    given = dict(zip(captured, concrete.captured_inputs, strict=True))
+    graph_def = rewriting.rewritten(inlined.graph.as_graph_def(), given)
+    _shorten_names(graph_def)
+    return _as_function(graph_def, inlined.inputs[:count], inlined.outputs)
+
+
 def _as_float32(function: Any) -> Any:
     """A function without variables that computes in float32."""
-    import tensorflow as tf
-
     from tfx_edge.components.core import float32_graph
 
     graph_def = float32_graph.in_float32(function.graph.as_graph_def())
+    return _as_function(graph_def, function.inputs, function.outputs)
+
+
+def _as_function(graph_def: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
+    """The function of a graph between tensors of another one with the same names."""
+    import tensorflow as tf
+
     whole = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph_def, name=''), [])
-    ends = ([tensor.name for tensor in tensors] for tensors in (function.inputs, function.outputs))
+    ends = ([tensor.name for tensor in tensors] for tensors in (inputs, outputs))
     return whole.prune(*(tf.nest.map_structure(whole.graph.get_tensor_by_name, names) for names in ends))

@@ -24,6 +24,7 @@ from tfx_edge.components.core.dense_function.inlined_calls import with_calls_inl
 from tfx_edge.components.core.dense_function.signature_arguments import keywords, signature_tensors
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.loops.unrolling import unroll
+from tfx_edge.components.core.preprocessing import rewriting
 from tfx_edge.components.core.signature import Signature, whole_outputs
 from tfx_edge.components.core.tensor_names import producer
 
@@ -179,7 +180,10 @@ class ServingGraph:
         return {variable.key: variable.value for variable in self.variables}
 
     def _flat_graph(self, function: Any) -> graph_pb2.GraphDef:
-        """The function's graph: only what its outputs depend on, with every variable read outside of loops."""
+        """The function's graph: only what its outputs depend on, with every variable read outside of loops.
+
+        Preprocessing is in the operators that the deployed file has.
+        """
         outputs = list(self.outputs.values())
         inlined = with_calls_inlined(tensorflow_internals.inlined_graph(function), outputs)
         inlined = _needed_for(inlined, outputs)
@@ -196,7 +200,8 @@ class ServingGraph:
                 if id(value) in shapes
             },
         )
-        return with_own_functions(lifted)
+        handles = {producer(name): value for name, value in self._captured.items()}
+        return with_own_functions(_needed_for(rewriting.rewritten(lifted, handles), outputs))
 
     def _groups_of_convolutions(self) -> dict[str, int]:
         """How many groups each convolution of more than one has."""

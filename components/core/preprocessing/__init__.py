@@ -1,0 +1,1 @@
+"""Preprocessing layers inside of a model, in operators that LiteRT has."""
