@@ -81,7 +81,7 @@ def choose_signature(
     keras = names_of_keras_functions(meta_graph)
     if signature_name:
         if signature_name not in {*signatures, *keras}:
-            found = ', '.join(map(repr, [*signatures, *keras])) or 'none'
+            found = ', '.join(map(repr, dict.fromkeys([*signatures, *keras]))) or 'none'
             raise EdgeError(
                 f'signature {signature_name!r} is not in {saved_model_dir} (found: {found}); '
                 'name one of these in signature_name.'
