@@ -101,7 +101,13 @@ def judging_steps(
         baseline_model=baseline,
         **raw,
         eval_config=eval_config(example),
-        edge=proto.EdgeEvaluation(min_agreement=0.8, bless_undecided=True),
+        edge=proto.EdgeEvaluation(
+            max_metric_drop=[{'metric': example.metric, 'margin': 0.1}],
+            bless_undecided=True,
+            max_file_bytes=100_000,
+            # A few rides are 24 times as long as is usual, which the others leave most of a range to.
+            min_range_used=0.05,
+        ),
     )
     pusher = tfx.components.Pusher(
         model=model,
