@@ -11,7 +11,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast test-all test-tfx116 test-tfx121 find-tfx121 other-line test-install test-fresh test-image
-.PHONY: test-flink test-prism engines fetch-flink fetch-prism lint proto golden lock bench clean
+.PHONY: test-tfx-examples test-flink test-prism engines fetch-flink fetch-prism lint proto golden lock bench clean
 
 UV_VERSION := 0.13.8
 PYTHON ?=
@@ -40,7 +40,7 @@ UNFINISHED := .uv/unfinished-$(subst /,_,$(VENV))
 PROTOS := $(notdir $(wildcard proto/messages/*.proto))
 
 help: ## This list.
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) ## Run the digits pipeline, and print what each step cost and gained.
 	@$(BIN)/tfx-edge demo $(ARGS)
@@ -81,6 +81,9 @@ find-tfx121:
 	  echo 'make: TFX 1.21 needs glibc 2.39 (Debian 13, Ubuntu 24.04 or newer), and this host has' \
 	    "$$(getconf GNU_LIBC_VERSION); run it there, or make test alone." >&2; exit 1; \
 	fi
+
+test-tfx-examples: $(READY) ## TFX's own examples and templates, all of them, and one on Kubeflow's launcher.
+	$(BIN)/python -m pytest --all-tfx-examples tests/e2e/tfx_examples_test.py tests/e2e/tfx_examples_on_kubeflow.py $(ARGS)
 
 # Real engines. Their tests have names that `make test` does not look for, and run in namespaces of their own, which
 # need root: no process and no network interface is left, however they end. ARGS='-m short': the short form.

@@ -25,6 +25,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         '--fast', action='store_true', help='only tests that neither convert, train nor start TFX'
     )
+    parser.addoption(
+        '--all-tfx-examples', action='store_true', help="all of TFX's examples and templates, not two of them"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

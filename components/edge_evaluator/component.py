@@ -132,7 +132,8 @@ class EdgeEvaluator(base_beam_component.BaseBeamComponent):
           transform_graph: Channel of TransformGraph, applied to raw examples (those of an ExampleGen are, those that
             Transform wrote are not; of others it is found out, or asked for); labels and slices may use
             its outputs.
-          eval_config: TFMA's configuration; required.
+          eval_config: TFMA's configuration, as Evaluator takes it; required. In place of
+            `preprocessing_function_names`, functions of the SavedModel, `transform_graph` is applied.
           edge: limits of the device.
           example_splits: names of the splits to evaluate on; ['eval'] if None.
 
@@ -145,7 +146,9 @@ class EdgeEvaluator(base_beam_component.BaseBeamComponent):
             options.check_edge(config, has_baseline=has_baseline)
 
         parameters: dict[str, Any] = {
-            keys.EVAL_CONFIG: options.encode_eval_config(eval_config, has_baseline=has_baseline),
+            keys.EVAL_CONFIG: options.encode_eval_config(
+                eval_config, has_baseline=has_baseline, has_transform_graph=transform_graph is not None
+            ),
             keys.EDGE: exec_properties.encode(edge, proto.EdgeEvaluation, check),
             keys.EXAMPLE_SPLITS: options.encode_splits(example_splits),
             exec_properties.VERSION: tfx_edge.__version__,

@@ -64,7 +64,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         edge = properties.decode(exec_properties[keys.EDGE], proto.EdgeEvaluation)
         limits, rules, max_flips = options.edge_limits(edge), options.rules(edge), options.max_flips(edge)
         config = options.decode_eval_config(exec_properties[keys.EVAL_CONFIG])
-        check_eval_config(config, has_baseline=baseline is not None)
+        transform_graph = artifacts.transform_graph_folder(input_dict)
+        check_eval_config(
+            config, has_baseline=baseline is not None, has_transform_graph=transform_graph is not None
+        )
         splits = options.decode_splits(exec_properties[keys.EXAMPLE_SPLITS])
         for split in splits:
             require_examples(split_files(input_dict[artifacts.EXAMPLES], [split]), split)
@@ -75,7 +78,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             drops=options.metric_drops(edge),
             confidence=rules.confidence,
             max_flips=max_flips,
-            transform_graph=artifacts.transform_graph_folder(input_dict),
+            transform_graph=transform_graph,
         )
         parser = example_parser(
             input_dict, splits, evaluation.inputs, also_made=used_features(evaluation.config)

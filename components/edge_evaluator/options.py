@@ -150,12 +150,13 @@ def check_tested_metrics(eval_config: str, edge: str) -> None:
     find_tested_metrics(decode_eval_config(eval_config), drops)
 
 
-def encode_eval_config(config: Any, *, has_baseline: bool) -> Any:
+def encode_eval_config(config: Any, *, has_baseline: bool, has_transform_graph: bool = False) -> Any:
     """TFMA's configuration as an exec property.
 
     Args:
       config: a `tfma.EvalConfig`, its JSON, or a RuntimeParameter (checked when the step runs).
       has_baseline: whether the component is given a baseline.
+      has_transform_graph: whether it is given a transform graph.
 
     Returns:
       A JSON string with sorted keys, or the RuntimeParameter.
@@ -173,7 +174,7 @@ def encode_eval_config(config: Any, *, has_baseline: bool) -> Any:
             f'eval_config is {given}; expected a tfma.EvalConfig, its JSON or a RuntimeParameter. Its metrics '
             'and thresholds say what a good model is, and no default could.'
         )
-    check_eval_config(config, has_baseline=has_baseline)
+    check_eval_config(config, has_baseline=has_baseline, has_transform_graph=has_transform_graph)
     if not has_baseline:
         check_needs_no_baseline(config)
     return json_format.MessageToJson(config, preserving_proto_field_name=True, sort_keys=True, indent=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,18 +12,23 @@ import tensorflow_model_analysis as tfma
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.evaluation.metric_classes import check_settings, metric_class, metric_name
 
+_LOG = logging.getLogger(__name__)
+
 # Metrics that read no prediction.
 _WITHOUT_OUTPUT = ('ExampleCount', 'WeightedExampleCount', 'QueryStatistics')
 # How a model is run follows from the artifact; these types mean the same models.
 _MODEL_TYPES = ('', tfma.TF_LITE, tfma.TF_GENERIC, tfma.TF_KERAS)
 
 
-def check_eval_config(config: tfma.EvalConfig, *, has_baseline: bool) -> None:
+def check_eval_config(
+    config: tfma.EvalConfig, *, has_baseline: bool, has_transform_graph: bool = False
+) -> None:
     """Refuses a configuration that TFMA would refuse, or that asks for what would be left undone.
 
     Args:
       config: the user's.
       has_baseline: whether there is a baseline model.
+      has_transform_graph: whether there is a transform graph, which makes features in place of functions of the model.
 
     Raises:
       EdgeError: no metrics, or one that is none; a threshold for what is not computed; more than two
@@ -34,7 +40,7 @@ def check_eval_config(config: tfma.EvalConfig, *, has_baseline: bool) -> None:
     _check_metrics(config)
     _check_models(config, has_baseline)
     for spec in config.model_specs:
-        _check_model_spec(spec)
+        _check_model_spec(spec, has_transform_graph)
     completed = complete_eval_config(config, has_baseline=has_baseline)
     try:
         tfma.utils.verify_eval_config(completed)
@@ -93,6 +99,25 @@ def complete_eval_config(config: tfma.EvalConfig, *, has_baseline: bool) -> tfma
     there is none, its ModelSpec and all change thresholds are taken out, as in TFX's Evaluator.
     """
     return tfma.utils.update_eval_config_with_defaults(config, has_baseline=has_baseline, rubber_stamp=True)
+
+
+def without_model_functions(config: tfma.EvalConfig) -> tfma.EvalConfig:
+    """The configuration without functions of a SavedModel, in whose place the transform graph is applied; tells it.
+
+    Args:
+      config: a completed one.
+    """
+    changed = tfma.EvalConfig()
+    changed.CopyFrom(config)
+    for spec in changed.model_specs:
+        if spec.preprocessing_function_names:
+            _LOG.info(
+                'preprocessing_function_names (%s) of eval_config are not called: labels and slices are features that '
+                'the transform graph makes, or of the examples',
+                ', '.join(spec.preprocessing_function_names),
+            )
+        spec.ClearField('preprocessing_function_names')
+    return changed
 
 
 def candidate_spec(config: tfma.EvalConfig) -> tfma.ModelSpec:
@@ -218,16 +243,17 @@ def _check_models(config: tfma.EvalConfig, has_baseline: bool) -> None:
         )
 
 
-def _check_model_spec(spec: tfma.ModelSpec) -> None:
+def _check_model_spec(spec: tfma.ModelSpec, has_transform_graph: bool) -> None:
     if spec.model_type not in _MODEL_TYPES:
         raise EdgeError(
             f'ModelSpec.model_type is {spec.model_type!r}; EdgeEvaluator runs .tflite files and '
             'SavedModels: leave it empty.'
         )
-    if spec.preprocessing_function_names:
+    if spec.preprocessing_function_names and not has_transform_graph:
         raise EdgeError(
-            'ModelSpec.preprocessing_function_names needs functions that a .tflite file does not have; '
-            'give transform_graph instead.'
+            f'ModelSpec.preprocessing_function_names ({", ".join(spec.preprocessing_function_names)}) needs functions '
+            'that a .tflite file does not have; give transform_graph, which then makes labels and slices, or leave '
+            'the names out where these are features of the examples.'
         )
     if spec.inference_batch_size:
         raise EdgeError(

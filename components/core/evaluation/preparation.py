@@ -114,7 +114,9 @@ def prepare(
       EdgeError: the candidate is no `.tflite` file or a damaged one, the models do not fit, or a metric cannot be
         tested.
     """
-    config = configuration.complete_eval_config(config, has_baseline=baseline_folder is not None)
+    config = configuration.without_model_functions(
+        configuration.complete_eval_config(config, has_baseline=baseline_folder is not None)
+    )
     spec = configuration.candidate_spec(config)
     source = find_model(candidate_folder, spec.signature_name)
     if not source.is_tflite:

@@ -40,6 +40,16 @@ def test_names_of_the_user_are_kept():
     assert configuration.baseline_spec(completed).name == 'old'
 
 
+def test_functions_of_a_saved_model_give_way_to_a_transform_graph(caplog):
+    given = config(tfma.ModelSpec(preprocessing_function_names=['transform_features'], label_key='y_xf'))
+    configuration.check_eval_config(given, has_baseline=True, has_transform_graph=True)
+    with caplog.at_level('INFO'):
+        changed = configuration.without_model_functions(given)
+    assert [spec.preprocessing_function_names for spec in changed.model_specs] == [[]]
+    assert changed.model_specs[0].label_key == 'y_xf'
+    assert 'transform_features' in caplog.text
+
+
 @pytest.mark.parametrize(
     ('specs', 'match'),
     [
@@ -48,7 +58,10 @@ def test_names_of_the_user_are_kept():
         ([tfma.ModelSpec(is_baseline=True)], 'the only ModelSpec of eval_config is the baseline'),
         ([tfma.ModelSpec(name='candidate')], 'leaves out the baseline'),
         ([tfma.ModelSpec(model_type='tf_js')], "model_type is 'tf_js'"),
-        ([tfma.ModelSpec(preprocessing_function_names=['tft_layer'])], 'give transform_graph instead'),
+        (
+            [tfma.ModelSpec(preprocessing_function_names=['tft_layer'])],
+            'give transform_graph, which then makes labels',
+        ),
         ([tfma.ModelSpec(inference_batch_size=4)], 'inference_batch_size does not apply'),
         ([tfma.ModelSpec(label_key='a', label_keys={'x': 'b'})], 'TFMA refuses eval_config'),
     ],
