@@ -40,7 +40,7 @@ def edge_pipeline(bucket: str) -> tfx.dsl.Pipeline:
             artifact_type=kind,
             properties={'split_names': '["train", "eval"]'} if kind is artifacts.Examples else None,
             custom_properties={'tfx_version': tfx.__version__},
-        ).with_id(key)
+        ).with_id(key.replace('_', '-'))
         for key, kind in kinds.items()
     }
     given = {key: importer.outputs['result'] for key, importer in importers.items()}

@@ -36,6 +36,7 @@ class TFXExample:
       inputs: what the model takes of Transform's outputs.
       legacy_keras: whether its modules need tf_keras for tf.keras, as do a model with inputs that it leaves unused and
         `model.save(save_format=...)`. Keras Tuner, on the other hand, takes models of Keras 3 alone.
+      compared: whether its pipeline has stock Evaluator, and the Trainer's model as a float file to compare with it.
       tuned: whether its pipeline has a Tuner, and Resolvers for the models that were blessed last; it runs twice.
     """
 
@@ -49,6 +50,7 @@ class TFXExample:
     has_fixed_shapes: bool = True
     signature: str = 'transform_features'
     legacy_keras: bool = True
+    compared: bool = False
     tuned: bool = False
 
 
@@ -115,6 +117,7 @@ EXAMPLES = {
         'tips_xf',
         _TAXI_INPUTS,
         has_fixed_shapes=False,
+        compared=True,
     ),
     'penguin': TFXExample(
         f'{_EXAMPLES}.penguin.penguin_utils_keras',
@@ -124,6 +127,7 @@ EXAMPLES = {
         'species_xf',
         _PENGUIN_INPUTS,
         legacy_keras=False,
+        compared=True,
         tuned=True,
     ),
     'mnist': TFXExample(

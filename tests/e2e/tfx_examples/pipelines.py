@@ -43,7 +43,7 @@ def eval_config(example: TFXExample) -> tfma.EvalConfig:
 
 
 def create_pipeline(name: str, folder: pathlib.Path) -> tfx.dsl.Pipeline:
-    """The example's own steps, stock Evaluator beside, and tfx-edge to Pusher."""
+    """The example's own steps, tfx-edge to Pusher, and where it is compared stock Evaluator beside."""
     example = EXAMPLES[name]
     own = _own_steps(example, folder)
     trained, transform = own['Trainer'].outputs['model'], own['Transform']
@@ -54,7 +54,7 @@ def create_pipeline(name: str, folder: pathlib.Path) -> tfx.dsl.Pipeline:
     }
     edge = [
         *compressing_steps(trained, transformed, raw),
-        *_comparing_steps(example, trained, raw),
+        *(_comparing_steps(example, trained, raw) if example.compared else []),
     ]
     resolvers = [_latest_blessed('TFLiteQuantizer', 'EdgeEvaluator')] if example.tuned else []
     baseline = resolvers[0].outputs['model'] if resolvers else trained
