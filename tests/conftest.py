@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         '--fast', action='store_true', help='only tests that neither convert, train nor start TFX'
     )
     parser.addoption(
-        '--all-tfx-examples', action='store_true', help="all of TFX's examples and templates, not two of them"
+        '--all-tfx-examples', action='store_true', help="all of TFX's examples and templates, not one of them"
     )
 
 
