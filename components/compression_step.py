@@ -30,6 +30,7 @@ from tfx_edge.components.core.compression.training.user_functions import UserFun
 from tfx_edge.components.core.compression.weight_summary import WeightSummary, summarize_weights
 from tfx_edge.components.core.content_digest import content_digest
 from tfx_edge.components.core.dense_function.choice import choose_signature, describe
+from tfx_edge.components.core.dense_function.preparation import preparation_of
 from tfx_edge.components.core.errors import EdgeError, NotFiniteError
 from tfx_edge.components.core.examples import ExampleParser
 from tfx_edge.components.core.litert import saved_model_converter
@@ -219,7 +220,11 @@ def _examples(
                 f'to {spec.shape[0]} (now {options.batch_size}).'
             )
     parser = example_parser(
-        input_dict, options.train_splits, graph.signature.inputs, label_key=options.label_key
+        input_dict,
+        options.train_splits,
+        graph.signature.inputs,
+        label_key=options.label_key,
+        preparation=preparation_of(graph.folder, graph.signature),
     )
     files = split_files(input_dict[artifacts.EXAMPLES], options.train_splits)
     return _Examples(files, parser, options.batch_size, options.seed)

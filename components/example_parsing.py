@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from tfx import types
 
 from tfx_edge.components import artifacts
+from tfx_edge.components.core.dense_function.preparation import Preparation
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.example_stage import Decision, Origin, decide_stage
 from tfx_edge.components.core.examples import ExampleParser, read_records
@@ -30,6 +31,7 @@ def example_parser(
     *,
     label_key: str = '',
     also_made: Sequence[str] = (),
+    preparation: Preparation | None = None,
 ) -> ExampleParser:
     """Makes the parser.
 
@@ -39,16 +41,21 @@ def example_parser(
       inputs: of the model, by name.
       label_key: see `ExampleParser`.
       also_made: see `ExampleParser`.
+      preparation: see `ExampleParser`.
 
     Raises:
       EdgeError: with a transform graph, the examples are neither raw nor transformed, or it cannot be told which.
     """
+    of_examples = preparation is not None and preparation.takes_examples
+    if of_examples:
+        _LOG.info('the examples are prepared by what the SavedModel does before its dense function')
     parser = ExampleParser(
         inputs,
         schema=artifacts.read_schema(input_dict),
-        transform_graph=artifacts.transform_graph_folder(input_dict),
+        transform_graph=None if of_examples else artifacts.transform_graph_folder(input_dict),
         label_key=label_key,
         also_made=also_made,
+        preparation=preparation,
     )
     if parser.transform_graph is None:
         return parser
@@ -98,4 +105,4 @@ def _origin_by_schema(parser: ExampleParser, input_dict: artifacts.ArtifactDict)
     written_by = origin_of_schema(input_dict[artifacts.SCHEMA][0])
     if written_by.stage:
         return written_by
-    return stage_of_schema(schema, parser.inputs, parser.raw_features, parser.made_features)
+    return stage_of_schema(schema, parser.features, parser.raw_features, parser.made_features)

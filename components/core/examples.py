@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from tfx_edge.components.core import record_faults
+from tfx_edge.components.core.dense_function.preparation import Preparation
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.example_stage import RAW, TRANSFORMED, Stages, decide_stage
 from tfx_edge.components.core.input_values import as_input
@@ -46,6 +47,8 @@ class ExampleParser:
       stage: with a transform graph, whether the examples are RAW or TRANSFORMED (`example_stage`); '' to find out
         from the first batch, as far as it tells.
       also_made: outputs of the transform graph that must be made too, where it has them.
+      preparation: what the model does with words or encoded images before the inputs; None where the examples, or the
+        transform graph, hold the inputs.
 
     Example:
       >>> parser = ExampleParser({'image': TensorSpec((None, 8, 8, 1), tf.float32)})
@@ -62,8 +65,12 @@ class ExampleParser:
         label_key: str = '',
         stage: str = '',
         also_made: Sequence[str] = (),
+        preparation: Preparation | None = None,
     ) -> None:
         self._inputs = dict(inputs)
+        self._preparation = preparation
+        # What is read: the inputs themselves, or the features that they are made of.
+        self._read = dict(inputs) if preparation is None else dict(preparation.features)
         self._schema = schema
         self._transform_graph = transform_graph
         self._label_key = label_key
@@ -95,8 +102,8 @@ class ExampleParser:
             self._stage = decide_stage(self.stages(records)).stage
         if self._stage == RAW:
             transformed = self._transformed(records)
-            return self._as_inputs(transformed), transformed
-        return self._as_inputs(self._stored(records)), None
+            return self._as_inputs(transformed, records), transformed
+        return self._as_inputs(self._stored(records), records), None
 
     def stages(self, records: Sequence[bytes]) -> Stages:
         """What speaks for and against the examples being raw, or transformed, judged by some of them.
@@ -107,8 +114,10 @@ class ExampleParser:
         present = {name for record in records for name in record_faults.decode(record).features.feature}
         absent = [name for name in self._loaded_transform.raw_features if name not in present]
         return Stages(
-            inputs=tuple(self._inputs),
-            not_raw=_fault(lambda: self._as_inputs(self._transformed(records, label=False), label=False)),
+            inputs=tuple(self._read),
+            not_raw=_fault(
+                lambda: self._as_inputs(self._transformed(records, label=False), records, label=False)
+            ),
             surely_not_raw=_fault(lambda: self._transformed(records, label=False, without=absent)),
             not_transformed=_fault(lambda: self._as_if_transformed(records)),
         )
@@ -117,6 +126,11 @@ class ExampleParser:
     def inputs(self) -> Mapping[str, TensorSpec]:
         """Specs by input name."""
         return self._inputs
+
+    @property
+    def features(self) -> Mapping[str, TensorSpec]:
+        """Specs of what is read: the inputs, or the features that they are made of."""
+        return self._read
 
     @property
     def stage(self) -> str:
@@ -152,15 +166,24 @@ class ExampleParser:
         return self._transform
 
     def _wanted(self, *, label: bool = True) -> dict[str, TensorSpec | None]:
-        """Specs of the inputs, and None for a label that is none of them."""
-        with_label = label and self._label_key not in ('', *self._inputs)
-        return {**self._inputs, **({self._label_key: None} if with_label else {})}
+        """Specs of what is read, and None for a label that is none of it."""
+        with_label = label and self._label_key not in ('', *self._read)
+        return {**self._read, **({self._label_key: None} if with_label else {})}
 
-    def _as_inputs(self, features: Mapping[str, np.ndarray], *, label: bool = True) -> dict[str, np.ndarray]:
-        return {
-            name: features[name] if spec is None else as_input(name, features[name], spec)
+    def _as_inputs(
+        self, features: Mapping[str, np.ndarray], records: Sequence[bytes], *, label: bool = True
+    ) -> dict[str, np.ndarray]:
+        read = {
+            name: features[name]
+            if spec is None or spec.dtype == tf.string
+            else as_input(name, features[name], spec)
             for name, spec in self._wanted(label=label).items()
         }
+        if self._preparation is None:
+            return read
+        made = self._preparation(records if self._preparation.takes_examples else read)
+        inputs = {name: as_input(name, made[name], spec) for name, spec in self._inputs.items()}
+        return inputs | ({self._label_key: read[self._label_key]} if self._label_key in read else {})
 
     def _transformed(
         self, records: Sequence[bytes], *, label: bool = True, without: Sequence[str] = ()
@@ -175,13 +198,13 @@ class ExampleParser:
 
     def _as_if_transformed(self, records: Sequence[bytes]) -> None:
         self._stored_features.require_held(records)
-        self._as_inputs(self._stored(records, label=False), label=False)
+        self._as_inputs(self._stored(records, label=False), records, label=False)
 
     @property
     def _stored_features(self) -> StoredFeatures:
         if self._reader is None:
             made = made_features(self._transform_graph) if self._transform_graph else {}
-            self._reader = StoredFeatures(self._inputs, self._schema, made)
+            self._reader = StoredFeatures(self._read, self._schema, made)
         return self._reader
 
 

@@ -32,6 +32,21 @@ class TensorSpec:
 
 
 @dataclasses.dataclass(frozen=True)
+class Preparing:
+    """What of a signature's graph makes words or encoded images into the numbers that the dense function takes.
+
+    Attributes:
+      examples: the signature's input of serialized tf.Examples, where it begins there; '' where it begins at features.
+      features: what it takes else, by name.
+      places: the tensor of each feature, by name.
+    """
+
+    examples: str = ''
+    features: tuple[tuple[str, TensorSpec], ...] = ()
+    places: tuple[tuple[str, str], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class Source:
     """Which part of a SavedModel a dense function is, where it is not a whole signature.
 
@@ -40,6 +55,7 @@ class Source:
       inputs: tensor by input name, in the graph with all calls inlined.
       outputs: tensor by output name, likewise.
       batch_sizes: tensors that hold the number of rows, as a vector of one element.
+      preparing: what comes before it, where the features are no numbers yet; None where they are.
       unused: inputs of the signature or the function that no output depends on, and that are left out.
     """
 
@@ -47,6 +63,7 @@ class Source:
     outputs: tuple[tuple[str, str], ...]
     keras_function: str = ''
     batch_sizes: tuple[str, ...] = ()
+    preparing: Preparing | None = None
     unused: tuple[str, ...] = ()
 
 

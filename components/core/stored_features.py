@@ -72,6 +72,8 @@ class StoredFeatures:
           EdgeError: a record is no tf.Example, or lacks a feature, or has one of another type or length.
         """
         labels = {label: self._label_feature(label, records[0])} if label else {}
+        if not labels and not self._inputs:
+            return {}
         if not self._has_seen_one:
             # TensorFlow logs an error of its own where the types are not those that were expected.
             self._types, self._has_seen_one = self._types_in(records[0]), True
@@ -187,6 +189,8 @@ def _first_type(
 ) -> tf.DType:
     if name in made:
         return made[name].dtype
+    if spec.dtype == tf.string:  # read for the model's own preparation
+        return tf.string
     types = {feature.name: feature.type for feature in schema.feature} if schema is not None else {}
     told = {schema_pb2.FeatureType.INT: tf.int64, schema_pb2.FeatureType.FLOAT: tf.float32}
     return told.get(types.get(name), tf.float32 if spec.dtype.is_floating else tf.int64)

@@ -20,6 +20,7 @@ from tfx.types import artifact_utils
 from tfx_edge import proto
 from tfx_edge.components import artifacts, fidelity
 from tfx_edge.components import exec_properties as properties
+from tfx_edge.components.core.dense_function.preparation import Preparation, preparation_of
 from tfx_edge.components.core.evaluation import preparation, run
 from tfx_edge.components.core.evaluation.eval_config import check_eval_config, used_features
 from tfx_edge.components.core.evaluation.judgement import judge_run
@@ -81,7 +82,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             transform_graph=transform_graph,
         )
         parser = example_parser(
-            input_dict, splits, evaluation.inputs, also_made=used_features(evaluation.config)
+            input_dict,
+            splits,
+            evaluation.inputs,
+            also_made=used_features(evaluation.config),
+            preparation=_preparation(evaluation.baseline),
         )
         notes = [
             *_notes(config, baseline),
@@ -138,6 +143,13 @@ def _notes(config: tfma.EvalConfig, baseline: types.Artifact | None) -> list[str
     if baseline is None and tfma.utils.has_change_threshold(config):
         return ['there was no baseline model: thresholds on a change from it were not checked']
     return []
+
+
+def _preparation(baseline: preparation.Contender | None) -> Preparation | None:
+    """What the Trainer's model does with words or encoded images before what is evaluated."""
+    if baseline is None or baseline.source.signature is None:
+        return None
+    return preparation_of(baseline.source.path, baseline.source.signature)
 
 
 def _string_signature_note(

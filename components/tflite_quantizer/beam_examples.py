@@ -14,6 +14,7 @@ from tfx.dsl.io import fileio
 from tfx_edge.components import artifacts
 from tfx_edge.components.core.calibration import pipeline
 from tfx_edge.components.core.calibration.reference import Reference, sample_count
+from tfx_edge.components.core.dense_function.preparation import preparation_of
 from tfx_edge.components.core.evaluation.models import ModelSource, load_model
 from tfx_edge.components.core.post_training.float_answers import reference_answers
 from tfx_edge.components.core.signature import Signature
@@ -48,7 +49,12 @@ class BeamExamples:
         self._saved_model_dir, self._signature = saved_model_dir, signature
         self._compared: tuple[Sequence[bytes], bool] | None = None
         self._files = split_files(input_dict[artifacts.EXAMPLES], options.calibration_splits)
-        self._parser = example_parser(input_dict, options.calibration_splits, signature.inputs)
+        self._parser = example_parser(
+            input_dict,
+            options.calibration_splits,
+            signature.inputs,
+            preparation=preparation_of(saved_model_dir, signature),
+        )
         # Beside the output, where remote workers can read and write; gone before it takes its name.
         self._folder = os.path.join(folder, 'work')
 

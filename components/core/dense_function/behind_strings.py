@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.core.framework import graph_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from tfx_edge.components.core.dense_function.feature_names import feature_name
+from tfx_edge.components.core.dense_function.feature_names import Features
 from tfx_edge.components.core.dense_function.flat_graph import flat_graph
+from tfx_edge.components.core.dense_function.signature_arguments import signature_tensors
 from tfx_edge.components.core.dense_function.string_cut import Cut, cut_behind_strings
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.signature import Signature, Source, TensorSpec, why_not_dense
+from tfx_edge.components.core.signature import Preparing, Signature, Source, TensorSpec, why_not_dense
 
 _LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Input:
+    """An input of the dense function: the tensor where it begins, and the features that this is made of."""
+
+    name: str
+    tensor: tf.Tensor
+    spec: TensorSpec
+    features: tuple[tf.Tensor, ...]
+
+    @property
+    def is_made_of_words(self) -> bool:
+        return self.tensor.op.name != self.features[0].op.name and any(
+            feature.dtype == tf.string for feature in self.features
+        )
 
 
 def function_behind_strings(
@@ -38,31 +56,27 @@ def function_behind_strings(
     if not any(spec.dtype == tf.string for spec in signature.inputs.values()):
         raise EdgeError('it takes no strings that are parsed into something dense')
     whole = loaded.signatures[signature.name]
-    count = len(whole.inputs) - len(whole.captured_inputs)
-    names = sorted(whole.structured_outputs)
-    handles = {id(variable.handle) for variable in whole.variables}
-    variables = {
-        tensor.op.name
-        for tensor, value in zip(whole.inputs[count:], whole.captured_inputs, strict=True)
-        if id(value) in handles
-    }
+    inputs, outputs = signature_tensors(whole, signature.inputs)
     graph_def = flat_graph(whole)
-    cut = cut_behind_strings(
-        graph_def,
-        [tensor.name for tensor in whole.inputs[:count]],
-        variables,
-        {name: tensor.name for name, tensor in zip(names, whole.outputs, strict=True)},
-    )
+    cut = cut_behind_strings(graph_def, inputs.values(), _variables(whole), outputs)
     if not cut.outputs or not cut.has_weights:
         raise EdgeError('no number that it answers is made by weights behind its strings')
-    places, specs = _named(cut, graph_def, meta_graph, transform_graph)
-    outputs = {name: signature.outputs[name] for name in cut.outputs}
+    functions = {function.signature.name: function for function in graph_def.library.function}
+    given = {tensor.split(':')[0]: name for name, tensor in inputs.items()}
+    features = Features(functions, meta_graph, transform_graph, given)
+    named = _named(cut, features, meta_graph)
     source = Source(
-        tuple(sorted(places.items())),
+        tuple((entry.name, entry.tensor.name) for entry in named),
         tuple((name, tensor.name) for name, tensor in sorted(cut.outputs.items())),
         batch_sizes=cut.batch_sizes,
+        preparing=_preparing(named, features, signature),
     )
-    found = Signature(signature.name, dict(sorted(specs.items())), outputs, source)
+    found = Signature(
+        signature.name,
+        {entry.name: entry.spec for entry in named},
+        {name: signature.outputs[name] for name in cut.outputs},
+        source,
+    )
     if fault := why_not_dense(found):
         raise EdgeError(f'{fault} where it becomes dense')
     if cut.strings:
@@ -74,37 +88,70 @@ def function_behind_strings(
     return found
 
 
-def _named(
-    cut: Cut,
-    graph_def: graph_pb2.GraphDef,
-    meta_graph: meta_graph_pb2.MetaGraphDef,
-    transform_graph: str | None,
-) -> tuple[dict[str, str], dict[str, TensorSpec]]:
-    """The tensor, and the spec, of each input by its name."""
-    functions = {function.signature.name: function for function in graph_def.library.function}
-    places: dict[str, str] = {}
-    specs: dict[str, TensorSpec] = {}
+def _variables(function: Any) -> set[str]:
+    """The placeholders of a function that stand for variables."""
+    handles = {id(variable.handle) for variable in function.variables}
+    placeholders = function.inputs[len(function.inputs) - len(function.captured_inputs) :]
+    captured = zip(placeholders, function.captured_inputs, strict=True)
+    return {tensor.op.name for tensor, value in captured if id(value) in handles}
+
+
+def _named(cut: Cut, features: Features, meta_graph: meta_graph_pb2.MetaGraphDef) -> list[_Input]:
+    """The inputs of the dense part, in the order of their names."""
+    found: dict[str, _Input] = {}
     for origin, tensor in zip(cut.origins, cut.inputs, strict=True):
-        name, told = feature_name(origin, functions, meta_graph, transform_graph)
+        behind = features.behind(origin)
+        names = {features.name(feature) for feature in behind}
+        name, told = next(iter(names)) if len({name for name, _ in names}) == 1 else ('', None)
         if not name:
             raise EdgeError(
                 f'nothing names the feature that {tensor.name!r} is, where it becomes dense; give the transform_graph '
                 'that the Trainer was given'
             )
-        if name in places:
+        if name in found:
             raise EdgeError(
-                f'feature {name!r} reaches the weights in two ways, {places[name]!r} and {tensor.name!r}'
+                f'feature {name!r} reaches the weights in two ways, {found[name].tensor.name!r} and {tensor.name!r}'
             )
-        places[name] = tensor.name
-        shape = tensor.shape
-        if shape.rank is None and told is not None and told.has_rank:
-            shape = tf.TensorShape(told.shape)
-        if shape.rank is None:
-            shape = _saved_shape(tensor, meta_graph)
-        specs[name] = TensorSpec(
-            (None, *shape[1:]) if shape.rank else (), tensor.dtype, shape.rank is not None
-        )
-    return places, specs
+        is_feature = behind[0].op is _without_identities(origin).op
+        spec = _spec(tensor, told if is_feature else None, meta_graph)
+        found[name] = _Input(name, tensor, spec, tuple(behind))
+    return [found[name] for name in sorted(found)]
+
+
+def _without_identities(tensor: tf.Tensor) -> tf.Tensor:
+    while tensor.op.type == 'Identity':
+        tensor = tensor.op.inputs[0]
+    return tensor
+
+
+def _preparing(inputs: Sequence[_Input], features: Features, signature: Signature) -> Preparing | None:
+    """What is to run before the dense part, where features are words or encoded images; None where they are numbers."""
+    if not any(entry.is_made_of_words for entry in inputs):
+        return None
+    sources = {feature.name: feature for entry in inputs for feature in entry.features}
+    if all(features.is_parsed(feature) for feature in sources.values()):
+        (examples,) = (name for name, spec in signature.inputs.items() if spec.dtype == tf.string)
+        return Preparing(examples=examples)
+    if any(features.is_parsed(feature) for feature in sources.values()):
+        raise EdgeError('some of its features are made by Transform and others are not')
+    places, specs = [], []
+    for tensor, feature in sorted(sources.items()):
+        name, told = features.name(feature)
+        spec = told or signature.inputs[name]
+        if not spec.has_rank or None in spec.shape[1:]:
+            raise EdgeError(f'feature {name!r} has no fixed number of values')
+        places.append((name, tensor))
+        specs.append((name, spec))
+    return Preparing(features=tuple(specs), places=tuple(places))
+
+
+def _spec(tensor: tf.Tensor, told: TensorSpec | None, meta_graph: meta_graph_pb2.MetaGraphDef) -> TensorSpec:
+    shape = tensor.shape
+    if shape.rank is None and told is not None and told.has_rank:
+        shape = tf.TensorShape(told.shape)
+    if shape.rank is None:
+        shape = _saved_shape(tensor, meta_graph)
+    return TensorSpec((None, *shape[1:]) if shape.rank else (), tensor.dtype, shape.rank is not None)
 
 
 def _saved_shape(tensor: tf.Tensor, meta_graph: meta_graph_pb2.MetaGraphDef) -> tf.TensorShape:

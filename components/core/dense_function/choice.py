@@ -119,7 +119,9 @@ def _behind(
     name = signatures[0].name if signatures else _DEFAULT
     own = [function for held in keras for function in [_of_keras(loaded, held, name)] if function]
     if found:
-        chosen = _same_of_keras(loaded, found[0], own) or found[0]
+        chosen = found[0]
+        if chosen.source is not None and chosen.source.preparing is None:
+            chosen = _same_of_keras(loaded, chosen, own) or chosen
         _log_source(saved_model_dir, chosen, _that_differ(found))
         return chosen
     if own and any_function:

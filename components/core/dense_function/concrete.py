@@ -6,11 +6,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfx_edge.components.core.dense_function.flat_graph import flat_graph, part_between
+from tfx_edge.components.core.dense_function.flat_graph import flat_graph, part_between, used_tensors
 from tfx_edge.components.core.dense_function.keras_functions import loaded_keras_function
 from tfx_edge.components.core.dense_function.signature_arguments import as_keyword
 from tfx_edge.components.core.signature import Signature
-from tfx_edge.components.core.tensor_names import producer
 
 # As TensorFlow names what a call stands for; names of a file's tensors begin behind it.
 _SCOPE = 'StatefulPartitionedCall'
@@ -41,8 +40,8 @@ def dense_function(loaded: Any, signature: Signature) -> Any:
     )
     places, results = dict(source.inputs), dict(source.outputs)
     part = part_between(flat_graph(whole), [*places.values(), *source.batch_sizes], results.values())
-    present = {producer(name) for node in part.node for name in node.input}
-    captured = {name: value for name, value in _captured(whole).items() if producer(name) in present}
+    used = used_tensors(part)
+    captured = {name: value for name, value in _captured(whole).items() if name in used}
     by_keyword = {keyword: place for name, place in places.items() for keyword in (name, as_keyword(name))}
     variables = {id(variable.handle): variable for variable in whole.variables}
 
@@ -55,7 +54,7 @@ def dense_function(loaded: Any, signature: Signature) -> Any:
         rows = tf.shape(next(iter(inputs.values())))[:1]
         given.update(dict.fromkeys(source.batch_sizes, rows))
         wanted = [name for name in results.values() if name not in given]
-        taken = {name: value for name, value in given.items() if producer(name) in present}
+        taken = {name: value for name, value in given.items() if name in used}
         found = dict(
             zip(wanted, tf.graph_util.import_graph_def(part, taken, wanted, name=_SCOPE), strict=True)
         )

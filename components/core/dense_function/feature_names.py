@@ -21,37 +21,68 @@ _SCHEMA = os.path.join('transformed_metadata', 'schema.pbtxt')
 _DTYPES = {schema_pb2.FeatureType.FLOAT: tf.float32, schema_pb2.FeatureType.INT: tf.int64}
 
 
-def feature_name(
-    tensor: tf.Tensor,
-    functions: Mapping[str, function_pb2.FunctionDef],
-    meta_graph: meta_graph_pb2.MetaGraphDef,
-    transform_graph: str | None,
-) -> tuple[str, TensorSpec | None]:
-    """Names a tensor by what flows into it.
+class Features:
+    """The features that reach a signature's graph: what Transform makes, what is parsed, or the inputs themselves.
 
     Args:
-      tensor: of a graph of `flat_graph`, before the cut.
-      functions: of that graph, by name.
+      functions: of the graph, by name.
       meta_graph: of the SavedModel.
       transform_graph: folder of the transform graph that the Trainer was given, or None.
-
-    Returns:
-      The name, '' where it cannot be told; and the spec that the SavedModel or the transform graph gives it, or None.
+      given: the signature's inputs, by the name of the placeholder.
     """
-    operation = tensor.op
-    while operation.type == 'Identity':
-        tensor = operation.inputs[0]
+
+    def __init__(
+        self,
+        functions: Mapping[str, function_pb2.FunctionDef],
+        meta_graph: meta_graph_pb2.MetaGraphDef,
+        transform_graph: str | None,
+        given: Mapping[str, str],
+    ) -> None:
+        self._functions = functions
+        self._meta_graph = meta_graph
+        self._transform_graph = transform_graph
+        self._given = given
+
+    def behind(self, tensor: tf.Tensor) -> list[tf.Tensor]:
+        """The features that a tensor before the cut is made of, in the order of their names in the graph."""
+        found: dict[str, tf.Tensor] = {}
+        seen: set[str] = set()
+        pending = [tensor]
+        while pending:
+            source = pending.pop()
+            if source.name in seen:
+                continue
+            seen.add(source.name)
+            operation = source.op
+            if operation.type in _PARSES or applies_transform(operation) or operation.name in self._given:
+                found[source.name] = source
+            else:
+                pending += operation.inputs
+        return [found[name] for name in sorted(found)]
+
+    def is_parsed(self, tensor: tf.Tensor) -> bool:
+        """Whether a feature comes out of the parse of tf.Examples, with no transform graph behind it."""
+        return tensor.op.type in _PARSES
+
+    def name(self, tensor: tf.Tensor) -> tuple[str, TensorSpec | None]:
+        """Names a feature.
+
+        Returns:
+          The name, '' where it cannot be told; and the spec that the SavedModel or the transform graph gives it, or
+          None.
+        """
         operation = tensor.op
-    if applies_transform(operation):
-        called = functions[operation.get_attr('f').name]
-        made = _outputs_of_transform(called, meta_graph, transform_graph)
+        if operation.type in _PARSES:
+            return _key(tensor), None
+        if not applies_transform(operation):
+            return self._given[operation.name], None
+        called = self._functions[operation.get_attr('f').name]
+        made = _outputs_of_transform(called, self._meta_graph, self._transform_graph)
         if len(made) != len(operation.outputs):
             return '', None
         # TensorFlow answers dictionaries in the order of their keys.
         name = sorted(made)[tensor.value_index]
         return name, made[name]
-    keys = _parsed_features(tensor)
-    return (keys.pop() if len(keys) == 1 else ''), None
 
 
 def _outputs_of_transform(
@@ -80,23 +111,6 @@ def _spec(feature: schema_pb2.Feature) -> TensorSpec:
 
 def _node_names(function: function_pb2.FunctionDef) -> set[str]:
     return {node.name for node in function.node_def}
-
-
-def _parsed_features(tensor: tf.Tensor) -> set[str]:
-    """The features of tf.Examples that a tensor is made of."""
-    found: set[str] = set()
-    seen: set[str] = set()
-    pending = [tensor]
-    while pending:
-        source = pending.pop()
-        if source.name in seen:
-            continue
-        seen.add(source.name)
-        if source.op.type in _PARSES:
-            found.add(_key(source))
-        else:
-            pending += source.op.inputs
-    return found
 
 
 def _key(tensor: tf.Tensor) -> str:

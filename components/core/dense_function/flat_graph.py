@@ -74,6 +74,11 @@ def part_between(
     return part
 
 
+def used_tensors(graph_def: graph_pb2.GraphDef) -> set[str]:
+    """The tensors that nodes of a graph take, whether a node of it yields them or not."""
+    return {_tensor(name) for node in graph_def.node for name in node.input if not name.startswith('^')}
+
+
 def _tensor(name: str) -> str:
     return name if ':' in name else f'{name}:0'
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import pathlib
+import pickle
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tfx_edge.components.core.dense_function.choice import choose_signature, describe
 from tfx_edge.components.core.dense_function.concrete import dense_function
+from tfx_edge.components.core.dense_function.preparation import preparation_of
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.examples import ExampleParser
 
 Features = Mapping[str, Any]
 
@@ -136,6 +140,58 @@ def test_it_answers_as_the_signature_does(kind: str, tmp_path: pathlib.Path) -> 
     expected = loaded.signatures['serving_default'](examples=tf.constant(examples))
     assert set(found) == {'scores'}
     np.testing.assert_allclose(found['scores'], expected['scores'], rtol=1e-6)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_examples_give_its_inputs(kind: str, tmp_path: pathlib.Path) -> None:
+    """Words and encoded images by what the model does with them; numbers as they are."""
+    spec, prepare, width, examples, inputs = KINDS[kind]
+    module = _Served(spec, prepare, width)
+    folder = _save(module, tmp_path, serving_default=module.serve)
+    signature = choose_signature(folder)
+    preparation = pickle.loads(pickle.dumps(preparation_of(folder, signature)))
+    assert (preparation is not None) == (kind in ('looked up', 'decoded in a loop'))
+    if kind == 'sparse, made dense':
+        examples, inputs = examples[:1], {name: values[:1] for name, values in inputs.items()}
+    found = ExampleParser(signature.inputs, preparation=preparation)(examples)
+    assert set(found) == set(inputs)
+    for name, values in inputs.items():
+        np.testing.assert_array_equal(found[name], values)
+
+
+def test_a_model_of_words_takes_their_numbers(tmp_path: pathlib.Path) -> None:
+    """As Keras exports it: the signature takes the words themselves."""
+    words = keras.layers.TextVectorization(
+        max_tokens=8, output_sequence_length=4, vocabulary=['good', 'bad', 'very']
+    )
+    text = keras.layers.Input((), dtype='string', name='text')
+    mean = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(8, 3)(words(text)))
+    model = keras.Model(text, keras.layers.Dense(2)(mean))
+    model.export(str(tmp_path), verbose=False)
+    signature = choose_signature(str(tmp_path))
+    assert {name: (spec.row_shape, spec.dtype) for name, spec in signature.inputs.items()} == {
+        'text': ((4,), tf.int64)
+    }
+    parser = ExampleParser(signature.inputs, preparation=preparation_of(str(tmp_path), signature))
+    reviews = [b'very good', b'bad bad movie']
+    ids = parser([_example(text=review) for review in reviews])
+    np.testing.assert_array_equal(ids['text'], [[4, 2, 0, 0], [3, 3, 1, 0]])
+    loaded = tf.saved_model.load(str(tmp_path))
+    found = dense_function(loaded, signature)(text=tf.constant(ids['text']))
+    expected = loaded.signatures['serving_default'](text=tf.constant(reviews))
+    np.testing.assert_allclose(found['output_0'], expected['output_0'], rtol=1e-6)
+
+
+def test_examples_that_cannot_be_prepared_are_told(tmp_path: pathlib.Path) -> None:
+    spec, prepare, width, _, _ = KINDS['decoded in a loop']
+    module = _Served(spec, prepare, width)
+    folder = _save(module, tmp_path, serving_default=module.serve)
+    signature = choose_signature(folder)
+    parser = ExampleParser(signature.inputs, preparation=preparation_of(folder, signature))
+    with pytest.raises(
+        EdgeError, match=r"what signature 'serving_default' does before its weights cannot be done"
+    ):
+        parser([_example(**{'image/encoded': b'no image'})])
 
 
 def test_what_is_taken_and_left_out_is_told(tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture) -> None:

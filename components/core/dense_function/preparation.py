@@ -1,0 +1,112 @@
+"""The model's own preparation of words and encoded images: what stands before the dense function in its SavedModel."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfx_edge.components.core.dense_function.flat_graph import flat_graph, part_between, used_tensors
+from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.signature import Preparing, Signature, TensorSpec
+
+
+class Preparation:
+    """Makes what the dense function takes of what the examples hold. Can be pickled: the model is loaded where it runs.
+
+    Args:
+      saved_model_dir: the folder of the SavedModel.
+      signature: of `choose_signature`, with something to prepare.
+
+    Example:
+      >>> Preparation('/models/reviews', choose_signature('/models/reviews'))(records)['text']
+      array([[2, 7, 1, 0]])
+    """
+
+    def __init__(self, saved_model_dir: str, signature: Signature) -> None:
+        assert signature.source is not None
+        assert signature.source.preparing is not None
+        self._saved_model_dir = saved_model_dir
+        self._signature = signature
+        self._preparing: Preparing = signature.source.preparing
+        self._places = dict(signature.source.inputs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != '_function'}
+
+    @property
+    def takes_examples(self) -> bool:
+        """Whether it takes serialized tf.Examples, and not features."""
+        return bool(self._preparing.examples)
+
+    @property
+    def features(self) -> Mapping[str, TensorSpec]:
+        """The features that it takes; none where it takes serialized tf.Examples."""
+        return dict(self._preparing.features)
+
+    def __call__(self, given: Sequence[bytes] | Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Prepares a batch.
+
+        Args:
+          given: serialized tf.Examples, or arrays of shape (batch, ...) by feature.
+
+        Returns:
+          Arrays by input name of the dense function.
+
+        Raises:
+          EdgeError: the model's graph does not take the examples.
+        """
+        if isinstance(given, Mapping):
+            batch = [tf.constant(given[name], spec.dtype) for name, spec in self._preparing.features]
+        else:
+            batch = [tf.constant(list(given))]
+        try:
+            made = self._function(*batch)
+        except tf.errors.OpError as error:
+            told = str(error.message).splitlines()[0]
+            raise EdgeError(
+                f'what signature {self._signature.name!r} does before its weights cannot be done with the examples '
+                f'({told}); give the examples that the Trainer was given.'
+            ) from error
+        return {name: tensor.numpy() for name, tensor in zip(self._places, made, strict=True)}
+
+    @functools.cached_property
+    def _function(self) -> Any:
+        self._loaded = tf.saved_model.load(self._saved_model_dir)  # its tables live as long as it does
+        whole = self._loaded.signatures[self._signature.name]
+        places = dict(self._preparing.places)
+        if self._preparing.examples:
+            (examples,) = (tensor for tensor in whole.inputs if tensor.dtype == tf.string)
+            starts, specs = [examples.name], [tf.TensorSpec([None], tf.string)]
+        else:
+            starts = [places[name] for name, _ in self._preparing.features]
+            specs = [tf.TensorSpec(spec.shape, spec.dtype) for _, spec in self._preparing.features]
+        ends = list(self._places.values())
+        part = part_between(flat_graph(whole), starts, ends)
+        used = used_tensors(part)
+        placeholders = whole.inputs[len(whole.inputs) - len(whole.captured_inputs) :]
+        captured = {
+            tensor.name: value
+            for tensor, value in zip(placeholders, whole.captured_inputs, strict=True)
+            if tensor.name in used
+        }
+
+        def prepare(*values: tf.Tensor) -> list[tf.Tensor]:
+            known = dict(zip(starts, values, strict=True))
+            known.update({name: tf.identity(value) for name, value in captured.items()})
+            wanted = [name for name in ends if name not in known]
+            taken = {name: value for name, value in known.items() if name in used}
+            found = dict(zip(wanted, tf.graph_util.import_graph_def(part, taken, wanted), strict=True))
+            return [(known | found)[name] for name in ends]
+
+        return tf.function(prepare, autograph=False, input_signature=specs)
+
+
+def preparation_of(saved_model_dir: str, signature: Signature | None) -> Preparation | None:
+    """What is to be done before a dense function; None where the examples hold what it takes."""
+    if signature is None or signature.source is None or signature.source.preparing is None:
+        return None
+    return Preparation(saved_model_dir, signature)
