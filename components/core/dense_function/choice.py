@@ -2,45 +2,24 @@
 
 from __future__ import annotations
 
-import collections
-import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from tfx_edge.components.core import tensorflow_internals
 from tfx_edge.components.core.dense_function.behind_strings import function_behind_strings
-from tfx_edge.components.core.dense_function.concrete import dense_function
-from tfx_edge.components.core.dense_function.flat_graph import flat_graph, part_between
-from tfx_edge.components.core.dense_function.keras_functions import (
-    keras_signature,
-    loaded_keras_function,
-    names_of_keras_functions,
-)
+from tfx_edge.components.core.dense_function.keras_functions import names_of_keras_functions
+from tfx_edge.components.core.dense_function.of_keras import function_of_keras, same_of_keras, used_part
 from tfx_edge.components.core.dense_function.signature_arguments import signature_tensors
 from tfx_edge.components.core.dense_function.unused_inputs import unused_inputs
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.signature import (
-    Signature,
-    Source,
-    read_saved_model,
-    read_signatures,
-    why_not_dense,
-)
+from tfx_edge.components.core.signature import Signature, read_saved_model, read_signatures, why_not_dense
 
 _LOG = logging.getLogger(__name__)
 
 _DEFAULT = 'serving_default'
-# Operators that hand on the numbers that they are given.
-_PASSING = frozenset(
-    (
-        *('Placeholder', 'Const', 'Identity', 'IdentityN', 'NoOp', 'Cast', 'ReadVariableOp', 'StopGradient'),
-        *('ExpandDims', 'Squeeze'),
-    )
-)
 
 Load = Callable[[str], Any]
 
@@ -117,11 +96,11 @@ def _behind(
         except EdgeError as error:
             faults.append((why_not_dense(signature), str(error)))
     name = signatures[0].name if signatures else _DEFAULT
-    own = [function for held in keras for function in [_of_keras(loaded, held, name)] if function]
+    own = [function for held in keras for function in [function_of_keras(loaded, held, name)] if function]
     if found:
         chosen = found[0]
         if chosen.source is not None and chosen.source.preparing is None:
-            chosen = _same_of_keras(loaded, chosen, own) or chosen
+            chosen = same_of_keras(loaded, chosen, own) or chosen
         _log_source(saved_model_dir, chosen, _that_differ(found))
         return chosen
     if own and any_function:
@@ -136,7 +115,7 @@ def _behind(
 
 
 def _named_function_of_keras(loaded: Any, saved_model_dir: str, name: str) -> Signature:
-    function = _of_keras(loaded, name, _DEFAULT)
+    function = function_of_keras(loaded, name, _DEFAULT)
     if function is None:
         raise EdgeError(
             f'the Keras function {name!r} of {saved_model_dir} does not take dense numbers of fixed shapes but for the '
@@ -146,34 +125,6 @@ def _named_function_of_keras(loaded: Any, saved_model_dir: str, name: str) -> Si
     return function
 
 
-def _of_keras(loaded: Any, name: str, signature_name: str) -> Signature | None:
-    """A function that Keras left, if it is dense, without the inputs that no output depends on."""
-    function = loaded_keras_function(loaded, name)
-    signature, inputs, outputs = keras_signature(signature_name, function)
-    if why_not_dense(signature) or len(inputs) != len(signature.inputs):
-        return None
-    return _used_part(signature, function, inputs, outputs, name)
-
-
-def _used_part(
-    signature: Signature, function: Any, inputs: Mapping[str, str], outputs: Mapping[str, str], keras: str
-) -> Signature:
-    part = part_between(flat_graph(function), inputs.values(), outputs.values())
-    taken = {name for node in part.node for name in node.input} | {*outputs.values()}
-    used = {
-        name: tensor for name, tensor in sorted(inputs.items()) if {tensor, tensor.removesuffix(':0')} & taken
-    }
-    source = Source(
-        tuple(used.items()),
-        tuple(sorted(outputs.items())),
-        keras_function=keras,
-        unused=tuple(sorted(inputs.keys() - used.keys())),
-    )
-    return dataclasses.replace(
-        signature, inputs={name: signature.inputs[name] for name in used}, source=source
-    )
-
-
 def _without_unused(saved_model_dir: str, signature: Signature, load: Load) -> Signature:
     """A dense signature without the inputs that no output depends on."""
     unused = unused_inputs(read_saved_model(saved_model_dir).meta_graphs[0], signature.name)
@@ -181,44 +132,9 @@ def _without_unused(saved_model_dir: str, signature: Signature, load: Load) -> S
         return signature
     function = load(saved_model_dir).signatures[signature.name]
     inputs, outputs = signature_tensors(function, signature.inputs)
-    found = _used_part(signature, function, inputs, outputs, '')
+    found = used_part(signature, function, inputs, outputs)
     _log_source(saved_model_dir, found, ())
     return found
-
-
-def _same_of_keras(loaded: Any, found: Signature, own: Sequence[Signature]) -> Signature | None:
-    """The function of Keras that computes what was found with the same inputs, under the names of the outputs there.
-
-    It has the types that the model was made for, such as 32 bits where the examples hold 64.
-    """
-    for function in own:
-        specs = [(spec.shape, spec.dtype) for spec in function.outputs.values()]
-        named = {
-            tuple_: name
-            for name, spec in found.outputs.items()
-            for tuple_ in [(spec.shape, spec.dtype)]
-            if specs.count(tuple_) == 1
-        }
-        if (
-            function.inputs.keys() == found.inputs.keys()
-            and len(named) == len(specs) == len(found.outputs)
-            and _operators(loaded, function) == _operators(loaded, found)
-        ):
-            assert function.source is not None
-            names = {old: named[spec.shape, spec.dtype] for old, spec in function.outputs.items()}
-            outputs = tuple(sorted((names[old], tensor) for old, tensor in function.source.outputs))
-            return dataclasses.replace(
-                function,
-                outputs=found.outputs,
-                source=dataclasses.replace(function.source, outputs=outputs),
-            )
-    return None
-
-
-def _operators(loaded: Any, signature: Signature) -> collections.Counter[str]:
-    """How often the function has each kind of operator that computes."""
-    graph_def = tensorflow_internals.inlined_graph(dense_function(loaded, signature))
-    return collections.Counter(node.op for node in graph_def.node if node.op not in _PASSING)
 
 
 def _that_differ(found: Sequence[Signature]) -> tuple[str, ...]:
