@@ -1,0 +1,110 @@
+"""The functions that Keras left in a SavedModel, as dense functions."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tfx_edge.components.core import tensorflow_internals
+from tfx_edge.components.core.dense_function.concrete import dense_function
+from tfx_edge.components.core.dense_function.flat_graph import flat_graph, part_between, used_tensors
+from tfx_edge.components.core.dense_function.keras_functions import keras_signature, loaded_keras_function
+from tfx_edge.components.core.signature import Signature, Source, why_not_dense
+
+# Operators that hand on the numbers that they are given.
+_PASSING = frozenset(
+    (
+        *('Placeholder', 'Const', 'Identity', 'IdentityN', 'NoOp', 'Cast', 'ReadVariableOp', 'StopGradient'),
+        *('ExpandDims', 'Squeeze'),
+    )
+)
+
+
+def function_of_keras(loaded: Any, name: str, signature_name: str) -> Signature | None:
+    """A function that Keras left, if it is dense, without the inputs that no output depends on.
+
+    Args:
+      loaded: what `tf.saved_model.load` made of the SavedModel.
+      name: of `names_of_keras_functions`.
+      signature_name: the name that it gets as a signature.
+    """
+    function = loaded_keras_function(loaded, name)
+    signature, inputs, outputs = keras_signature(signature_name, function)
+    if why_not_dense(signature) or len(inputs) != len(signature.inputs):
+        return None
+    return used_part(signature, function, inputs, outputs, name)
+
+
+def used_part(
+    signature: Signature,
+    function: Any,
+    inputs: Mapping[str, str],
+    outputs: Mapping[str, str],
+    keras_function: str = '',
+) -> Signature:
+    """A dense function without the inputs that no output depends on.
+
+    Args:
+      signature: what it takes and answers.
+      function: the concrete function.
+      inputs: its tensor by input name.
+      outputs: its tensor by output name.
+      keras_function: the attribute that holds it; '' where it is the signature.
+    """
+    part = part_between(flat_graph(function), inputs.values(), outputs.values())
+    taken = used_tensors(part) | {*outputs.values()}
+    used = {name: tensor for name, tensor in sorted(inputs.items()) if tensor in taken}
+    source = Source(
+        tuple(used.items()),
+        tuple(sorted(outputs.items())),
+        keras_function=keras_function,
+        unused=tuple(sorted(inputs.keys() - used.keys())),
+    )
+    return dataclasses.replace(
+        signature, inputs={name: signature.inputs[name] for name in used}, source=source
+    )
+
+
+def same_of_keras(loaded: Any, found: Signature, own: Sequence[Signature]) -> Signature | None:
+    """The function of Keras that computes what was found with the same inputs, under the names of the outputs there.
+
+    It has the types that the model was made for, such as 32 bits where the examples hold 64.
+
+    Args:
+      loaded: what `tf.saved_model.load` made of the SavedModel.
+      found: the dense part of a signature.
+      own: dense functions that Keras left.
+
+    Returns:
+      One of `own`; None where none is the same.
+    """
+    for function in own:
+        specs = [(spec.shape, spec.dtype) for spec in function.outputs.values()]
+        named = {
+            tuple_: name
+            for name, spec in found.outputs.items()
+            for tuple_ in [(spec.shape, spec.dtype)]
+            if specs.count(tuple_) == 1
+        }
+        if (
+            function.inputs.keys() == found.inputs.keys()
+            and len(named) == len(specs) == len(found.outputs)
+            and _operators(loaded, function) == _operators(loaded, found)
+        ):
+            assert function.source is not None
+            names = {old: named[spec.shape, spec.dtype] for old, spec in function.outputs.items()}
+            outputs = tuple(sorted((names[old], tensor) for old, tensor in function.source.outputs))
+            return dataclasses.replace(
+                function,
+                outputs=found.outputs,
+                source=dataclasses.replace(function.source, outputs=outputs),
+            )
+    return None
+
+
+def _operators(loaded: Any, signature: Signature) -> collections.Counter[str]:
+    """How often the function has each kind of operator that computes."""
+    graph_def = tensorflow_internals.inlined_graph(dense_function(loaded, signature))
+    return collections.Counter(node.op for node in graph_def.node if node.op not in _PASSING)
