@@ -35,7 +35,7 @@ from tfx_edge.components.core.litert.quantize import QuantizationOptions, quanti
 
 pytestmark = pytest.mark.slow
 
-_MUTATIONS = 1600  # of each file
+_MUTATIONS = 3400  # of each file
 _EVALUATED = 4  # one of so many that pass the trial
 _HANGS = 60  # seconds
 _HUGE = (0x7FFFFFFF, 0xFFFFFFFF, 0x80000000, 0x40000000, 0x10000000, 2**24, 2**20, 0x00FFFFFF)
