@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +17,7 @@ from tfx_edge.components.core.compression.constraints.constrained_model import f
 from tfx_edge.components.core.compression.constraints.integer_grid import to_integers
 from tfx_edge.components.core.compression.pruning import prune
 from tfx_edge.components.core.compression.weights.weight_sites import find_weight_sites
+from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert.inspect import TensorSummary, inspect_model
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
 from tfx_edge.components.core.loops.longest_loop import MOST_ROUNDS
@@ -252,8 +252,8 @@ class TestRefusedByTheToolkit:
         assert course.parity({'tokens': rows['eval']}).within_2 >= 0.999
 
     @pytest.mark.parametrize('layer', ['LSTM', 'GRU'])
-    def test_recurrent_layers_of_too_many_steps_stay_float_and_are_named(
-        self, layer: str, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+    def test_recurrent_layers_of_too_many_steps_are_refused_by_name_before_training(
+        self, layer: str, tmp_path: pathlib.Path
     ) -> None:
         """Fewer are written out step by step, and trained as the file has them."""
         import keras
@@ -262,14 +262,9 @@ class TestRefusedByTheToolkit:
         keras.utils.clear_session()
         keras.utils.set_random_seed(0)
         steps = keras.Input((MOST_ROUNDS + 1, 2), name='steps')
-        model = keras.Model(steps, layers.Dense(10)(getattr(layers, layer)(4)(steps)))
+        model = keras.Model(steps, layers.Dense(10)(getattr(layers, layer)(4, name='memory')(steps)))
         model.export(tmp_path / 'model', verbose=False)
         values = np.random.default_rng(0).normal(size=(64, MOST_ROUNDS + 1, 2)).astype(np.float32)
         course = Course(str(tmp_path / 'model'), {'steps': values}, tmp_path, steps=1)
-        with caplog.at_level(logging.WARNING):
-            values = course.train()
-        assert all(np.isfinite(value).all() for value in values.values())
-        assert course.deployment is not None
-        sites = find_weight_sites(course.open())
-        assert set(course.deployment.float_weights) == {site.variable.name for site in sites}
-        assert 'nothing is simulated, and all weights stay float' in caplog.text
+        with pytest.raises(EdgeError, match=r"in layer 'memory' .* too long to be written out .*unroll=True"):
+            course.train()
