@@ -7,6 +7,7 @@ import pathlib
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 from tfx_edge import proto
@@ -47,6 +48,10 @@ def test_nothing_stays_float_or_unknown(tmp_path: pathlib.Path) -> None:
     deployment = plan_deployment(graph, qat_options(proto.QuantizationAwareTraining()), batch)
     assert not deployment.fault
     assert not deployment.float_weights
-    assert not deployment.not_simulated
+    # From TensorFlow 2.21 on the converter multiplies by the reciprocal of what Normalization divides by: a constant
+    # that the graph does not hold.
+    multiplies = int(tf.__version__.split('.')[1]) >= 21
+    expected = ['truediv/operand_1'] if multiplies else []
+    assert ['/'.join(name.split('/')[-2:]) for name in deployment.not_simulated] == expected
     assert not deployment.kept_float
     assert len(deployment.arithmetic.kernels) == 3
