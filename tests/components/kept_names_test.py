@@ -12,11 +12,11 @@ import pytest
 import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from tfx.components.util import examples_utils
-from tfx.dsl.components.base import base_beam_executor, base_executor
 from tfx.proto import example_gen_pb2
-from tfx.types import artifact_utils, channel_utils, standard_artifacts
+from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
+from tests.components import executed
 from tests.components.kept_names import make_graph, record
 from tfx_edge import proto
 from tfx_edge.components import Clusterer, EdgeEvaluator, Pruner, QATTrainer, TFLiteQuantizer
@@ -45,7 +45,7 @@ class _World:
 
     def __init__(self, root: pathlib.Path) -> None:
         self.root = root
-        self.graph = self._artifact(standard_artifacts.TransformGraph, make_graph(root))
+        self.graph = executed.artifact(standard_artifacts.TransformGraph, make_graph(root))
         raw = [record(age=[float(age)], income=[float(age) / 20]) for age in _AGES]
         transformed = [
             record(age=[float(age) / 10], income=None, income_xf=[float(age) / 10], kind=[1]) for age in _AGES
@@ -53,33 +53,20 @@ class _World:
         self.raw = self.examples('CsvExampleGen/examples/1', raw, 'FORMAT_TF_EXAMPLE')
         self.transformed = self.examples('Transform/transformed_examples/3', transformed)
         self.unknown = self.examples('mine', raw)
-        self.model = self._artifact(standard_artifacts.Model, root / 'trained')
+        self.model = executed.artifact(standard_artifacts.Model, root / 'trained')
         net = _Net()
         folder = path_utils.serving_model_dir(self.model.uri)
         tf.saved_model.save(net, folder, signatures={'serving_default': net.predict})
         self._runs = 0
 
-    def _artifact(self, type_: Any, uri: Any) -> Any:
-        artifact = type_()
-        artifact.uri = str(uri)
-        artifact.set_string_custom_property('tfx_version', '1.16.0')
-        return artifact
-
     def examples(self, uri: str, records: list[bytes], payload: str = '') -> Any:
-        artifact = self._artifact(standard_artifacts.Examples, self.root / uri)
-        artifact.split_names = artifact_utils.encode_split_names(['train', 'eval'])
+        made = executed.examples(self.root / uri, records)
         if payload:
-            examples_utils.set_payload_format(artifact, example_gen_pb2.PayloadFormat.Value(payload))
-        for split in ('train', 'eval'):
-            folder = self.root / uri / f'Split-{split}'
-            folder.mkdir(parents=True)
-            with tf.io.TFRecordWriter(str(folder / 'data')) as writer:
-                for each in records:
-                    writer.write(each)
-        return artifact
+            examples_utils.set_payload_format(made, example_gen_pb2.PayloadFormat.Value(payload))
+        return made
 
     def schema(self, uri: str) -> Any:
-        artifact = self._artifact(standard_artifacts.Schema, self.root / uri)
+        artifact = executed.artifact(standard_artifacts.Schema, self.root / uri)
         pathlib.Path(artifact.uri).mkdir(parents=True)
         (pathlib.Path(artifact.uri) / 'schema.pbtxt').write_text('feature { name: "age" type: FLOAT }')
         return artifact
@@ -88,25 +75,9 @@ class _World:
         self, component: Any, model: Any, examples: Any, schema: Any = None, **config: Any
     ) -> dict[str, Any]:
         self._runs += 1
-        folder = self.root / f'run{self._runs}'
-        inputs = {'examples': examples, 'transform_graph': self.graph}
+        inputs = {'model': model, 'examples': examples, 'transform_graph': self.graph}
         inputs |= {} if schema is None else {'schema': schema}
-        inputs = {key: [value] if not isinstance(value, list) else value for key, value in inputs.items()}
-        channels = {key: channel_utils.as_channel(value) for key, value in inputs.items()}
-        made = component(model=channel_utils.as_channel([model]), **channels, **config)
-        properties = dict(made.exec_properties)
-        inputs['model' if component is EdgeEvaluator else 'input_model'] = [model]
-        outputs = {key: [self._artifact(c.type, folder / key)] for key, c in made.outputs.items()}
-        for key in outputs:
-            (folder / key).mkdir(parents=True)
-        executor = made.executor_spec.executor_class
-        shared = {'tmp_dir': str(folder), 'unique_id': '1'}
-        context = base_executor.BaseExecutor.Context(**shared)
-        if issubclass(executor, base_beam_executor.BaseBeamExecutor):
-            arguments = ['--runner=FnApiRunner', '--sdk_container_image=none']
-            context = base_beam_executor.BaseBeamExecutor.Context(beam_pipeline_args=arguments, **shared)
-        executor(context).Do(inputs, outputs, properties)
-        return {key: found for key, (found,) in outputs.items()}
+        return executed.execute(component, self.root / f'run{self._runs}', inputs, **config)
 
 
 @pytest.fixture(scope='module')

@@ -11,11 +11,12 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from tfx_edge.components.core.dense_function.feature_names import Features
-from tfx_edge.components.core.dense_function.flat_graph import flat_graph
+from tfx_edge.components.core.dense_function.flat_graph import captured_tensors, flat_graph
 from tfx_edge.components.core.dense_function.signature_arguments import signature_tensors
 from tfx_edge.components.core.dense_function.string_cut import Cut, cut_behind_strings
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.signature import Preparing, Signature, Source, TensorSpec, why_not_dense
+from tfx_edge.components.core.tensor_names import producer
 
 _LOG = logging.getLogger(__name__)
 
@@ -91,9 +92,7 @@ def function_behind_strings(
 def _variables(function: Any) -> set[str]:
     """The placeholders of a function that stand for variables."""
     handles = {id(variable.handle) for variable in function.variables}
-    placeholders = function.inputs[len(function.inputs) - len(function.captured_inputs) :]
-    captured = zip(placeholders, function.captured_inputs, strict=True)
-    return {tensor.op.name for tensor, value in captured if id(value) in handles}
+    return {producer(name) for name, value in captured_tensors(function).items() if id(value) in handles}
 
 
 def _named(cut: Cut, features: Features, meta_graph: meta_graph_pb2.MetaGraphDef) -> list[_Input]:

@@ -6,7 +6,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfx_edge.components.core.dense_function.flat_graph import flat_graph, part_between, used_tensors
+from tfx_edge.components.core.dense_function.flat_graph import (
+    captured_tensors,
+    computed,
+    flat_graph,
+    part_between,
+    used_tensors,
+)
 from tfx_edge.components.core.dense_function.keras_functions import loaded_keras_function
 from tfx_edge.components.core.dense_function.signature_arguments import as_keyword
 from tfx_edge.components.core.signature import Signature
@@ -41,7 +47,7 @@ def dense_function(loaded: Any, signature: Signature) -> Any:
     places, results = dict(source.inputs), dict(source.outputs)
     part = part_between(flat_graph(whole), [*places.values(), *source.batch_sizes], results.values())
     used = used_tensors(part)
-    captured = {name: value for name, value in _captured(whole).items() if name in used}
+    captured = {name: value for name, value in captured_tensors(whole).items() if name in used}
     by_keyword = {keyword: place for name, place in places.items() for keyword in (name, as_keyword(name))}
     variables = {id(variable.handle): variable for variable in whole.variables}
 
@@ -53,18 +59,7 @@ def dense_function(loaded: Any, signature: Signature) -> Any:
         given.update({name: tf.identity(value) for name, value in captured.items()})
         rows = tf.shape(next(iter(inputs.values())))[:1]
         given.update(dict.fromkeys(source.batch_sizes, rows))
-        wanted = [name for name in results.values() if name not in given]
-        taken = {name: value for name, value in given.items() if name in used}
-        found = dict(
-            zip(wanted, tf.graph_util.import_graph_def(part, taken, wanted, name=_SCOPE), strict=True)
-        )
-        return {name: (given | found)[tensor] for name, tensor in results.items()}
+        return dict(zip(results, computed(part, given, list(results.values()), _SCOPE), strict=True))
 
     specs = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in signature.inputs.items()}
     return tf.function(call, autograph=False).get_concrete_function(**specs)
-
-
-def _captured(function: Any) -> dict[str, Any]:
-    """What a function captures, by the placeholder that stands for it."""
-    placeholders = function.inputs[len(function.inputs) - len(function.captured_inputs) :]
-    return {tensor.name: value for tensor, value in zip(placeholders, function.captured_inputs, strict=True)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -72,6 +72,33 @@ def part_between(
             # What has to run before, such as a check of its inputs, is no part of what it computes.
             copy.input[:] = [source for source in node.input if not source.startswith('^')]
     return part
+
+
+def captured_tensors(function: Any) -> dict[str, Any]:
+    """What a concrete function captures, by the name of the placeholder that stands for it."""
+    placeholders = function.inputs[len(function.inputs) - len(function.captured_inputs) :]
+    return {tensor.name: value for tensor, value in zip(placeholders, function.captured_inputs, strict=True)}
+
+
+def computed(
+    part: graph_pb2.GraphDef, given: Mapping[str, tf.Tensor], wanted: Sequence[str], scope: str
+) -> list[tf.Tensor]:
+    """Puts a part of a graph into the function that is being traced.
+
+    Args:
+      part: of `part_between`.
+      given: values by tensor; those that nothing takes are passed over.
+      wanted: names of tensors, of the part or given.
+      scope: in front of the names of its nodes.
+
+    Returns:
+      The tensors that are wanted.
+    """
+    used = used_tensors(part)
+    taken = {name: value for name, value in given.items() if name in used}
+    missing = [name for name in wanted if name not in given]
+    found = dict(zip(missing, tf.graph_util.import_graph_def(part, taken, missing, name=scope), strict=True))
+    return [given[name] if name in given else found[name] for name in wanted]
 
 
 def used_tensors(graph_def: graph_pb2.GraphDef) -> set[str]:

@@ -9,9 +9,19 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfx_edge.components.core.dense_function.flat_graph import flat_graph, part_between, used_tensors
+from tfx_edge.components.core.dense_function.flat_graph import (
+    captured_tensors,
+    computed,
+    flat_graph,
+    part_between,
+    used_tensors,
+)
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.signature import Preparing, Signature, TensorSpec
+
+_SCOPE = 'preparation'
+# Attributes that are made where they are used.
+_OF_THIS_PROCESS = ('_function', '_loaded')
 
 
 class Preparation:
@@ -35,7 +45,7 @@ class Preparation:
         self._places = dict(signature.source.inputs)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != '_function'}
+        return {name: value for name, value in self.__dict__.items() if name not in _OF_THIS_PROCESS}
 
     @property
     def takes_examples(self) -> bool:
@@ -87,20 +97,12 @@ class Preparation:
         ends = list(self._places.values())
         part = part_between(flat_graph(whole), starts, ends)
         used = used_tensors(part)
-        placeholders = whole.inputs[len(whole.inputs) - len(whole.captured_inputs) :]
-        captured = {
-            tensor.name: value
-            for tensor, value in zip(placeholders, whole.captured_inputs, strict=True)
-            if tensor.name in used
-        }
+        captured = {name: value for name, value in captured_tensors(whole).items() if name in used}
 
         def prepare(*values: tf.Tensor) -> list[tf.Tensor]:
             known = dict(zip(starts, values, strict=True))
             known.update({name: tf.identity(value) for name, value in captured.items()})
-            wanted = [name for name in ends if name not in known]
-            taken = {name: value for name, value in known.items() if name in used}
-            found = dict(zip(wanted, tf.graph_util.import_graph_def(part, taken, wanted), strict=True))
-            return [(known | found)[name] for name in ends]
+            return computed(part, known, ends, _SCOPE)
 
         return tf.function(prepare, autograph=False, input_signature=specs)
 

@@ -228,7 +228,9 @@ def test_change_from_a_saved_model_baseline_is_a_threshold(
     assert agreement.startswith('min_agreement: 0.')
 
 
+@pytest.mark.parametrize('signatures', ['with signatures', 'without'])
 def test_tflite_file_is_a_baseline_too(
+    signatures,
     evaluate,
     as_tflite_model,
     as_examples,
@@ -238,38 +240,18 @@ def test_tflite_file_is_a_baseline_too(
     digits_examples,
     digits,
 ):
+    read = without_signatures if signatures == 'without' else bytes
     outcome = evaluate(
-        as_tflite_model(int8_tflite),
+        as_tflite_model(read(int8_tflite)),
         as_examples(digits_examples),
         accuracy_config(0.9, -0.02),
-        baseline=as_tflite_model(float_tflite, 'baseline', 3),
+        baseline=as_tflite_model(read(float_tflite), 'baseline', 3),
         edge=proto.EdgeEvaluation(min_agreement=0.97, require_full_integer=True),
     )
     assert outcome.blessed
-    assert outcome.report['models']['baseline']['path'].endswith('baseline/Format-Serving/tflite')
-    answers = [plain_loop(model, digits['x_eval']).argmax(1) for model in (int8_tflite, float_tflite)]
-    assert outcome.report['agreement'] == pytest.approx(np.mean(np.equal(*answers)), abs=1e-12)
-
-
-def test_files_without_signatures_are_evaluated_alike(
-    evaluate,
-    as_tflite_model,
-    as_examples,
-    accuracy_config,
-    float_tflite,
-    int8_tflite,
-    digits_examples,
-    digits,
-):
-    outcome = evaluate(
-        as_tflite_model(without_signatures(int8_tflite)),
-        as_examples(digits_examples),
-        accuracy_config(0.9, -0.02),
-        baseline=as_tflite_model(without_signatures(float_tflite), 'baseline', 3),
-        edge=proto.EdgeEvaluation(min_agreement=0.97),
-    )
-    assert outcome.blessed
-    assert outcome.report['models']['candidate']['signature_name'] == ''
+    models = outcome.report['models']
+    assert models['baseline']['path'].endswith('baseline/Format-Serving/tflite')
+    assert (models['candidate']['signature_name'] == '') == (signatures == 'without')
     answers = [plain_loop(model, digits['x_eval']).argmax(1) for model in (int8_tflite, float_tflite)]
     assert outcome.report['agreement'] == pytest.approx(np.mean(np.equal(*answers)), abs=1e-12)
     expected = accuracy_score(digits['y_eval'], answers[0])

@@ -120,3 +120,19 @@ def test_what_the_signature_adds_to_the_model_is_in_the_file(tmp_path: pathlib.P
         {name: np.ones((4, 1), np.float32) for name in _NAMES}
     )
     np.testing.assert_allclose(answers['probabilities'].sum(1), 1, rtol=1e-6)
+
+
+def test_inputs_that_the_signature_exchanges_stay_exchanged(tmp_path: pathlib.Path) -> None:
+    """The same operators and names, but not the same function: the signature's is taken."""
+    model = _net(tf_keras)
+    spec = {name: tf.io.FixedLenFeature([1], tf.float32) for name in _NAMES}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name='examples')])
+    def serve(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        features = tf.io.parse_example(examples, spec)
+        return {'outputs': model({'a': features['b'], 'b': features['a']})}
+
+    _saved(model, serve, str(tmp_path))
+    chosen = choose_signature(str(tmp_path))
+    assert chosen.source is not None
+    assert not chosen.source.keras_function

@@ -17,6 +17,7 @@ from tfx_edge.components.core.dense_function.concrete import dense_function
 from tfx_edge.components.core.dense_function.preparation import preparation_of
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.examples import ExampleParser
+from tfx_edge.components.core.signature import Signature
 
 Features = Mapping[str, Any]
 
@@ -125,12 +126,17 @@ KINDS: dict[str, tuple[Mapping[str, Any], Callable[..., tf.Tensor], int, list[by
 }
 
 
+def _chosen(kind: str, folder: pathlib.Path) -> tuple[str, Signature]:
+    spec, prepare, width, _, _ = KINDS[kind]
+    module = _Served(spec, prepare, width)
+    saved = _save(module, folder, serving_default=module.serve)
+    return saved, choose_signature(saved)
+
+
 @pytest.mark.parametrize('kind', KINDS)
 def test_it_answers_as_the_signature_does(kind: str, tmp_path: pathlib.Path) -> None:
-    spec, prepare, width, examples, inputs = KINDS[kind]
-    module = _Served(spec, prepare, width)
-    folder = _save(module, tmp_path, serving_default=module.serve)
-    signature = choose_signature(folder)
+    folder, signature = _chosen(kind, tmp_path)
+    *_, examples, inputs = KINDS[kind]
     assert {name: spec.dtype.as_numpy_dtype for name, spec in signature.inputs.items()} == {
         name: values.dtype.type for name, values in inputs.items()
     }
@@ -145,15 +151,16 @@ def test_it_answers_as_the_signature_does(kind: str, tmp_path: pathlib.Path) -> 
 @pytest.mark.parametrize('kind', KINDS)
 def test_examples_give_its_inputs(kind: str, tmp_path: pathlib.Path) -> None:
     """Words and encoded images by what the model does with them; numbers as they are."""
-    spec, prepare, width, examples, inputs = KINDS[kind]
-    module = _Served(spec, prepare, width)
-    folder = _save(module, tmp_path, serving_default=module.serve)
-    signature = choose_signature(folder)
+    folder, signature = _chosen(kind, tmp_path)
+    *_, examples, inputs = KINDS[kind]
     preparation = pickle.loads(pickle.dumps(preparation_of(folder, signature)))
     assert (preparation is not None) == (kind in ('looked up', 'decoded in a loop'))
     if kind == 'sparse, made dense':
         examples, inputs = examples[:1], {name: values[:1] for name, values in inputs.items()}
-    found = ExampleParser(signature.inputs, preparation=preparation)(examples)
+    parser = ExampleParser(signature.inputs, preparation=preparation)
+    parser(examples)
+    # Beam sends it to workers after the step has used it.
+    found = pickle.loads(pickle.dumps(parser))(examples)
     assert set(found) == set(inputs)
     for name, values in inputs.items():
         np.testing.assert_array_equal(found[name], values)
@@ -183,10 +190,7 @@ def test_a_model_of_words_takes_their_numbers(tmp_path: pathlib.Path) -> None:
 
 
 def test_examples_that_cannot_be_prepared_are_told(tmp_path: pathlib.Path) -> None:
-    spec, prepare, width, _, _ = KINDS['decoded in a loop']
-    module = _Served(spec, prepare, width)
-    folder = _save(module, tmp_path, serving_default=module.serve)
-    signature = choose_signature(folder)
+    folder, signature = _chosen('decoded in a loop', tmp_path)
     parser = ExampleParser(signature.inputs, preparation=preparation_of(folder, signature))
     with pytest.raises(
         EdgeError, match=r"what signature 'serving_default' does before its weights cannot be done"
@@ -195,11 +199,8 @@ def test_examples_that_cannot_be_prepared_are_told(tmp_path: pathlib.Path) -> No
 
 
 def test_what_is_taken_and_left_out_is_told(tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture) -> None:
-    spec, prepare, width, _, _ = KINDS['as parsed']
-    module = _Served(spec, prepare, width)
-    folder = _save(module, tmp_path, serving_default=module.serve)
     with caplog.at_level('INFO', logger='tfx_edge'):
-        signature = choose_signature(folder)
+        _, signature = _chosen('as parsed', tmp_path)
     assert describe(signature) == (
         "the part of signature 'serving_default' behind parsing, decoding and Transform is taken, with the inputs "
         'a float32[2], b float32[2]'
