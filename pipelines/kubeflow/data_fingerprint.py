@@ -63,9 +63,9 @@ def data_fingerprint(parameters: Mapping[str, struct_pb2.Value]) -> str:
     """
     from tfx.proto import example_gen_pb2
 
-    from tfx_edge.pipelines.kubeflow import messages, s3_files
+    from tfx_edge.pipelines.kubeflow import messages, object_store_files
 
-    s3_files.register()
+    object_store_files.register()
     base = parameters['input_base'].string_value
     config = example_gen_pb2.Input()
     messages.parse(parameters['input_config'].string_value, config, 'input_config')
