@@ -36,7 +36,7 @@ class EngineJobs:
       >>> beam_args = ['--runner=PortableRunner', '--job_endpoint=beam-job-server:8099']
       >>> jobs = EngineJobs('tfx_edge.components.edge_evaluator.executor.Executor', beam_args)
       >>> jobs.beam_args[-1]
-      '--job_name=tfx-edge-edge-evaluator-5f0c0d52'
+      '--job_name=tfx-edge-edge-evaluator-...'
     """
 
     def __init__(self, executor: str, beam_args: Sequence[str]) -> None:
