@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: the arguments; None for those of the process.
 
     Returns:
-      The exit status: 0 only on success. The last line on stderr then tells what failed, after the trace.
+      The exit status: 0 only on success. The last line on stderr then reports what failed, after the trace.
 
     Example:
       >>> main(['--json_serialized_invocation_args', '{"inputs": ...}'])

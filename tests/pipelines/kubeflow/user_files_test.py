@@ -219,14 +219,14 @@ def test_file_keeps_its_time_when_it_is_fetched(
     assert fetched.stat().st_mtime_ns == there.mtime_nsec
 
 
-def test_what_is_not_there_is_told(store: ObjectStore, bucket: str, tmp_path: pathlib.Path) -> None:
+def test_what_is_not_there_is_reported(store: ObjectStore, bucket: str, tmp_path: pathlib.Path) -> None:
     object_store_files.register()
     store.upload(pathlib.Path(__file__), f's3://{bucket}/there')
     with pytest.raises(EdgeError, match=rf's3://{bucket}/train\.py does not exist; correct the URI'):
         object_store_files.download(f's3://{bucket}/train.py', str(tmp_path))
 
 
-def test_store_that_does_not_answer_is_told(
+def test_store_that_does_not_answer_is_reported(
     store: ObjectStore, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     object_store_files.register()
