@@ -150,10 +150,6 @@ test-image: $(READY) ## As root: build deploy/Dockerfile with buildah, and run t
 lint: $(READY) ## Style and types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	@mkdir -p .types/tfx_edge
-	@ln -sfn ../../components/package/__init__.py .types/tfx_edge/__init__.py
-	@for folder in components pipelines; do ln -sfn ../../$$folder .types/tfx_edge/$$folder; done
-	@ln -sfn ../../proto/messages .types/tfx_edge/proto
 	$(BIN)/mypy
 
 # What both lines must read or is compared on both is made on the older.
@@ -193,7 +189,7 @@ lock: ## Make uv.lock, deploy/constraints.txt (the same versions, for pip) and t
 	mv $(IMAGE_UV).unfinished $(IMAGE_UV)
 
 clean: ## Remove the environment and everything made here.
-	rm -rf .venv .venv-* .uv .debian .engines .types .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info demo-output
+	rm -rf .venv .venv-* .uv .debian .engines .packages .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info demo-output
 	find components pipelines proto tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A uv on PATH serves when it is not older than the pinned one; otherwise one is installed into .uv/.
@@ -230,6 +226,18 @@ if [ -n '$(IS_TFX116)' ] && [ -n "$$python" ] && \
 fi
 endef
 
+# A path to links named as the packages are. setuptools installs them by an import hook, since the folders have other
+# names, and a hook is what no editor asks; setup.py has the same folders.
+define LINK_PACKAGES
+mkdir -p .packages/tfx_edge; \
+ln -sfn ../../components/package/__init__.py .packages/tfx_edge/__init__.py; \
+ln -sfn ../../components .packages/tfx_edge/components; \
+ln -sfn ../../pipelines .packages/tfx_edge/pipelines; \
+ln -sfn ../../proto/messages .packages/tfx_edge/proto; \
+site=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+echo '$(CURDIR)/.packages' >"$$site/tfx_edge_links.pth"
+endef
+
 $(READY): pyproject.toml uv.lock
 	@$(CHECK_COMPILER)$(CHECK_VENV)uv='$(UV)'; \
 	if [ -z "$$uv" ]; then \
@@ -250,4 +258,5 @@ $(READY): pyproject.toml uv.lock
 	status=0; $$sync || status=$$?; \
 	if [ $$status -lt 128 ]; then rm $(UNFINISHED); fi; \
 	if [ $$status -ne 0 ]; then exit $$status; fi; \
+	$(LINK_PACKAGES); \
 	touch $@

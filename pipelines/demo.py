@@ -1,4 +1,4 @@
-"""`tfx-edge demo`: runs the digits pipeline, and tells what each step cost and gained."""
+"""`tfx-edge demo`: runs the digits pipeline, and reports what each step cost and gained."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ def run_demo(output: str | os.PathLike[str], beam_args: Sequence[str] = ()) -> b
 def all_beam_args(given: Sequence[str] = ()) -> list[str]:
     """The default arguments for Apache Beam, and those that are given.
 
-    Unless these name a runner, its workers are processes of this machine and have what is installed here. TFX is told
-    that they have an image: otherwise it packs itself for them in each step.
+    Unless these name a runner, its workers are processes of this machine and have what is installed here. The
+    arguments name an image for them: without one TFX packs itself for them in each step.
 
     Args:
       given: for Apache Beam.

@@ -1,4 +1,4 @@
-"""What a user is told when a command fails: one line, with the remedy where one is known."""
+"""What a command reports when it fails: one line, with the remedy where one is known."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class CommandError(Exception):
 
 
 def one_line(error: BaseException) -> str:
-    """The line that tells a user what went wrong.
+    """The line that reports what went wrong.
 
     Args:
-      error: what was caught. An `EdgeError` anywhere among its causes has the say.
+      error: what was caught. An `EdgeError` anywhere among its causes comes first.
 
     Returns:
       The message of the `EdgeError`; otherwise the type of the error and the last line of its message.

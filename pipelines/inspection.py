@@ -28,7 +28,7 @@ def print_inspection(file: str, *, as_json: bool) -> None:
 
     Args:
       file: path of a `.tflite` file.
-      as_json: everything that is known, as one JSON object; its key `format_version` tells the others' meaning.
+      as_json: everything that is known, as one JSON object; its key `format_version` says what the others mean.
 
     Raises:
       EdgeError: the file cannot be read, or is damaged.

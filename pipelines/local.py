@@ -1,4 +1,4 @@
-"""Runs a TFX pipeline on this machine with TFX's LocalDagRunner, and tells what it is doing."""
+"""Runs a TFX pipeline on this machine with TFX's LocalDagRunner, and prints what it is doing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tfx_edge.pipelines.quiet import Progress
-from tfx_edge.pipelines.worker_processes import lost_workers_told
+from tfx_edge.pipelines.worker_processes import lost_workers_raised
 
 # Beam's direct runner otherwise tries Prism, which is downloaded when it is first used.
 BEAM_ARGS = ('--runner=FnApiRunner', '--direct_running_mode=in_memory')
@@ -35,7 +35,7 @@ def run_locally(pipeline: Any, progress: Progress) -> None:
     """
     from tfx.orchestration.local import local_dag_runner  # takes many seconds
 
-    with _component_lines(progress), lost_workers_told():
+    with _component_lines(progress), lost_workers_raised():
         local_dag_runner.LocalDagRunner().run(pipeline)
 
 
@@ -69,7 +69,7 @@ def _component_lines(progress: Progress) -> Iterator[None]:
 
 
 class _ComponentLines(logging.Handler):
-    """Reads LocalDagRunner's log: it has no other way to tell where it is."""
+    """Reads LocalDagRunner's log: it has no other way to report where it is."""
 
     _EVENT = re.compile(r'Component (\S+) is (running|finished)\.|A (cached) execution \d+ is used\.')
 

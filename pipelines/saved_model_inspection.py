@@ -31,7 +31,7 @@ def print_saved_model(
       folder: of the SavedModel, or of a Model artifact.
       signature_name: '' to choose as the components do.
       transform_graph: folder of a TransformGraph, or None.
-      as_json: everything that is known, as one JSON object; its key `format_version` tells the others' meaning.
+      as_json: everything that is known, as one JSON object; its key `format_version` says what the others mean.
 
     Raises:
       EdgeError: the folder holds no SavedModel, or the one that is named has no dense function.
@@ -51,29 +51,29 @@ def print_saved_model(
     weights: tuple[WeightSummary, ...] = ()
     try:
         taken = choose_signature(folder, signature_name, transform_graph=transform_graph)
-        told = describe(taken)
+        described = describe(taken)
         weights = summarize_weights(ServingGraph(folder, taken), {})
     except EdgeError as error:
         if signature_name:
             raise
-        told = f'none: {error}'
+        described = f'none: {error}'
     if as_json:
-        print(json.dumps(_as_json(signatures, taken, told, weights), indent=1, allow_nan=False))
+        print(json.dumps(_as_json(signatures, taken, described, weights), indent=1, allow_nan=False))
         return
-    _print_tables(folder, signatures, told, weights)
+    _print_tables(folder, signatures, described, weights)
 
 
 def _as_json(
     signatures: Mapping[str, Signature],
     taken: Signature | None,
-    told: str,
+    described: str,
     weights: tuple[WeightSummary, ...],
 ) -> dict[str, Any]:
     return {
         'format_version': FORMAT_VERSION,
         'signatures': {name: _both_ends(signature) for name, signature in signatures.items()},
         'dense_function': None if taken is None else {'signature': taken.name, **_both_ends(taken)},
-        'taken': told,
+        'taken': described,
         'weights': [dataclasses.asdict(weight) for weight in weights],
     }
 
@@ -86,13 +86,13 @@ def _both_ends(signature: Signature) -> dict[str, dict[str, str]]:
 
 
 def _print_tables(
-    folder: str, signatures: Mapping[str, Signature], told: str, weights: tuple[WeightSummary, ...]
+    folder: str, signatures: Mapping[str, Signature], described: str, weights: tuple[WeightSummary, ...]
 ) -> None:
     from rich.console import Console
 
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True, markup=False, width=NO_LIMIT)
     console.print(f'{folder}: a SavedModel')
-    console.print(f'taken      {printable(told)}')
+    console.print(f'taken      {printable(described)}')
     ends = [
         (name if first else '', side, label, _spec(spec))
         for name, signature in signatures.items()

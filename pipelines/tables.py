@@ -33,10 +33,10 @@ def print_table(
       rows: cells, as many as columns.
       room: width of all, in characters.
     """
-    told = [i for i in range(len(columns)) if any(row[i] not in ('', '0') for row in rows)]
-    if not told:
+    filled = [i for i in range(len(columns)) if any(row[i] not in ('', '0') for row in rows)]
+    if not filled:
         return
-    columns, rows = [columns[i] for i in told], [[row[i] for i in told] for row in rows]
+    columns, rows = [columns[i] for i in filled], [[row[i] for i in filled] for row in rows]
     nameless = _table(title, ['', *columns[1:]], [['', *cells] for _, *cells in rows])
     width = max(room - console.measure(nameless).maximum, _NARROWEST_NAME)
     console.print(_table(title, columns, [[_folded(name, width), *cells] for name, *cells in rows]))

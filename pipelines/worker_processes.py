@@ -23,7 +23,7 @@ class _WorkerDied(BaseException):
 
 
 @contextlib.contextmanager
-def lost_workers_told() -> Iterator[None]:
+def lost_workers_raised() -> Iterator[None]:
     """Ends what is done meanwhile when a signal ends a worker process of Beam's (`multi_processing`).
 
     Does nothing outside of the main thread, where Python takes no signals.
@@ -32,7 +32,7 @@ def lost_workers_told() -> Iterator[None]:
       EdgeError: a worker was killed, or crashed.
 
     Example:
-      >>> with lost_workers_told():
+      >>> with lost_workers_raised():
       ...   run_pipeline()
     """
     main = threading.main_thread()

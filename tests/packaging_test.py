@@ -26,6 +26,8 @@ FOLDERS = {
     'pipelines': 'tfx_edge/pipelines',
     'proto/messages': 'tfx_edge/proto',
 }
+# A package that the wheel's source has and the checkout has not.
+ADDED = 'components/core/litert/added_in_test/__init__.py'
 # google is a namespace of many distributions.
 DISTRIBUTION_OF = {'google.protobuf': 'protobuf'}
 
@@ -36,8 +38,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     source = tmp_path_factory.mktemp('source')
     for name in ('components', 'pipelines', 'proto'):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns('__pycache__'))
-    for name in ('pyproject.toml', 'README.md', 'LICENSE'):
+    for name in ('pyproject.toml', 'setup.py', 'README.md', 'LICENSE'):
         shutil.copy(ROOT / name, source)
+    (source / ADDED).parent.mkdir()
+    (source / ADDED).write_text('')
     command = [sys.executable, '-m', 'build', '--wheel', '--no-isolation', '--outdir', 'out', '.']
     subprocess.run(command, cwd=source, check=True, capture_output=True)
     (built,) = (source / 'out').glob('*.whl')
@@ -92,7 +96,11 @@ def test_wheel_installs_nothing_generic_at_top_level(wheel: pathlib.Path) -> Non
 
 def test_wheel_holds_every_module_and_no_other(wheel: pathlib.Path) -> None:
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.endswith('.py')}
-    assert packed == {name for _, name in modules()}
+    assert packed - {f'tfx_edge/{ADDED}'} == {name for _, name in modules()}
+
+
+def test_new_package_is_in_the_wheel_without_being_listed(wheel: pathlib.Path) -> None:
+    assert f'tfx_edge/{ADDED}' in zipfile.ZipFile(wheel).namelist()
 
 
 def test_every_folder_with_modules_is_a_package() -> None:
@@ -173,7 +181,7 @@ def test_constraints_for_pip_hold_the_locked_versions() -> None:
     here = {r.name for r in map(Requirement, lines) if r.marker is None or r.marker.evaluate()}
     needed = [Requirement(text) for text in importlib.metadata.requires('tfx-edge') or ()]
     extras = ['', *importlib.metadata.metadata('tfx-edge').get_all('Provides-Extra', [])]
-    assert extras[1:] == ['ethos-u', 'tflite-micro', 's3']
+    assert extras[1:] == ['ethos-u', 'tflite-micro', 's3', 'azure']
     assert {
         r.name
         for r in needed

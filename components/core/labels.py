@@ -24,7 +24,9 @@ def check_classes(
 
     Example:
       >>> check_classes('label', np.array([[3], [10]]), 10, 'metric SparseCategoricalAccuracy')
-      EdgeError("label 'label' is 10 in an example, but metric … of 10 classes; expected 0 to 9. …")
+      Traceback (most recent call last):
+      ...
+      tfx_edge.components.core.errors.EdgeError: label 'label' is 10 in an example, but metric ... expected 0 to 9. ...
     """
     check_numbers(name, labels, reader)
     known = labels if ignored is None else labels[labels != ignored]

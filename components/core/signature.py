@@ -97,8 +97,8 @@ def read_saved_model(saved_model_dir: str) -> saved_model_pb2.SavedModel:
       EdgeError: there is no readable `saved_model.pb` in the folder.
 
     Example:
-      >>> list(read_saved_model('/models/digits').meta_graphs[0].signature_def)
-      ['__saved_model_init_op', 'serving_default']
+      >>> sorted(read_saved_model('/models/digits').meta_graphs[0].signature_def)
+      ['__saved_model_init_op', 'serve', 'serving_default']
     """
     path = os.path.join(saved_model_dir, 'saved_model.pb')
     message = saved_model_pb2.SavedModel()

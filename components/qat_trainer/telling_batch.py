@@ -25,7 +25,8 @@ def telling_batch(seen: Sequence[Batch], inputs: Collection[str]) -> Batch | Non
 
     Example:
       >>> telling_batch([{'x': np.array([[1.0], [2.0]])}, {'x': np.array([[3.0], [np.nan]])}], ['x'])
-      {'x': array([[nan], [1.]])}
+      {'x': array([[nan],
+             [ 1.]])}
     """
     if not seen:
         return None

@@ -72,19 +72,45 @@ def create_pipeline(
       >>> create_pipeline('run/root', 'run/data', 'run/serving', 'run/metadata.sqlite').pipeline_name
       'digits'
     """
+    if fine_tuning is None:
+        fine_tuning = proto.FineTuning(num_steps=fine_tuning_steps)
+    example_gen, trainer = _training(data_root, train_steps)
+    pruner, clusterer, qat_trainer = _compression(trainer, example_gen, pruning, clustering, fine_tuning)
+    deployment = _deployment(qat_trainer, trainer, example_gen, quantization, limits, serving_dir)
+    return Pipeline(
+        pipeline_name=pipeline_name,
+        pipeline_root=pipeline_root,
+        components=[example_gen, trainer, pruner, clusterer, qat_trainer, *deployment],
+        metadata_connection_config=_metadata(metadata_path),
+        beam_pipeline_args=list(beam_pipeline_args),
+        enable_cache=enable_cache,
+    )
+
+
+def _training(data_root: str, steps: int) -> tuple[ImportExampleGen, Trainer]:
+    """The stock components that a pipeline begins with."""
     splits = [example_gen_pb2.Input.Split(name=name, pattern=f'{name}/*') for name in ('train', 'eval')]
     example_gen = ImportExampleGen(input_base=data_root, input_config=example_gen_pb2.Input(splits=splits))
-    examples = example_gen.outputs['examples']
     trainer = Trainer(
         run_fn='tfx_edge.pipelines.digits.trainer_module.run_fn',
-        examples=examples,
-        train_args=trainer_pb2.TrainArgs(num_steps=train_steps),
+        examples=example_gen.outputs['examples'],
+        train_args=trainer_pb2.TrainArgs(num_steps=steps),
         eval_args=trainer_pb2.EvalArgs(),
         # Not read: a run_fn named by its path is not part of the cache key, so the version stands for it.
         custom_config={'tfx_edge_version': tfx_edge.__version__},
     )
-    if fine_tuning is None:
-        fine_tuning = proto.FineTuning(num_steps=fine_tuning_steps)
+    return example_gen, trainer
+
+
+def _compression(
+    trainer: Trainer,
+    example_gen: ImportExampleGen,
+    pruning: proto.Pruning | RuntimeParameter,
+    clustering: proto.Clustering | RuntimeParameter,
+    fine_tuning: proto.FineTuning | RuntimeParameter,
+) -> tuple[Pruner, Clusterer, QATTrainer]:
+    """Zeros, then few distinct values, then the deployed arithmetic; each keeps what the one before made."""
+    examples = example_gen.outputs['examples']
     pruner = Pruner(
         model=trainer.outputs['model'],
         examples=examples,
@@ -98,6 +124,18 @@ def create_pipeline(
         fine_tuning=fine_tuning,
     )
     qat_trainer = QATTrainer(model=clusterer.outputs['model'], examples=examples, fine_tuning=fine_tuning)
+    return pruner, clusterer, qat_trainer
+
+
+def _deployment(
+    qat_trainer: QATTrainer,
+    trainer: Trainer,
+    example_gen: ImportExampleGen,
+    quantization: proto.Quantization | RuntimeParameter,
+    limits: proto.EdgeEvaluation | RuntimeParameter,
+    serving_dir: str,
+) -> tuple[TFLiteQuantizer, EdgeEvaluator, Pusher]:
+    """The file, what it is worth beside the Trainer's model, and where it goes if it holds."""
     quantizer = TFLiteQuantizer(
         model=qat_trainer.outputs['model'],
         calibration=qat_trainer.outputs['calibration'],
@@ -105,7 +143,7 @@ def create_pipeline(
     )
     evaluator = EdgeEvaluator(
         model=quantizer.outputs['model'],
-        examples=examples,
+        examples=example_gen.outputs['examples'],
         baseline_model=trainer.outputs['model'],
         eval_config=_eval_config(),
         edge=limits,
@@ -117,14 +155,7 @@ def create_pipeline(
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=serving_dir)
         ),
     )
-    return Pipeline(
-        pipeline_name=pipeline_name,
-        pipeline_root=pipeline_root,
-        components=[example_gen, trainer, pruner, clusterer, qat_trainer, quantizer, evaluator, pusher],
-        metadata_connection_config=_metadata(metadata_path),
-        beam_pipeline_args=list(beam_pipeline_args),
-        enable_cache=enable_cache,
-    )
+    return quantizer, evaluator, pusher
 
 
 def _metadata(path: str | None) -> Any:

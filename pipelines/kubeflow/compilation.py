@@ -93,12 +93,12 @@ def compile_pipeline(pipeline: Any, image: str, form: str, pods: PodOptions = NO
     """
     from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner  # takes many seconds
 
-    from tfx_edge.pipelines.kubeflow import s3_files
+    from tfx_edge.pipelines.kubeflow import object_store_files
 
     _check_pipeline(pipeline, form)
     _check_pods(pods, form)
     # TFX packs a module file into a wheel below the pipeline root now.
-    s3_files.register()
+    object_store_files.register()
     config = kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
         default_image=image,
         default_commands=['python', '-m', _STEP_MODULE, '--artifacts', _ARTIFACTS[form]],
@@ -198,17 +198,22 @@ def _beam_steps(pipeline: Any) -> set[str]:
 
 
 def _check_component(component: Any) -> None:
+    from tfx_edge.pipelines.kubeflow import object_store_files
+
     if not _TASK_NAME.fullmatch(component.id):
         raise EdgeError(
             f'a component has the id {component.id!r}; Kubeflow expects letters, digits and -, at most 121: '
             'give another with with_id.'
         )
     module = component.exec_properties.get('module_file')
-    if isinstance(module, str) and module.startswith('minio://'):
-        raise EdgeError(
-            f'{component.id}.module_file is {module}, which TFX cannot pack; write s3:// for minio://: it is the same '
-            'file.'
+    # TFX fetches what it packs from gs:// and s3:// alone.
+    if object_store_files.is_at_store(module) and not module.startswith('s3://'):
+        remedy = (
+            'write s3:// for minio://: it is the same file'
+            if module.startswith('minio://')
+            else 'name a file on this machine'
         )
+        raise EdgeError(f'{component.id}.module_file is {module}, which TFX cannot pack; {remedy}.')
 
 
 def _parameter_lines(spec: Mapping[str, Any]) -> list[str]:

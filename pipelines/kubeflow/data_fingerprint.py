@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: the arguments; None for those of the process.
 
     Returns:
-      The exit status: 0 only on success. The last line on stderr then tells what failed, after the trace.
+      The exit status: 0 only on success. The last line on stderr then reports what failed, after the trace.
 
     Example:
       >>> main(['--json_serialized_invocation_args', '{"inputs": ...}'])
@@ -63,9 +63,9 @@ def data_fingerprint(parameters: Mapping[str, struct_pb2.Value]) -> str:
     """
     from tfx.proto import example_gen_pb2
 
-    from tfx_edge.pipelines.kubeflow import messages, s3_files
+    from tfx_edge.pipelines.kubeflow import messages, object_store_files
 
-    s3_files.register()
+    object_store_files.register()
     base = parameters['input_base'].string_value
     config = example_gen_pb2.Input()
     messages.parse(parameters['input_config'].string_value, config, 'input_config')

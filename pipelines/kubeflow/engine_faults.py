@@ -1,4 +1,4 @@
-"""What a user is told when the engine that runs a step's Beam jobs loses a part of itself."""
+"""What a step reports when the engine that runs a step's Beam jobs loses a part of itself."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ _LOST_MANAGER = re.compile(
 
 
 @contextlib.contextmanager
-def told(endpoint: str) -> Iterator[None]:
-    """Raises an `EdgeError` for an error that tells of a fault of the engine; others stay what they are.
+def raised_as_edge_error(endpoint: str) -> Iterator[None]:
+    """Raises an `EdgeError` for an error that comes from a fault of the engine; others stay what they are.
 
     Args:
       endpoint: HOST:PORT of Beam's job server; '' if Beam runs in the step.
@@ -82,7 +82,7 @@ def fault_line(error: BaseException, endpoint: str) -> str:
       endpoint: HOST:PORT of Beam's job server.
 
     Returns:
-      One line; '' if the error tells of no fault of the engine.
+      One line; '' if the error comes from no fault of the engine.
 
     Example:
       >>> fault_line(RuntimeError('... StatusRuntimeException: CANCELLED: call already cancelled'), 'server:8099')

@@ -36,7 +36,7 @@ class EngineJobs:
       >>> beam_args = ['--runner=PortableRunner', '--job_endpoint=beam-job-server:8099']
       >>> jobs = EngineJobs('tfx_edge.components.edge_evaluator.executor.Executor', beam_args)
       >>> jobs.beam_args[-1]
-      '--job_name=tfx-edge-edge-evaluator-5f0c0d52'
+      '--job_name=tfx-edge-edge-evaluator-...'
     """
 
     def __init__(self, executor: str, beam_args: Sequence[str]) -> None:
@@ -82,8 +82,8 @@ def _short(executor: str) -> str:
 def cancel_jobs(name: str, endpoint: str, flink: str, seconds: float = 20.0) -> bool:
     """Cancels the jobs of a name, and waits until they have ended.
 
-    Beam's job server for Flink only stops waiting for a job: the Flink job goes on until Flink itself is told. Where
-    Flink is, the arguments or the job server say.
+    Beam's job server for Flink only stops waiting for a job: the Flink job goes on until Flink is asked to cancel
+    it. Where Flink is, the arguments or the job server say.
 
     Args:
       name: of the jobs.
@@ -101,7 +101,7 @@ def cancel_jobs(name: str, endpoint: str, flink: str, seconds: float = 20.0) -> 
         return _cancelled_on_flink(flink, name, until)
     ended = True
     if endpoint:
-        with _told(f"Beam's job server at {endpoint}", name) as server:
+        with _failures_logged(f"Beam's job server at {endpoint}", name) as server:
             flink = _flink_of(endpoint, name)
             server.ended = _cancel_on_server(endpoint, name, until)
         ended = server.ended
@@ -109,7 +109,7 @@ def cancel_jobs(name: str, endpoint: str, flink: str, seconds: float = 20.0) -> 
 
 
 def _cancelled_on_flink(flink: str, name: str, until: float) -> bool:
-    with _told(f'Flink at {flink}', name) as cluster:
+    with _failures_logged(f'Flink at {flink}', name) as cluster:
         cluster.ended = _cancel_on_flink(flink, name, until)
     return cluster.ended
 
@@ -120,7 +120,7 @@ class _Answer:
 
 
 @contextlib.contextmanager
-def _told(place: str, name: str) -> Iterator[_Answer]:
+def _failures_logged(place: str, name: str) -> Iterator[_Answer]:
     """Says on stderr that a place could not cancel a job: it does not answer, or the job goes on."""
     import grpc
 

@@ -1,4 +1,4 @@
-"""Whose a folder on the shared volume is, and whether that process still works: a file beside the folder tells."""
+"""Whose a folder on the shared volume is, and whether that process still works, as a file beside the folder records."""
 
 from __future__ import annotations
 

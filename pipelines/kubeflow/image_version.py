@@ -1,4 +1,4 @@
-"""Which code a step's image holds, as far as its name tells: Kubeflow's cache does not look into an image."""
+"""Which code a step's image holds, as far as its name shows: Kubeflow's cache does not look into an image."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def image_version(image: str) -> str:
 
 
 def cache_line(image: str) -> str:
-    """What a user is told when a pipeline is compiled: what the cache does not see."""
+    """A warning when a pipeline is compiled: what the cache does not see."""
     version = image_version(image)
     if version == _MOVING:
         return (
@@ -46,7 +46,7 @@ def version_line(version: str) -> str:
 
 
 def with_image_versions(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """A spec whose containers are told the version of their image, which so is in their cache key too.
+    """A spec whose containers have the version of their image, which so is in their cache key too.
 
     Args:
       spec: a PipelineSpec as JSON.

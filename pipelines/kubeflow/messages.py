@@ -1,4 +1,4 @@
-"""What the launcher tells a step and what the step answers, made fit for TFX and for the launcher."""
+"""What the launcher gives a step and what the step answers, made fit for TFX and for the launcher."""
 
 from __future__ import annotations
 

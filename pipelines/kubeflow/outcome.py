@@ -1,4 +1,4 @@
-"""How a container of a compiled pipeline ends: one line that tells what happened, and an exit status."""
+"""How a container of a compiled pipeline ends: one line that reports what happened, and an exit status."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ TERMINATED = 128 + signal.SIGTERM
 
 
 class Terminated(BaseException):
-    """The process was told to end; no `except Exception` of a library takes it for a fault."""
+    """The process was sent a signal to end; no `except Exception` of a library takes it for a fault."""
 
 
 def exit_status(name: str, body: Callable[[], None]) -> int:
-    """Does a container's work, and tells on stderr what went wrong.
+    """Does a container's work, and reports on stderr what went wrong.
 
     SIGTERM (a run that is terminated, a pod that is moved) ends the work at once, and what it holds is cleaned up.
     Process 1 of a container ignores it otherwise.

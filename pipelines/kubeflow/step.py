@@ -20,7 +20,7 @@ from tfx_edge.pipelines.kubeflow.log_line import log
 from tfx_edge.pipelines.kubeflow.mounts import ROOT_VARIABLE, Mounts
 from tfx_edge.pipelines.kubeflow.pods import SHARED_FLAG
 from tfx_edge.pipelines.kubeflow.specification import DRIVER_FLAG
-from tfx_edge.pipelines.worker_processes import lost_workers_told
+from tfx_edge.pipelines.worker_processes import lost_workers_raised
 
 if TYPE_CHECKING:
     from google.protobuf import struct_pb2
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: the arguments; None for those of the process.
 
     Returns:
-      The exit status: 0 only on success. The last line on stderr then tells what failed, after the trace.
+      The exit status: 0 only on success. The last line on stderr then reports what failed, after the trace.
 
     Example:
       >>> main(['--artifacts', 'mounts', '--executor_class_path', 'tfx.components.pusher.executor.Executor', ...])
@@ -143,7 +143,7 @@ def _execute(
         json_serialized_invocation_args=json_format.MessageToJson(executor_input),
         json_serialized_inputs_spec_args=arguments.json_serialized_inputs_spec_args,
     )
-    with engine_faults.told(jobs.endpoint), lost_workers_told():
+    with engine_faults.raised_as_edge_error(jobs.endpoint), lost_workers_raised():
         kubeflow_v2_run_executor.main((stock, list(jobs.beam_args)))
     pages.write_pages(page_uris, executor_input, mounts.path)
     _mend_answer(executor_input, mounts.uri)

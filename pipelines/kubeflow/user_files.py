@@ -9,13 +9,13 @@ from collections.abc import Iterator, MutableMapping
 
 from google.protobuf import struct_pb2
 
-from tfx_edge.pipelines.kubeflow import s3_files
+from tfx_edge.pipelines.kubeflow import object_store_files
 
 # Of Trainer, Transform and our components; and the folder of ExampleGen's data, which Beam reads.
 _FILES = ('module_file', 'input_base')
 # TFX's name for a module in a wheel: 'module@URI of the wheel', which pip is to install.
 _PACKAGED = 'module_path'
-_REMOTE = ('gs://', *s3_files.S3Filesystem.SUPPORTED_SCHEMES)
+_REMOTE = ('gs://', *object_store_files.STORES)
 
 
 @contextlib.contextmanager
@@ -29,7 +29,7 @@ def fetched(parameters: MutableMapping[str, struct_pb2.Value], shared: str | Non
     Raises:
       EdgeError: a file is not there, or the store does not answer.
     """
-    s3_files.register()
+    object_store_files.register()
     with contextlib.ExitStack() as stack:
         for number, name in enumerate(sorted(parameters)):
             before, uri = _remote(name, parameters[name].string_value)
@@ -37,7 +37,7 @@ def fetched(parameters: MutableMapping[str, struct_pb2.Value], shared: str | Non
                 parent = shared or stack.enter_context(tempfile.TemporaryDirectory(prefix='tfx_edge_'))
                 # Two parameters may name files of one name.
                 folder = os.path.join(parent, 'files', str(number))
-                parameters[name].string_value = before + s3_files.download(uri, folder)
+                parameters[name].string_value = before + object_store_files.download(uri, folder)
         yield
 
 
@@ -46,6 +46,6 @@ def _remote(name: str, value: str) -> tuple[str, str]:
     if name == _PACKAGED and '@' in value:
         module, _, wheel = value.partition('@')
         return f'{module}@', wheel if wheel.startswith(_REMOTE) else ''
-    if name in _FILES and s3_files.is_at_store(value):
+    if name in _FILES and object_store_files.is_at_store(value):
         return '', value
     return '', ''

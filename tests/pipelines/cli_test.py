@@ -62,7 +62,7 @@ def test_verbose_shows_the_trace_before_the_line(tmp_path: pathlib.Path) -> None
     ],
     ids=['demo', 'compile', 'run'],
 )
-def test_working_folder_that_cannot_be_written_is_told_in_one_line(
+def test_working_folder_that_cannot_be_written_is_reported_in_one_line(
     arguments: list[str], file: str, option: str
 ) -> None:
     done = run(*arguments, cwd=pathlib.Path('/proc'))

@@ -1,4 +1,4 @@
-"""What the demo tells Beam."""
+"""What the demo gives Beam."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def test_log_holds_what_anyone_writes(tmp_path: pathlib.Path) -> None:
         assert text in log
 
 
-def test_failure_is_told_with_the_log_that_holds_its_trace(tmp_path: pathlib.Path) -> None:
+def test_failure_is_reported_with_the_log_that_holds_its_trace(tmp_path: pathlib.Path) -> None:
     lines, log = run(tmp_path, 'raise ValueError("no such split")')
     assert lines[-2:] == ['caught: ValueError: no such split logs/run.txt', 'after']
     assert 'Traceback (most recent call last)' in log

@@ -99,7 +99,7 @@ def test_run_that_fails_is_one_line_and_the_log_and_status_1(user_file: pathlib.
     assert 'Traceback' in (user_file.parent / 'l.txt').read_text()
 
 
-def test_value_out_of_range_is_told_before_anything_runs(user_file: pathlib.Path) -> None:
+def test_value_out_of_range_is_reported_before_anything_runs(user_file: pathlib.Path) -> None:
     done = run(user_file, 'my_pipeline.py:pruned', '--pipeline-root', 'root')
     assert done.returncode == 1
     assert done.stderr.startswith('tfx-edge: Pruning.target_sparsity is 1.5; expected ')
@@ -120,7 +120,7 @@ def test_value_out_of_range_is_told_before_anything_runs(user_file: pathlib.Path
         ('{file}:number', {}, r'returned int; expected a tfx\.v1\.dsl\.Pipeline'),
     ],
 )
-def test_wrong_call_is_told(
+def test_wrong_call_is_reported(
     target: str, options: dict[str, Any], message: str, user_file: pathlib.Path
 ) -> None:
     with pytest.raises(EdgeError, match=message):

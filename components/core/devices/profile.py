@@ -38,7 +38,7 @@ def profile(model: bytes | ModelFile, device: str) -> DeviceCosts:
 
     Example:
       >>> profile(pathlib.Path('digits_int8.tflite').read_bytes(), 'ethos-u55-128').cycles
-      12545
+      12417
     """
     check_device(device)
     return _PROFILES[device](ModelFile.of(model), device)

@@ -57,7 +57,7 @@ def profile(model: bytes | ModelFile, device: str = DEVICE) -> DeviceCosts:
 
     Example:
       >>> profile(int8_file).arena_bytes
-      5184
+      5408
     """
     # The runtime verifies no file, and reads all of it.
     file = ModelFile.of(model)

@@ -46,7 +46,8 @@ def metric_class(metric: tfma.MetricConfig) -> type | None:
       EdgeError: there is no such class.
 
     Example:
-      >>> metric_class(tfma.MetricConfig(class_name='AUC')).__module__
+      >>> from tensorflow_model_analysis.proto.config_pb2 import MetricConfig
+      >>> metric_class(MetricConfig(class_name='AUC')).__module__
       'tensorflow_model_analysis.metrics.confusion_matrix_metrics'
     """
     if not metric.class_name:

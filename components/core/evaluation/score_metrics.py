@@ -97,7 +97,8 @@ def need_of(metric: tfma.MetricConfig, cls: type) -> tuple[Need, str]:
     """What a metric takes outputs for, told by the settings that its class has; and the setting that helps.
 
     Example:
-      >>> need_of(tfma.MetricConfig(class_name='Precision', config='"thresholds": [0.0]'), tfma.metrics.Precision)
+      >>> from tensorflow_model_analysis.proto.config_pb2 import MetricConfig
+      >>> need_of(MetricConfig(class_name='Precision', config='"thresholds": [0.0]'), tfma.metrics.Precision)
       (<Need.NUMBERS: 0>, '')
     """
     settings = {name: value for name, value in metric_settings(metric).items() if value is not None}

@@ -32,7 +32,7 @@ def peak_activation_bytes(model: bytes | ModelFile) -> int:
 
     Example:
       >>> peak_activation_bytes(pathlib.Path('digits.tflite').read_bytes())
-      3072
+      8192
     """
     content = ModelFile.of(model).content
     graph = content.subgraphs[0]

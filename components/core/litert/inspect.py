@@ -169,9 +169,9 @@ def inspect_model(model: bytes | ModelFile) -> ModelSummary:
       EdgeError: the file is damaged.
 
     Example:
-      >>> summary = inspect_model(pathlib.Path('digits.tflite').read_bytes())
-      >>> summary.kernel_zeros, [op.name for op in summary.float_ops]
-      (0.5, [])
+      >>> summary = inspect_model(pathlib.Path('digits_int8.tflite').read_bytes())
+      >>> round(summary.kernel_zeros, 3), [op.name for op in summary.float_ops]
+      (0.006, [])
     """
     file = ModelFile.of(model)
     return file.once('summary', lambda: _summary(file))

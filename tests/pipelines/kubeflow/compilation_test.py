@@ -1,4 +1,4 @@
-"""`tfx-edge compile`: what Kubeflow gets is what the pipeline says, and what cannot run there is told now."""
+"""`tfx-edge compile`: what Kubeflow gets is what the pipeline says, and what cannot run there is refused now."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ def test_fingerprint_of_a_store_is_of_content_not_of_time(store: ObjectStore, tm
 
 
 @pytest.mark.parametrize('place', ['volume', 'store'])
-def test_no_data_are_told_before_any_step_works(
+def test_no_data_are_reported_before_any_step_works(
     place: str, store: ObjectStore, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = {'volume': str(tmp_path), 'store': f's3://{new_bucket()}/data'}[place]

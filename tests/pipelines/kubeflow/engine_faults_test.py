@@ -1,4 +1,4 @@
-"""What an engine's errors are told as. The texts are Beam's and Flink's own, from faults made on purpose."""
+"""What an engine's errors are raised as. The texts are Beam's and Flink's own, from faults made on purpose."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.pipelines.kubeflow.engine_faults import fault_line, told
+from tfx_edge.pipelines.kubeflow.engine_faults import fault_line, raised_as_edge_error
 
 ENDPOINT = 'beam-job-server:8099'
 FAILED = 'Pipeline BeamApp-root-1128094827-504773ec_76572231 failed in state FAILED: '
@@ -74,12 +74,12 @@ def test_fault_names_what_was_lost_and_the_remedy(text: str, fragments: tuple[st
 
 
 def ask_for_jobs(endpoint: str) -> None:
-    with grpc.insecure_channel(endpoint) as channel, told(endpoint):
+    with grpc.insecure_channel(endpoint) as channel, raised_as_edge_error(endpoint):
         beam_job_api_pb2_grpc.JobServiceStub(channel).GetJobs(beam_job_api_pb2.GetJobsRequest(), timeout=5)
 
 
 def raise_below(endpoint: str, error: Exception) -> None:
-    with told(endpoint):
+    with raised_as_edge_error(endpoint):
         raise error
 
 

@@ -58,7 +58,7 @@ def test_jobs_of_a_step_that_fails_are_cancelled_and_those_of_others_go_on(
     assert other.state == PipelineState.DONE
 
 
-def test_job_server_that_is_gone_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_job_server_that_is_gone_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as free:
         free.bind(('localhost', 0))
         address = f'localhost:{free.getsockname()[1]}'
@@ -73,7 +73,7 @@ def test_job_server_that_is_gone_is_told(capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.parametrize('answer', [b'SSH-2.0-x\r\n', b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}'])
-def test_address_of_something_else_than_flink_is_told(
+def test_address_of_something_else_than_flink_is_reported(
     answer: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with socket.create_server(('localhost', 0)) as server:

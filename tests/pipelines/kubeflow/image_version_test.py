@@ -1,4 +1,4 @@
-"""What an image's name tells of the code in it."""
+"""What an image's name shows of the code in it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_version_is_the_digest_or_the_tag(image: str, version: str) -> None:
     assert image_version(image) == version
 
 
-def test_image_that_may_change_under_its_name_is_told() -> None:
+def test_image_that_may_change_under_its_name_is_reported() -> None:
     assert 'give every build a tag of its own' in cache_line('registry.example/tfx-edge')
     assert 'give every build a tag of its own' in cache_line('registry.example/tfx-edge:latest')
     assert cache_line('tfx-edge:7').startswith('image version 7;')

@@ -47,6 +47,12 @@ class ObjectStore:
             if path.is_file():
                 self._s3.upload_file(str(path), bucket, f'{key}/{path.relative_to(local).as_posix()}')
 
+    def put(self, uri: str, content: bytes) -> None:
+        """An object whose key is that of the URI to the letter: one that ends with a slash marks a folder."""
+        bucket, _, key = uri.partition('://')[2].partition('/')
+        self._s3.create_bucket(Bucket=bucket)
+        self._s3.put_object(Bucket=bucket, Key=key, Body=content)
+
     def download(self, uri: str, local: pathlib.Path) -> None:
         bucket, key = _split(uri)
         for name in self.keys(uri):

@@ -63,7 +63,7 @@ def test_steps_with_a_gpu_run_in_the_image_that_has_cuda(form: str) -> None:
     job = compiled(form, resources=('Pruner=gpu:1', 'TFLiteQuantizer=cpu:1'), gpu_image='image:7-gpu')
     assert container(job, 'Pruner')['image'] == 'image:7-gpu'
     assert container(job, 'TFLiteQuantizer')['image'] == 'image'
-    # Which code a step runs is told by its own image.
+    # Which code a step runs, its own image says.
     arguments = container(job, 'Pruner')['args']
     assert arguments[arguments.index('--image_version') + 1] == '7-gpu'
 
@@ -155,7 +155,7 @@ def test_vertex_takes_resources_and_variables() -> None:
         ({'secret_variables': ('KEY=s3cr3t',)}, 'a --secret-env is not of the form NAME=SECRET:KEY'),
     ],
 )
-def test_wrong_option_is_told(options: dict[str, Any], message: str) -> None:
+def test_wrong_option_is_reported(options: dict[str, Any], message: str) -> None:
     with pytest.raises(EdgeError, match=message) as error:
         compiled(**options)
     assert 's3cr3t' not in str(error.value)

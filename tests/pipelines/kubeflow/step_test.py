@@ -114,10 +114,10 @@ def test_artifacts_are_in_the_shared_folder_while_the_step_runs(
     assert not made.output_file('Failing').exists()
 
 
-def test_model_that_never_came_to_the_shared_folder_is_told(
+def test_model_that_never_came_to_the_shared_folder_is_reported(
     mount_root: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Workers that do not see the folder write into their own, and tell of no error."""
+    """Workers that do not see the folder write into their own, and report no error."""
     shared = mount_root / 'shared'
     shared.mkdir()
     made = launcher(mount_root, Recorder(elsewhere='yes').with_id('First'))
@@ -147,7 +147,7 @@ def test_step_that_fails_ends_its_log_with_one_line(
         ('--json_serialized_inputs_spec_args', '{}', "input 'model' has no artifact type"),
     ],
 )
-def test_wrong_call_is_told(
+def test_wrong_call_is_reported(
     flag: str, text: str, message: str, mount_root: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = Recorder().with_id('First')
@@ -159,7 +159,7 @@ def test_wrong_call_is_told(
     assert message in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_output_type_that_is_not_in_the_image_is_told(
+def test_output_type_that_is_not_in_the_image_is_reported(
     mount_root: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = launcher(mount_root, Recorder().with_id('First'))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +19,7 @@ from tests.pipelines.kubeflow.object_store import ObjectStore, new_bucket, objec
 from tfx_edge import proto
 from tfx_edge.components import Pruner
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.pipelines.kubeflow import s3_files, step
+from tfx_edge.pipelines.kubeflow import object_store_files, step
 from tfx_edge.pipelines.kubeflow.compilation import as_text, compile_pipeline
 from tfx_edge.pipelines.kubeflow.mounts import ROOT_VARIABLE
 
@@ -186,7 +185,7 @@ def test_pusher_pushes_to_the_store(store: ObjectStore, bucket: str, tmp_path: p
 
 
 def test_files_are_what_was_written_until_they_are_removed(store: ObjectStore, bucket: str) -> None:
-    s3_files.register()
+    object_store_files.register()
     store.upload(pathlib.Path(__file__), f's3://{bucket}/there')
     for scheme in ('s3', 'minio'):
         root = f'{scheme}://{bucket}/{scheme}'
@@ -211,46 +210,43 @@ def test_file_keeps_its_time_when_it_is_fetched(
     store: ObjectStore, bucket: str, tmp_path: pathlib.Path
 ) -> None:
     """TFX takes it for the fingerprint of ExampleGen's data."""
-    s3_files.register()
+    object_store_files.register()
     uri = put(store, f's3://{bucket}/data/one', tmp_path, 'text')
     there = fileio.stat(uri)
     assert there.length == 4
     time.sleep(1.1)
-    fetched = pathlib.Path(s3_files.download(f's3://{bucket}/data', str(tmp_path / 'here'))) / 'one'
+    fetched = pathlib.Path(object_store_files.download(f's3://{bucket}/data', str(tmp_path / 'here'))) / 'one'
     assert fetched.stat().st_mtime_ns == there.mtime_nsec
 
 
-def test_what_is_not_there_is_told(store: ObjectStore, bucket: str, tmp_path: pathlib.Path) -> None:
-    s3_files.register()
+def test_what_is_not_there_is_reported(store: ObjectStore, bucket: str, tmp_path: pathlib.Path) -> None:
+    object_store_files.register()
     store.upload(pathlib.Path(__file__), f's3://{bucket}/there')
     with pytest.raises(EdgeError, match=rf's3://{bucket}/train\.py does not exist; correct the URI'):
-        s3_files.download(f's3://{bucket}/train.py', str(tmp_path))
+        object_store_files.download(f's3://{bucket}/train.py', str(tmp_path))
 
 
-def test_store_that_does_not_answer_is_told(
+def test_store_that_does_not_answer_is_reported(
     store: ObjectStore, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    s3_files.register()
+    object_store_files.register()
     monkeypatch.setenv('AWS_ENDPOINT_URL', 'http://127.0.0.1:1')
     monkeypatch.setenv('AWS_MAX_ATTEMPTS', '1')
     s3fs.S3FileSystem.clear_instance_cache()
     with pytest.raises(EdgeError, match=r's3://bucket/train\.py cannot be reached .* check AWS_ENDPOINT_URL'):
-        s3_files.download('s3://bucket/train.py', str(tmp_path))
+        object_store_files.download('s3://bucket/train.py', str(tmp_path))
 
 
-def test_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    s3_files.register()
-    monkeypatch.setitem(sys.modules, 's3fs', None)
-    with pytest.raises(EdgeError, match=r"pip install 'tfx-edge\[s3\]'"):
-        fileio.exists('s3://bucket/train.py')
-
-
-def test_module_file_at_minio_is_refused(bucket: str) -> None:
+@pytest.mark.parametrize(
+    ('uri', 'remedy'),
+    [('minio://bucket/tune.py', 'write s3://'), ('az://code/tune.py', 'name a file on this machine')],
+)
+def test_module_file_that_tfx_cannot_pack_is_refused(uri: str, remedy: str, bucket: str) -> None:
     pruner = Pruner(
         tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
         fine_tuning=proto.FineTuning(num_steps=0),
-        module_file='minio://bucket/tune.py',
+        module_file=uri,
     )
     pipeline = tfx.dsl.Pipeline('small', f'minio://{bucket}/root', components=[pruner])
-    with pytest.raises(EdgeError, match=r'Pruner.module_file is minio://bucket/tune.py.* write s3://'):
+    with pytest.raises(EdgeError, match=rf'Pruner.module_file is {uri}, .* {remedy}'):
         compile_pipeline(pipeline, 'image', 'kfp')

@@ -37,7 +37,7 @@ def make_geometric_codebook(weight: np.ndarray, keep: np.ndarray | None, number_
 
     Example:
       >>> make_geometric_codebook(np.array([[-1.0, 0.5], [0.25, 1.0]]), None, 6).members
-      array([[-1.  , -0.5 , -0.25,  0.25,  0.5 ,  1.  ]], dtype=float32)
+      array([[-1.      , -0.495   , -0.245025,  0.245025,  0.495   ,  1.      ]], dtype=float32)
     """
     kept = np.abs(weight.astype(np.float64) if keep is None else weight[keep].astype(np.float64))
     points = np.sort(kept[kept > 0])

@@ -44,7 +44,7 @@ def to_integers(kernel: np.ndarray, channel_axes: tuple[int, ...], bits: int = 8
       An int64 array of the kernel's shape, or None.
 
     Example:
-      >>> to_integers(np.array([[0.5, 254.0], [-1.0, 2.0]], np.float32), (1,))
+      >>> to_integers(np.array([[64.0, 254.0], [-127.0, 2.0]], np.float32), (1,))
       array([[  64, 127],
              [-127,   1]])
     """

@@ -37,7 +37,7 @@ class SparsitySchedule:
         """The share of zeros due at a step.
 
         Example:
-          >>> SparsitySchedule(0.0, 0.8, 3.0, 0, 100, 10).sparsity(50)
+          >>> round(SparsitySchedule(0.0, 0.8, 3.0, 0, 100, 10).sparsity(50), 4)
           0.7
         """
         if step < self.begin_step:
