@@ -45,7 +45,7 @@ class TFLiteQuantizer(base_beam_component.BaseBeamComponent):
     content, so the same file results from any number of workers, shards and orders. With a `calibration`, its
     ranges are used as they are, and examples only serve for ranges that it lacks.
 
-    `quantization.mode` is one of
+    `quantization.mode` is a row of `core.litert.modes.MODES`:
 
     | mode | weights | activations | needs |
     |---|---|---|---|

@@ -14,12 +14,8 @@ from tfx_edge.components.core.litert import engine, flatbuffer
 from tfx_edge.components.core.litert.activation_reader import float_activations
 from tfx_edge.components.core.litert.inserted_names import without_quantized
 from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.litert.quantization_options import (
-    INT8,
-    INT16X8,
-    QuantizationOptions,
-    activation_bits,
-)
+from tfx_edge.components.core.litert.modes import INT8, activation_bits
+from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
 
 _LOG = logging.getLogger(__name__)
 # Made-up scales differ by more, float32 arithmetic by less.
@@ -59,7 +55,7 @@ def quantized_activations(
       io: as in QuantizationOptions; an integer input or output becomes integer even beside a float operator.
 
     Returns:
-      The tensors that become int8 (INT16X8: int16), in order of execution.
+      The tensors that become integers, in order of execution.
 
     Raises:
       EdgeError: the engine cannot quantize the graph.
@@ -135,5 +131,5 @@ def _leader(
 
 def _range(parameters: tuple[float, int], mode: str) -> tuple[float, float]:
     scale, zero_point = parameters
-    lowest, highest = BOUNDS['INT16' if mode == INT16X8 else 'INT8']
+    lowest, highest = BOUNDS[f'INT{activation_bits(mode)}']
     return (lowest - zero_point) * scale, (highest - zero_point) * scale

@@ -19,7 +19,7 @@ from tfx_edge.components.core.litert import (
 from tfx_edge.components.core.litert.inserted_names import origin
 from tfx_edge.components.core.litert.isolation import ChildFailure, run_isolated
 from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.litert.quantization_options import INT16X8, QuantizationOptions
+from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
 
 # What the process of `run_here` is to have imported before.
 LOADED_BEFORE = ('tensorflow',)
@@ -67,7 +67,7 @@ def run_here(
 ) -> ModelFile:
     """What `run` does in the other process; the same arguments and result."""
     calibrated = with_ranges(float_model, ranges)
-    if options.mode == INT16X8:
+    if options.row.activation_bits == 16:
         quantized = converter_adapter.quantize_int16(calibrated)
     else:
         quantized = converter_adapter.quantize_int8(calibrated, options.io != 'FLOAT', kept_float)

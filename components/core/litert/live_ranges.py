@@ -20,12 +20,8 @@ from tfx_edge.components.core.integer_types import activation_scale, largest, st
 from tfx_edge.components.core.litert import flatbuffer
 from tfx_edge.components.core.litert.activations import ActivationTensor
 from tfx_edge.components.core.litert.inspect import kernel_indices
+from tfx_edge.components.core.litert.modes import activation_bits, kernel_bits, mode_of
 from tfx_edge.components.core.litert.operands import OPERANDS, Operands
-from tfx_edge.components.core.litert.quantization_options import (
-    INT8_ACTIVATIONS,
-    activation_bits,
-    kernel_bits,
-)
 from tfx_edge.components.core.litert.weight_ranges import LARGEST_BIAS
 
 _LOG = logging.getLogger(__name__)
@@ -115,7 +111,7 @@ def _widened_groups(
                 bits = activation_bits(mode)
                 width = step * (largest(bits) if bits == 16 else steps(bits))
                 by_group[group[source]] = _at_least(by_group[group[source]], width)
-    if mode not in INT8_ACTIVATIONS:
+    if mode_of(mode).activation_bits != 8:
         return by_group
     products = list(_kernel_steps(content, mode))
     # A widened range widens what is computed from it; twice, as a group may span a loop back to an earlier tensor.

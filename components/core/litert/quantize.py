@@ -24,8 +24,6 @@ from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.quantization_options import (
     AUTO,
     CONVERTER,
-    FLOAT16,
-    FLOAT32,
     LITERT,
     QuantizationOptions,
     require_possible,
@@ -151,10 +149,10 @@ def make_file(
     """
     require_possible(options)
     file = ModelFile.of(float_model)
-    require_finite_weights(file, half=options.mode == FLOAT16)
-    if options.mode == FLOAT32:
+    require_finite_weights(file, half=options.row.has_float16_weights)
+    if not options.row.quantizes:
         engine.kept_float(file.content, options.keep_float)
-        return QuantizedFile(file, 'NONE', 'mode FLOAT32 takes the file as it was converted')
+        return QuantizedFile(file, 'NONE', f'mode {options.mode} takes the file as it was converted')
     if settled is not None and options.engine != CONVERTER:
         made = _made_of_settled(file, options, settled)
         if made is not None:

@@ -14,8 +14,8 @@ import numpy as np
 
 from tfx_edge.components.core.integer_types import activation_scale, largest
 from tfx_edge.components.core.litert import flatbuffer
+from tfx_edge.components.core.litert.modes import INT8, activation_bits, kernel_bits
 from tfx_edge.components.core.litert.operands import OPERANDS
-from tfx_edge.components.core.litert.quantization_options import INT8, activation_bits, kernel_bits
 
 # Half of int32 for the bias, the other half for what accumulates on it.
 LARGEST_BIAS = 2.0**30

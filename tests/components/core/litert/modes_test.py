@@ -16,7 +16,8 @@ from tfx_edge.components.core.litert.activation_reader import ActivationReader
 from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.inspect import inspect_model
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
-from tfx_edge.components.core.litert.quantization_options import MODES, QuantizationOptions
+from tfx_edge.components.core.litert.modes import MODES
+from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
 from tfx_edge.components.core.litert.quantize import make_file
 
 pytestmark = pytest.mark.slow
