@@ -10,7 +10,7 @@ import logging
 from tfx_edge.components.core.litert import flatbuffer
 from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.modes import MODES
-from tfx_edge.components.core.litert.operands import OPERANDS
+from tfx_edge.components.core.litert.operands import weighted_operators
 
 _LOG = logging.getLogger(__name__)
 # Operator, type of its kernel, type of what the kernel is multiplied with.
@@ -18,7 +18,6 @@ _REFUSED = {
     ('FULLY_CONNECTED', 'INT4', 'INT8'): 'int4 kernels and int8 activations',
     ('TRANSPOSE_CONV', 'INT8', 'FLOAT32'): 'int8 kernels and float activations',
 }
-_KINDS = {name for name, _, _ in _REFUSED}
 
 
 def refused_by_tensorflow_2_16(model: bytes | ModelFile) -> dict[str, str]:
@@ -37,14 +36,12 @@ def refused_by_tensorflow_2_16(model: bytes | ModelFile) -> dict[str, str]:
     content = ModelFile.of(model).content
     found = {}
     for graph in content.subgraphs:
-        for operator in graph.operators:
-            name = flatbuffer.operator_name(content, operator)
-            if name in _KINDS:
-                places = OPERANDS[name].kernel, OPERANDS[name].source
-                tensors = (graph.tensors[operator.inputs[place]] for place in places)
-                kernel, source = (flatbuffer.TENSOR_TYPES[tensor.type] for tensor in tensors)
-                if (name, kernel, source) in _REFUSED:
-                    found[name] = f'{_REFUSED[name, kernel, source]} ({_modes_with(name, kernel, source)})'
+        for product in weighted_operators(content, graph):
+            tensors = (graph.tensors[index] for index in (product.kernel, product.source))
+            kernel, source = (flatbuffer.TENSOR_TYPES[tensor.type] for tensor in tensors)
+            why = _REFUSED.get((product.kind, kernel, source))
+            if why is not None:
+                found[product.kind] = f'{why} ({_modes_with(product.kind, kernel, source)})'
     return found
 
 
