@@ -43,7 +43,7 @@ def quantized_activations(
 ) -> tuple[ActivationTensor, ...]:
     """Asks the quantizer itself which activations become integers, and what decides their range.
 
-    Each tensor is given a made-up range unlike all others; the file that results tells which range each tensor took.
+    Each tensor is given a made-up range unlike all others; the file that results holds the range that each tensor took.
     Kernels that dictate a range dictate a scale that is a power of two, which no made-up range has. A tensor with
     neither is asked for again, with other made-up ranges: what does not change is fixed. The answer is kept with the
     file.
@@ -80,8 +80,8 @@ def _asked(file: ModelFile, options: QuantizationOptions) -> tuple[ActivationTen
     first = _made_up(names, 0)
     one = parameters(first)
     leaders = {name: _leader(one[name], first, options.mode) for name in names if name in one}
-    told = all(leader is not None or _is_power_of_two(one[name][0]) for name, leader in leaders.items())
-    two = one if told else parameters(_made_up(names, len(names)))
+    known = all(leader is not None or _is_power_of_two(one[name][0]) for name, leader in leaders.items())
+    two = one if known else parameters(_made_up(names, len(names)))
     return tuple(
         ActivationTensor(name, name, _range(one[name], options.mode))
         if leader is None and one[name] == two[name]

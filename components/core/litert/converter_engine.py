@@ -13,7 +13,7 @@ from tfx_edge.components.core.litert import (
     converter_adapter,
     converter_names,
     copied_integers,
-    finishing,
+    finished_file,
     flatbuffer,
 )
 from tfx_edge.components.core.litert.inserted_names import origin
@@ -74,7 +74,7 @@ def run_here(
     content = _as_ours(ModelFile(quantized), float_model.content)
     require_ranges_held(content, ranges)
     copied_integers.require_one_scale(content)
-    return finishing.finish(content, float_model, options)
+    return finished_file.finish(content, float_model, options)
 
 
 def needed_ranges(content: flatbuffer.schema.ModelT) -> list[str]:

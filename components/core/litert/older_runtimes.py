@@ -51,7 +51,7 @@ def _modes_with(operator: str, kernel: str, source: str) -> str:
     return f'mode{"s" if len(names) > 1 else ""} {" and ".join(names)}'
 
 
-def tell_older_runtimes(model: bytes | ModelFile) -> None:
+def log_older_runtimes(model: bytes | ModelFile) -> None:
     """Names in the log what keeps TensorFlow 2.16 from loading a file.
 
     Args:

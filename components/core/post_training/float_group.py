@@ -63,7 +63,7 @@ def find_lost(
 ) -> LostAt:
     """Looks for the first operator at which the answers are lost, keeps it float, and looks for the next.
 
-    What is quantized up to an operator, and float behind it, tells whether the answers are lost there: so the first is
+    What is quantized up to an operator, and float behind it, shows whether the answers are lost there: so the first is
     found by bisection. At the end each operator that is not needed goes back. Same arguments, same group.
 
     Args:

@@ -63,7 +63,7 @@ def measure(
       options: which file is meant to be made; what it keeps float is not measured. Inputs and outputs are
         measured as float.
       ranges: (minimum, maximum) by tensor name for modes with integer activations.
-      samples: by signature input name, arrays of shape (rows, ...); 16 to 64 rows tell enough.
+      samples: by signature input name, arrays of shape (rows, ...); 16 to 64 rows are enough.
 
     Returns:
       One entry for each operator, the worst first, equal ones in order of execution.

@@ -128,7 +128,7 @@ def _require_known_tensors(summary: ModelSummary, float_summary: ModelSummary) -
 
 
 def _require_widths(content: flatbuffer.schema.ModelT, options: QuantizationOptions) -> None:
-    """Every kernel of an operator that is not float has the promised type; the others are told."""
+    """Every kernel of an operator that is not float has the promised type; the others are logged."""
     if not options.row.quantizes:
         return
     wide = []
