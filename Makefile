@@ -11,7 +11,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast test-all test-tfx116 test-tfx121 find-tfx121 other-line test-install test-fresh test-image
-.PHONY: test-tfx-examples test-flink test-prism engines fetch-flink fetch-prism lint proto golden lock bench clean
+.PHONY: test-tfx-examples test-flink test-prism engines fetch-flink fetch-prism lint proto metadata-schema golden lock bench clean
 
 UV_VERSION := 0.13.8
 PYTHON ?=
@@ -161,6 +161,15 @@ proto: $(READY) ## Make proto/messages/*_pb2.py again.
 	    $(PROTOS:%=tfx_edge/proto/%) && \
 	  mv "$$draft"/tfx_edge/proto/*_pb2.py proto/messages/
 	@ls proto/messages/*_pb2.py
+
+# The compiler that belongs to the flatbuffers package of both lines.
+FLATC_VERSION := 25.12.19rc0
+SCHEMA_FOLDER := components/core/litert
+metadata-schema: $(READY) ## Make metadata_schema_generated.py, TFLite's metadata format, again from metadata_schema.fbs.
+	@uv=$$(command -v uv || echo $(FETCHED_UV)); \
+	$$uv tool run --quiet --from flatc==$(FLATC_VERSION) flatc --python --gen-onefile -o $(SCHEMA_FOLDER) \
+	  $(SCHEMA_FOLDER)/metadata_schema.fbs
+	@ls $(SCHEMA_FOLDER)/*_generated.py
 
 # The toolkit has an environment of its own, so that no test finds it by chance.
 BENCHES := bench-compression bench-qat bench-step-cost bench-batch-norm bench-calibration bench-evaluation \

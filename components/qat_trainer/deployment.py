@@ -30,20 +30,15 @@ from tfx_edge.components.core.compression.weights.deployed_kernels import (
     DeployedKernel,
     match_kernels,
 )
-from tfx_edge.components.core.compression.weights.weight_precision import weight_precisions
+from tfx_edge.components.core.compression.weights.weight_precision import FLOAT, weight_precisions
 from tfx_edge.components.core.compression.weights.weight_sites import WeightSite, find_weight_sites
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert.activation_reader import ActivationReader
 from tfx_edge.components.core.litert.activations import ActivationTensor, quantized_activations
 from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.litert.quantization_options import (
-    INT4X8,
-    INT8,
-    INT16X8,
-    LITERT,
-    QuantizationOptions,
-)
+from tfx_edge.components.core.litert.modes import INT8, static_mode
+from tfx_edge.components.core.litert.quantization_options import LITERT, QuantizationOptions
 from tfx_edge.components.core.litert.quantize import quantized_file
 from tfx_edge.components.core.signature import Signature
 from tfx_edge.components.qat_trainer.deployed_constants import quantized_constants
@@ -286,9 +281,8 @@ class _QuantizedTensors:
 
 
 def _mode(qat: QATOptions) -> str:
-    if qat.activation_bits == 16:
-        return INT16X8
-    return INT4X8 if 4 in (qat.weight_bits, *(bits for _, bits in qat.overrides)) else INT8
+    quantized = [bits for _, bits in qat.overrides if bits != FLOAT]
+    return static_mode([qat.weight_bits, *quantized], qat.activation_bits)
 
 
 def _quantized_tensors(model: ModelFile, kept_float: tuple[str, ...], mode: str) -> _QuantizedTensors:

@@ -12,7 +12,8 @@ from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert.activation_reader import ActivationReader
 from tfx_edge.components.core.litert.isolation import run_isolated
 from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.litert.quantization_options import INT4X8, INT8, LITERT, QuantizationOptions
+from tfx_edge.components.core.litert.modes import mode_of
+from tfx_edge.components.core.litert.quantization_options import LITERT, QuantizationOptions
 from tfx_edge.components.core.post_training.held_file import Bound, make_held
 from tfx_edge.components.core.post_training.sensitivity import exactly
 from tfx_edge.components.qat_trainer.steep_operators import SteepOperator, steep_operators
@@ -45,7 +46,7 @@ def operators_to_keep(
       Regular expressions on the outputs of these operators; none where the file keeps the answers, no small group helps
       (training has to mend it then, and the finished file tells), or the bound repairs nothing (a warning tells).
     """
-    ranges, mode = _ranges(float_model, batches), INT8 if mode == INT4X8 else mode
+    ranges, mode = _ranges(float_model, batches), mode_of(mode).with_int8_weights or mode
     steep = _told_steep(steep_operators(float_model, ranges, mode)) if bound.repair else ()
     options = QuantizationOptions(mode, engine=LITERT, keep_float=steep)
     try:

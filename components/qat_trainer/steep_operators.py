@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from tfx_edge.components.core.integer_types import activation_scale
 from tfx_edge.components.core.litert import flatbuffer
 from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.litert.quantization_options import activation_bits
+from tfx_edge.components.core.litert.modes import activation_bits
 
 _STEEP = frozenset(('LOG', 'RSQRT', 'SQRT'))
 

@@ -45,7 +45,7 @@ class TFLiteQuantizer(base_beam_component.BaseBeamComponent):
     content, so the same file results from any number of workers, shards and orders. With a `calibration`, its
     ranges are used as they are, and examples only serve for ranges that it lacks.
 
-    `quantization.mode` is one of
+    `quantization.mode` is a row of `core.litert.modes.MODES`:
 
     | mode | weights | activations | needs |
     |---|---|---|---|
@@ -74,16 +74,16 @@ class TFLiteQuantizer(base_beam_component.BaseBeamComponent):
 
     The finished file and the SavedModel answer the same 64 examples (fewer of large ones): those that come after the
     calibration's in the order of their content, or, where there are not 32 of these, the last of the calibration's.
-    Where they differ is told per output: agreement of classes, and fidelity, the power of the answers around their mean
-    over the power of the error, in dB. A column or a magnitude that is much smaller than the others is judged by
-    itself. One line in the log, `fidelity.json` beside the ranges, and the custom properties `tfx_edge_fidelity`,
-    `tfx_edge_fidelity_db`, `tfx_edge_fidelity_agreement` and `tfx_edge_fidelity_samples` say so. Below
-    `min_fidelity_db` (12, which is noise of a sixteenth: of the nets of `make bench-fidelity` in all modes, those that
-    answer right have 17 dB or more, and those that lose classes less than 10) the smallest group of operators that
-    lifts the file over it stays float, with a warning that names them. With `repair_fidelity` false or
-    `require_full_integer` the file stays as it was asked for, and the warning names that group and the modes that help.
-    `require_fidelity` makes a file that is still below an error. `reference.npz` beside the ranges holds these examples
-    and the float answers.
+    Where they differ is reported per output: agreement of classes, and fidelity, the power of the answers around
+    their mean over the power of the error, in dB. A column or a magnitude that is much smaller than the others is
+    judged by itself. One line in the log, `fidelity.json` beside the ranges, and the custom properties
+    `tfx_edge_fidelity`, `tfx_edge_fidelity_db`, `tfx_edge_fidelity_agreement` and `tfx_edge_fidelity_samples` say so.
+    Below `min_fidelity_db` (12, which is noise of a sixteenth: of the nets of `make bench-fidelity` in all modes,
+    those that answer right have 17 dB or more, and those that lose classes less than 10) the smallest group of
+    operators that lifts the file over it stays float, with a warning that names them. With `repair_fidelity` false or
+    `require_full_integer` the file stays as it was asked for, and the warning names that group and the modes that
+    help. `require_fidelity` makes a file that is still below an error. `reference.npz` beside the ranges holds these
+    examples and the float answers.
 
     The file is inspected after it is made: types of inputs and outputs, names of tensors and of the signature, that
     it runs, and operators that stayed float. These are named in the log, or with `require_full_integer` an error.

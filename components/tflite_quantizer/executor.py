@@ -19,11 +19,11 @@ from tfx_edge import proto
 from tfx_edge.components import artifacts, exec_properties, fidelity
 from tfx_edge.components.core.calibration import arithmetic, ranges, reference
 from tfx_edge.components.core.dense_function.choice import choose_signature, describe
-from tfx_edge.components.core.litert import contract, metadata, quantize, saved_model_converter
+from tfx_edge.components.core.litert import file_checks, metadata, quantize, saved_model_converter
 from tfx_edge.components.core.litert.inspect import ModelSummary, inspect_model
 from tfx_edge.components.core.litert.isolation import load_ahead
 from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.litert.older_runtimes import tell_older_runtimes
+from tfx_edge.components.core.litert.older_runtimes import log_older_runtimes
 from tfx_edge.components.core.post_training import fidelity_report, recipe, sensitivity
 from tfx_edge.components.core.signature import Signature
 from tfx_edge.components.example_files import split_files
@@ -94,7 +94,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             fidelity.tell(model, made.held, options.recipe.bound)
             file = metadata.add(made.file, _described(options.metadata, signature, input_dict))
             summary = _check(file, float_model, options, signature)
-            tell_older_runtimes(file)
+            log_older_runtimes(file)
             _write_calibration(calibration_folder, made)
             with fileio.open(os.path.join(model_folder, _FILE_NAME), 'wb') as output:
                 output.write(file)
@@ -137,7 +137,7 @@ def _check(
     file: bytes, float_model: ModelFile, options: QuantizerOptions, signature: Signature
 ) -> ModelSummary:
     summary = inspect_model(file)
-    contract.check(
+    file_checks.check(
         summary,
         options.recipe.quantization,
         inputs=signature.inputs,

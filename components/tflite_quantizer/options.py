@@ -8,17 +8,12 @@ from tfx_edge import proto
 from tfx_edge.components.core.calibration.arithmetic import TrainedArithmetic
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert.metadata import ModelMetadata
+from tfx_edge.components.core.litert.modes import MODES, static_mode
 from tfx_edge.components.core.litert.quantization_options import (
     AUTO,
     ENGINES,
-    FLOAT16,
-    FLOAT32,
-    INT4X8,
-    INT8,
-    INT16X8,
     IO_TYPES,
     LITERT,
-    MODES,
     QuantizationOptions,
     require_possible,
 )
@@ -142,7 +137,7 @@ def as_trained(recipe: Recipe, arithmetic: TrainedArithmetic | None) -> Recipe:
     wanted = recipe.quantization
     if arithmetic is None or not wanted.needs_ranges:
         return recipe
-    trained = INT16X8 if arithmetic.activation_bits == 16 else INT4X8 if arithmetic.has_int4 else INT8
+    trained = static_mode(arithmetic.weight_bits.values(), arithmetic.activation_bits)
     if wanted.mode != trained:
         raise EdgeError(
             f'Quantization.mode is {wanted.mode}, but the calibration comes from training for {trained}; '
@@ -192,10 +187,8 @@ def _require_effect(message: proto.Quantization, options: QuantizationOptions) -
         raise EdgeError(
             f'Quantization.range_method has no effect with mode {mode}, where activations are float; leave it unset.'
         )
-    if mode == FLOAT32 and message.keep_float:
-        raise EdgeError('Quantization.keep_float has no effect with mode FLOAT32; leave it unset.')
-    for field in ('equalize', 'correct_bias', 'report_sensitivity', 'float_budget_bytes'):
-        if mode in (FLOAT16, FLOAT32) and getattr(message, field):
+    for field in options.row.without_effect:
+        if getattr(message, field):
             raise EdgeError(f'Quantization.{field} has no effect with mode {mode}; leave it unset.')
     if message.HasField('sensitivity_examples') and not (
         message.report_sensitivity or message.float_budget_bytes

@@ -32,11 +32,6 @@ class TrainedArithmetic:
     kept_float: tuple[str, ...] = ()
     weight_bits: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
-    @property
-    def has_int4(self) -> bool:
-        """Whether a weight was trained for four bits."""
-        return 4 in self.weight_bits.values()
-
 
 def write_arithmetic(folder: str, arithmetic: TrainedArithmetic) -> None:
     """Writes the file; the same arithmetic gives the same bytes.

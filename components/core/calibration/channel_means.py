@@ -34,7 +34,7 @@ class ChannelSums:
         """One example's means over all axes but the last.
 
         Args:
-          values: float32 (..., channels). NaN and infinities count as 0: the tensor's statistics tell of them.
+          values: float32 (..., channels). NaN and infinities count as 0; the tensor's statistics count them.
 
         Returns:
           Its means, rounded down to 2**-96.

@@ -82,12 +82,12 @@ def operators_to_keep_float(
         read = {names[index] for index in operator.inputs if index >= 0}
         made = {names[index] for index in operator.outputs}
         if flatbuffer.operator_name(content, operator) in OPERANDS and read & {*seen}:
-            told = _told(content, graph, operator)
-            raise _unhandled(seen, features, examples, f'{told} multiplies it with weights')
+            named = _named(content, graph, operator)
+            raise _unhandled(seen, features, examples, f'{named} multiplies it with weights')
         if (read | made) & {*seen}:
             handling.add(number)
     kept = [graph.operators[number] for number in sorted(_with_conditions(graph, handling))]
-    _tell(seen, features, examples, [_told(content, graph, operator) for operator in kept])
+    _log(seen, features, examples, [_named(content, graph, operator) for operator in kept])
     return tuple(f'^{re.escape(names[operator.outputs[0]])}$' for operator in kept)
 
 
@@ -144,7 +144,7 @@ def _unhandled(
     )
 
 
-def _tell(
+def _log(
     seen: Mapping[str, NonFinite], features: Mapping[str, str], examples: int, operators: list[str]
 ) -> None:
     held = [
@@ -179,7 +179,7 @@ def _share(held: NonFinite, examples: int) -> str:
     return f'{held.examples} of {examples} examples{first}'
 
 
-def _told(
+def _named(
     content: flatbuffer.schema.ModelT,
     graph: flatbuffer.schema.SubGraphT,
     operator: flatbuffer.schema.OperatorT,

@@ -168,7 +168,7 @@ def _places(chosen: Sequence[tuple[bytes, int, int]], files: Sequence[str], work
 
 
 def _workers(options: PipelineOptions) -> int:
-    """How many workers there are, as far as the options tell."""
+    """How many workers there are, as far as the options say."""
     runner = (options.view_as(StandardOptions).runner or '').rsplit('.', 1)[-1]
     direct = options.view_as(DirectOptions)
     if runner in ('', 'DirectRunner', 'BundleBasedDirectRunner', 'FnApiRunner', 'SwitchingDirectRunner'):

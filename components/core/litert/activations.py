@@ -14,12 +14,8 @@ from tfx_edge.components.core.litert import engine, flatbuffer
 from tfx_edge.components.core.litert.activation_reader import float_activations
 from tfx_edge.components.core.litert.inserted_names import without_quantized
 from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.litert.quantization_options import (
-    INT8,
-    INT16X8,
-    QuantizationOptions,
-    activation_bits,
-)
+from tfx_edge.components.core.litert.modes import INT8, activation_bits
+from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
 
 _LOG = logging.getLogger(__name__)
 # Made-up scales differ by more, float32 arithmetic by less.
@@ -47,7 +43,7 @@ def quantized_activations(
 ) -> tuple[ActivationTensor, ...]:
     """Asks the quantizer itself which activations become integers, and what decides their range.
 
-    Each tensor is given a made-up range unlike all others; the file that results tells which range each tensor took.
+    Each tensor is given a made-up range unlike all others; the file that results holds the range that each tensor took.
     Kernels that dictate a range dictate a scale that is a power of two, which no made-up range has. A tensor with
     neither is asked for again, with other made-up ranges: what does not change is fixed. The answer is kept with the
     file.
@@ -59,7 +55,7 @@ def quantized_activations(
       io: as in QuantizationOptions; an integer input or output becomes integer even beside a float operator.
 
     Returns:
-      The tensors that become int8 (INT16X8: int16), in order of execution.
+      The tensors that become integers, in order of execution.
 
     Raises:
       EdgeError: the engine cannot quantize the graph.
@@ -84,8 +80,8 @@ def _asked(file: ModelFile, options: QuantizationOptions) -> tuple[ActivationTen
     first = _made_up(names, 0)
     one = parameters(first)
     leaders = {name: _leader(one[name], first, options.mode) for name in names if name in one}
-    told = all(leader is not None or _is_power_of_two(one[name][0]) for name, leader in leaders.items())
-    two = one if told else parameters(_made_up(names, len(names)))
+    known = all(leader is not None or _is_power_of_two(one[name][0]) for name, leader in leaders.items())
+    two = one if known else parameters(_made_up(names, len(names)))
     return tuple(
         ActivationTensor(name, name, _range(one[name], options.mode))
         if leader is None and one[name] == two[name]
@@ -135,5 +131,5 @@ def _leader(
 
 def _range(parameters: tuple[float, int], mode: str) -> tuple[float, float]:
     scale, zero_point = parameters
-    lowest, highest = BOUNDS['INT16' if mode == INT16X8 else 'INT8']
+    lowest, highest = BOUNDS[f'INT{activation_bits(mode)}']
     return (lowest - zero_point) * scale, (highest - zero_point) * scale

@@ -13,13 +13,13 @@ from tfx_edge.components.core.litert import (
     converter_adapter,
     converter_names,
     copied_integers,
-    finishing,
+    finished_file,
     flatbuffer,
 )
 from tfx_edge.components.core.litert.inserted_names import origin
 from tfx_edge.components.core.litert.isolation import ChildFailure, run_isolated
 from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.litert.quantization_options import INT16X8, QuantizationOptions
+from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
 
 # What the process of `run_here` is to have imported before.
 LOADED_BEFORE = ('tensorflow',)
@@ -67,14 +67,14 @@ def run_here(
 ) -> ModelFile:
     """What `run` does in the other process; the same arguments and result."""
     calibrated = with_ranges(float_model, ranges)
-    if options.mode == INT16X8:
+    if options.row.activation_bits == 16:
         quantized = converter_adapter.quantize_int16(calibrated)
     else:
         quantized = converter_adapter.quantize_int8(calibrated, options.io != 'FLOAT', kept_float)
     content = _as_ours(ModelFile(quantized), float_model.content)
     require_ranges_held(content, ranges)
     copied_integers.require_one_scale(content)
-    return finishing.finish(content, float_model, options)
+    return finished_file.finish(content, float_model, options)
 
 
 def needed_ranges(content: flatbuffer.schema.ModelT) -> list[str]:

@@ -33,7 +33,9 @@ def strip_type(content: flatbuffer.schema.ModelT, floats: flatbuffer.schema.Mode
 
 
 def restore(content: flatbuffer.schema.ModelT, floats: flatbuffer.schema.ModelT) -> None:
-    """Names constants as in the float file, and what was inserted after what it converts.
+    """Gives constants their names of the float file, and inserted tensors names made of their source's.
+
+    What a QUANTIZE or DEQUANTIZE yields is named after what it reads: `x` becomes `x_quantized` or `x_dequant`.
 
     Args:
       content: of the quantized file in canonical form, whose computed tensors have their names; changed in place.

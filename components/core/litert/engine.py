@@ -17,16 +17,8 @@ from litert_quantizer import quantizer as litert_quantizer
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert import flatbuffer, shared_outputs
 from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.litert.quantization_options import (
-    DYNAMIC_INT4,
-    DYNAMIC_INT8,
-    FLOAT16,
-    INT4_KERNELS,
-    INT4X8,
-    INT8_ACTIVATIONS,
-    INT16X8,
-    QuantizationOptions,
-)
+from tfx_edge.components.core.litert.modes import DYNAMIC, STATIC, WEIGHT_ONLY, Mode
+from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
 
 _EVERYTHING = qtyping.TFLOperationName.ALL_SUPPORTED
 _FLOAT_FOREVER = litert_quantizer.AlgorithmName.NO_QUANTIZE
@@ -85,7 +77,7 @@ def _quantized(
     statistics: Mapping[str, Mapping[str, np.ndarray]] | None,
 ) -> bytes:
     quantizer = litert_quantizer.Quantizer(bytearray(file.data))
-    _prescribe(quantizer, options)
+    _configure(quantizer, options)
     if options.needs_ranges:
         kept_float = [*kept_float, *_nested(file.content)]
     if kept_float:
@@ -106,25 +98,44 @@ def _quantized(
     return bytes(result.quantized_model)
 
 
-def _prescribe(quantizer: litert_quantizer.Quantizer, options: QuantizationOptions) -> None:
-    """Tells the engine what becomes what; where it lacks a kernel, the prescription before holds."""
-    int4 = [qtyping.TFLOperationName(kind) for kind in INT4_KERNELS]
-    if options.mode in INT8_ACTIVATIONS:
-        quantizer.add_static_config('.*', _EVERYTHING, activation_num_bits=8, weight_num_bits=8)
-        for kind in int4 if options.mode == INT4X8 else ():
-            quantizer.add_static_config('.*', kind, activation_num_bits=8, weight_num_bits=4)
-    elif options.mode == INT16X8:
-        quantizer.add_static_config('.*', _EVERYTHING, activation_num_bits=16, weight_num_bits=8)
-    elif options.mode in (DYNAMIC_INT8, DYNAMIC_INT4):
-        quantizer.add_dynamic_config('.*', _EVERYTHING, num_bits=8)
-        for kind in int4 if options.mode == DYNAMIC_INT4 else ():
-            quantizer.add_dynamic_config('.*', kind, num_bits=4)
-    elif options.mode == FLOAT16:
-        casting = litert_quantizer.AlgorithmName.FLOAT_CASTING
-        quantizer.add_weight_only_config('.*', _EVERYTHING, num_bits=16, algorithm_key=casting)
+def _configure(quantizer: litert_quantizer.Quantizer, options: QuantizationOptions) -> None:
+    """Configures what becomes what; where the engine lacks a kernel, the configuration before holds."""
+    configure = _CONFIGURES[options.row.arithmetic]
+    for operator, bits in options.row.weight_bits.items():
+        configure(quantizer, qtyping.TFLOperationName(operator), bits, options.row)
     if options.needs_ranges and options.io == 'FLOAT':
         for end in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
             quantizer.update_quantization_recipe('.*', end, algorithm_key=_FLOAT_FOREVER)
+
+
+def _configure_static(
+    quantizer: litert_quantizer.Quantizer, operator: qtyping.TFLOperationName, bits: int, mode: Mode
+) -> None:
+    quantizer.add_static_config(
+        '.*', operator, activation_num_bits=mode.activation_bits, weight_num_bits=bits
+    )
+
+
+def _configure_dynamic(
+    quantizer: litert_quantizer.Quantizer, operator: qtyping.TFLOperationName, bits: int, mode: Mode
+) -> None:
+    quantizer.add_dynamic_config('.*', operator, num_bits=bits)
+
+
+def _configure_weight_only(
+    quantizer: litert_quantizer.Quantizer, operator: qtyping.TFLOperationName, bits: int, mode: Mode
+) -> None:
+    names = litert_quantizer.AlgorithmName
+    algorithm = names.FLOAT_CASTING if mode.has_float16_weights else names.MIN_MAX_UNIFORM_QUANT
+    quantizer.add_weight_only_config('.*', operator, num_bits=bits, algorithm_key=algorithm)
+
+
+# By `Mode.arithmetic`.
+_CONFIGURES = {
+    STATIC: _configure_static,
+    DYNAMIC: _configure_dynamic,
+    WEIGHT_ONLY: _configure_weight_only,
+}
 
 
 def _nested(content: flatbuffer.schema.ModelT) -> list[str]:

@@ -68,17 +68,17 @@ def input_names(tensors: Sequence[str]) -> list[str]:
       ['image']
     """
     stripped = [name.removeprefix(_PREFIX).split(':')[0] for name in tensors]
-    return stripped if _tell(stripped) else _told('input', tensors)
+    return stripped if _are_distinct(stripped) else _distinct('input', tensors)
 
 
 def output_names(tensors: Sequence[str]) -> list[str]:
     """Names of a file's outputs by those of their tensors: these names, as TFMA, or else 'output_0' and so on."""
-    return _told('output', tensors)
+    return _distinct('output', tensors)
 
 
-def _told(what: str, names: Sequence[str]) -> list[str]:
-    return list(names) if _tell(names) else [f'{what}_{index}' for index in range(len(names))]
+def _distinct(what: str, names: Sequence[str]) -> list[str]:
+    return list(names) if _are_distinct(names) else [f'{what}_{index}' for index in range(len(names))]
 
 
-def _tell(names: Sequence[str]) -> bool:
+def _are_distinct(names: Sequence[str]) -> bool:
     return all(names) and len(set(names)) == len(names)

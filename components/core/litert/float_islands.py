@@ -64,11 +64,11 @@ def float_islands(model: bytes | ModelFile) -> tuple[FloatIsland, ...]:
             names[n] == 'QUANTIZE' and set(map(int, op.inputs)) & made for n, op in enumerate(operators)
         )
         if lands and leaves:
-            told = (
+            named = (
                 f'{names[n]} {flatbuffer.tensor_name(graph.tensors[operators[n].outputs[0]])}'
                 for n in members
             )
-            islands.append(FloatIsland(tuple(told)))
+            islands.append(FloatIsland(tuple(named)))
     return tuple(islands)
 
 

@@ -1,4 +1,4 @@
-"""The names of the tensors that a quantization adds: the float file's name, and an ending that tells what was done."""
+"""The names of the tensors that a quantization adds: the float file's name, and an ending for what was done."""
 
 from __future__ import annotations
 

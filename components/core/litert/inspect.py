@@ -13,7 +13,7 @@ from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert import damage, flatbuffer
 from tfx_edge.components.core.litert.file_ends import file_ends
 from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.litert.operands import OPERANDS
+from tfx_edge.components.core.litert.operands import weighted_operators
 
 # What an operator computes in.
 INTEGER = 'integer'
@@ -203,13 +203,10 @@ def kernel_indices(content: flatbuffer.schema.ModelT, graph: flatbuffer.schema.S
     """The tensors of a graph that hold kernels, with the name of the operator that uses each."""
     makers = _makers(graph)
     kernels = {}
-    for operator in graph.operators:
-        name = flatbuffer.operator_name(content, operator)
-        if name not in OPERANDS:
-            continue
-        index = _behind_dequantize(content, makers, operator.inputs[OPERANDS[name].kernel])
+    for product in weighted_operators(content, graph):
+        index = _behind_dequantize(content, makers, product.kernel)
         if flatbuffer.is_constant(content, graph.tensors[index]):
-            kernels[index] = name
+            kernels[index] = product.kind
     return kernels
 
 

@@ -20,12 +20,8 @@ from tfx_edge.components.core.integer_types import activation_scale, largest, st
 from tfx_edge.components.core.litert import flatbuffer
 from tfx_edge.components.core.litert.activations import ActivationTensor
 from tfx_edge.components.core.litert.inspect import kernel_indices
-from tfx_edge.components.core.litert.operands import OPERANDS, Operands
-from tfx_edge.components.core.litert.quantization_options import (
-    INT8_ACTIVATIONS,
-    activation_bits,
-    kernel_bits,
-)
+from tfx_edge.components.core.litert.modes import activation_bits, kernel_bits, mode_of
+from tfx_edge.components.core.litert.operands import OPERANDS, Operands, weighted_operators
 from tfx_edge.components.core.litert.weight_ranges import LARGEST_BIAS
 
 _LOG = logging.getLogger(__name__)
@@ -115,7 +111,7 @@ def _widened_groups(
                 bits = activation_bits(mode)
                 width = step * (largest(bits) if bits == 16 else steps(bits))
                 by_group[group[source]] = _at_least(by_group[group[source]], width)
-    if mode not in INT8_ACTIVATIONS:
+    if mode_of(mode).activation_bits != 8:
         return by_group
     products = list(_kernel_steps(content, mode))
     # A widened range widens what is computed from it; twice, as a group may span a loop back to an earlier tensor.
@@ -158,24 +154,22 @@ def _kernel_steps(content: flatbuffer.schema.ModelT, mode: str) -> Iterator[tupl
 def _bias_steps(content: flatbuffer.schema.ModelT, mode: str) -> Iterator[tuple[str, float]]:
     """Of each operator with a kernel and a bias: its source, and the step of the source with which the bias fits."""
     graph = content.subgraphs[0]
-    for operator in graph.operators:
-        kind = flatbuffer.operator_name(content, operator)
-        operands = OPERANDS.get(kind)
-        index = operands.bias_index(operator.inputs) if operands else None
-        if operands is None or index is None:
+    for product in weighted_operators(content, graph):
+        if product.bias is None:
             continue
-        kernel = flatbuffer.constant(content, graph.tensors[operator.inputs[operands.kernel]])
-        bias = flatbuffer.constant(content, graph.tensors[index])
+        kernel = flatbuffer.constant(content, graph.tensors[product.kernel])
+        bias = flatbuffer.constant(content, graph.tensors[product.bias])
         if kernel is None or bias is None or not kernel.size:
             continue
-        others = tuple(axis for axis in range(kernel.ndim) if axis != operands.channel_axis)
-        kernel_steps = np.abs(kernel).max(axis=others).astype(np.float64) / largest(kernel_bits(mode, kind))
+        others = tuple(axis for axis in range(kernel.ndim) if axis != product.operands.channel_axis)
+        steps_to_largest = largest(kernel_bits(mode, product.kind))
+        kernel_steps = np.abs(kernel).max(axis=others).astype(np.float64) / steps_to_largest
         # A channel without weights has a scale of its own that fits.
         used = kernel_steps > _SMALLEST_WEIGHTS * kernel_steps.max()
         if used.shape == bias.ravel().shape and used.any():
             # Half of what may be, as float32 rounds.
             step = float((np.abs(bias.ravel())[used] / kernel_steps[used]).max()) / (LARGEST_BIAS / 2)
-            yield flatbuffer.tensor_name(graph.tensors[operator.inputs[operands.source]]), step
+            yield flatbuffer.tensor_name(graph.tensors[product.source]), step
 
 
 def _at_least(limits: Range, width: float) -> Range:

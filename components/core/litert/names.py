@@ -7,7 +7,7 @@ from collections.abc import Set
 
 from tfx_edge.components.core.litert import flatbuffer, operands
 
-# What the converter calls the outputs of a signature: it tells a user nothing of the layer.
+# What the converter calls the outputs of a signature, which names no layer.
 _CALL = re.compile(r'(Stateful)?PartitionedCall')
 _OUTPUT = re.compile(r'(?:Stateful)?PartitionedCall(?:_\d+)?(:\d+)')
 _OUTPUT_NAME = 'StatefulPartitionedCall'

@@ -9,19 +9,15 @@ import logging
 
 from tfx_edge.components.core.litert import flatbuffer
 from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.litert.operands import OPERANDS
+from tfx_edge.components.core.litert.modes import MODES
+from tfx_edge.components.core.litert.operands import weighted_operators
 
 _LOG = logging.getLogger(__name__)
 # Operator, type of its kernel, type of what the kernel is multiplied with.
 _REFUSED = {
-    ('FULLY_CONNECTED', 'INT4', 'INT8'): 'int4 kernels and int8 activations (mode INT4X8)',
-    (
-        'TRANSPOSE_CONV',
-        'INT8',
-        'FLOAT32',
-    ): 'int8 kernels and float activations (modes DYNAMIC_INT8 and DYNAMIC_INT4)',
+    ('FULLY_CONNECTED', 'INT4', 'INT8'): 'int4 kernels and int8 activations',
+    ('TRANSPOSE_CONV', 'INT8', 'FLOAT32'): 'int8 kernels and float activations',
 }
-_KINDS = {name for name, _, _ in _REFUSED}
 
 
 def refused_by_tensorflow_2_16(model: bytes | ModelFile) -> dict[str, str]:
@@ -40,18 +36,22 @@ def refused_by_tensorflow_2_16(model: bytes | ModelFile) -> dict[str, str]:
     content = ModelFile.of(model).content
     found = {}
     for graph in content.subgraphs:
-        for operator in graph.operators:
-            name = flatbuffer.operator_name(content, operator)
-            if name in _KINDS:
-                places = OPERANDS[name].kernel, OPERANDS[name].source
-                tensors = (graph.tensors[operator.inputs[place]] for place in places)
-                kernel, source = (flatbuffer.TENSOR_TYPES[tensor.type] for tensor in tensors)
-                if (name, kernel, source) in _REFUSED:
-                    found[name] = _REFUSED[name, kernel, source]
+        for product in weighted_operators(content, graph):
+            tensors = (graph.tensors[index] for index in (product.kernel, product.source))
+            kernel, source = (flatbuffer.TENSOR_TYPES[tensor.type] for tensor in tensors)
+            why = _REFUSED.get((product.kind, kernel, source))
+            if why is not None:
+                found[product.kind] = f'{why} ({_modes_with(product.kind, kernel, source)})'
     return found
 
 
-def tell_older_runtimes(model: bytes | ModelFile) -> None:
+def _modes_with(operator: str, kernel: str, source: str) -> str:
+    """The modes whose files have such an operator."""
+    names = [row.name for row in MODES.values() if row.operand_types(operator) == (kernel, source)]
+    return f'mode{"s" if len(names) > 1 else ""} {" and ".join(names)}'
+
+
+def log_older_runtimes(model: bytes | ModelFile) -> None:
     """Names in the log what keeps TensorFlow 2.16 from loading a file.
 
     Args:

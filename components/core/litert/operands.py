@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+from tfx_edge.components.core.litert import flatbuffer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +50,55 @@ OPERANDS = {
     'TRANSPOSE_CONV': Operands(source=2, bias=3),
     'CONV_3D': Operands(channel_axis=4),
 }
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class WeightedOperator:
+    """An operator of a file that multiplies with weights.
+
+    Attributes:
+      kind: its name in the format, such as 'CONV_2D'.
+      operator: the operator itself.
+      operands: what stands where among its inputs.
+    """
+
+    kind: str
+    operator: flatbuffer.schema.OperatorT
+    operands: Operands
+
+    @property
+    def source(self) -> int:
+        """Index of the tensor that is multiplied."""
+        return int(self.operator.inputs[self.operands.source])
+
+    @property
+    def kernel(self) -> int:
+        """Index of the tensor of weights."""
+        return int(self.operator.inputs[self.operands.kernel])
+
+    @property
+    def bias(self) -> int | None:
+        """Index of the tensor that is added; None without one."""
+        return self.operands.bias_index(self.operator.inputs)
+
+
+def weighted_operators(
+    content: flatbuffer.schema.ModelT, graph: flatbuffer.schema.SubGraphT
+) -> Iterator[WeightedOperator]:
+    """The operators of a graph that multiply with weights, in order of execution.
+
+    Args:
+      content: a model.
+      graph: one of its subgraphs.
+
+    Example:
+      >>> [found.kind for found in weighted_operators(content, content.subgraphs[0])]
+      ['CONV_2D', 'FULLY_CONNECTED']
+    """
+    for operator in graph.operators:
+        kind = flatbuffer.operator_name(content, operator)
+        if kind in OPERANDS:
+            yield WeightedOperator(kind, operator, OPERANDS[kind])
 
 
 def role(operator: str, position: int) -> str:

@@ -14,7 +14,7 @@ from tfx_edge.components.core.litert import (
     activations,
     converter_engine,
     engine,
-    finishing,
+    finished_file,
     flatbuffer,
     live_ranges,
     weight_ranges,
@@ -24,8 +24,6 @@ from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.quantization_options import (
     AUTO,
     CONVERTER,
-    FLOAT16,
-    FLOAT32,
     LITERT,
     QuantizationOptions,
     require_possible,
@@ -34,10 +32,11 @@ from tfx_edge.components.core.litert.quantization_options import (
 _LOG = logging.getLogger(__name__)
 
 Ranges = Mapping[str, tuple[float, float]]
-# A kernel of at most so many integers, with so many weights to each, was clustered.
+# A kernel counts as clustered if it has at most _CODEBOOK distinct integers, and each of them stands for at least
+# _WEIGHTS_TO_A_MEMBER weights on average.
 _CODEBOOK = 64
 _WEIGHTS_TO_A_MEMBER = 4
-# Less is no matter: twice the power of the error, in dB.
+# In dB; a smaller difference does not decide between two files. 3 dB are twice the power of the error.
 _NEARER = 3.0
 _NOTHING_LEFT = 'it leaves no operator float'
 
@@ -151,10 +150,10 @@ def make_file(
     """
     require_possible(options)
     file = ModelFile.of(float_model)
-    require_finite_weights(file, half=options.mode == FLOAT16)
-    if options.mode == FLOAT32:
+    require_finite_weights(file, half=options.row.has_float16_weights)
+    if not options.row.quantizes:
         engine.kept_float(file.content, options.keep_float)
-        return QuantizedFile(file, 'NONE', 'mode FLOAT32 takes the file as it was converted')
+        return QuantizedFile(file, 'NONE', f'mode {options.mode} takes the file as it was converted')
     if settled is not None and options.engine != CONVERTER:
         made = _made_of_settled(file, options, settled)
         if made is not None:
@@ -183,7 +182,7 @@ def _made_of_settled(file: ModelFile, options: QuantizationOptions, settled: Ran
     try:
         made = _by_litert(job, settled)
     except EdgeError:
-        # To be told as it is told for any file.
+        # The usual way raises the error again, or takes the other engine.
         return None
     if not (options.engine == AUTO and options.converter_can):
         return QuantizedFile(made, LITERT, _why_litert(options))
@@ -256,7 +255,7 @@ def _better(job: _Job, judge: Judge | None) -> QuantizedFile:
     except EdgeError as error:
         if first is None:
             raise fault or error from None
-        reason = f'it leaves {_told(left)} float, and engine CONVERTER does not serve: {error}'
+        reason = f'it leaves {_listed(left)} float, and engine CONVERTER does not serve: {error}'
         return QuantizedFile(first, LITERT, reason)
     also_left = job.left_float(second)
     if first is None:
@@ -268,9 +267,11 @@ def _better(job: _Job, judge: Judge | None) -> QuantizedFile:
     if abs(also_near - near) > _NEARER:
         return _nearer(first, near, second, also_near)
     if len(also_left) < len(left):
-        reason = f'it leaves {_told(also_left)} float, engine LITERT {_told(left)}'
+        reason = f'it leaves {_listed(also_left)} float, engine LITERT {_listed(left)}'
         return QuantizedFile(second, CONVERTER, reason)
-    return QuantizedFile(first, LITERT, f'it leaves {_told(left)} float, engine CONVERTER {_told(also_left)}')
+    return QuantizedFile(
+        first, LITERT, f'it leaves {_listed(left)} float, engine CONVERTER {_listed(also_left)}'
+    )
 
 
 def _nearer(first: ModelFile, near: float, second: ModelFile, also_near: float) -> QuantizedFile:
@@ -292,7 +293,7 @@ def _spread_codebooks(first: ModelFile, second: ModelFile) -> list[str]:
     return [kernel.name for kernel in kernels if kernel.distinct > few.get(kernel.name, kernel.distinct)]
 
 
-def _told(kinds: Sequence[str]) -> str:
+def _listed(kinds: Sequence[str]) -> str:
     return f'{len(kinds)} ({", ".join(sorted(set(kinds)))})' if kinds else 'none'
 
 
@@ -303,7 +304,7 @@ def _by_litert(job: _Job, live: Ranges) -> ModelFile:
         statistics = {name: engine.entry(*limits) for name, limits in live.items()}
         statistics |= weight_ranges.for_large_biases(job.content, statistics, job.options.mode)
     quantized = ModelFile(engine.run(job.file, job.options, job.kept_scopes, statistics))
-    return finishing.finish(quantized.changeable(), job.file, job.options)
+    return finished_file.finish(quantized.changeable(), job.file, job.options)
 
 
 def _by_converter(job: _Job) -> ModelFile:

@@ -14,8 +14,8 @@ import numpy as np
 
 from tfx_edge.components.core.integer_types import activation_scale, largest
 from tfx_edge.components.core.litert import flatbuffer
-from tfx_edge.components.core.litert.operands import OPERANDS
-from tfx_edge.components.core.litert.quantization_options import INT8, activation_bits, kernel_bits
+from tfx_edge.components.core.litert.modes import INT8, activation_bits, kernel_bits
+from tfx_edge.components.core.litert.operands import weighted_operators
 
 # Half of int32 for the bias, the other half for what accumulates on it.
 LARGEST_BIAS = 2.0**30
@@ -40,20 +40,18 @@ def for_large_biases(
     """
     found: dict[str, dict[str, np.ndarray]] = {}
     for graph in content.subgraphs:
-        for operator in graph.operators:
-            kind = flatbuffer.operator_name(content, operator)
-            operands = OPERANDS.get(kind)
-            bias_index = operands.bias_index(operator.inputs) if operands else None
-            if operands is None or bias_index is None:
+        for product in weighted_operators(content, graph):
+            if product.bias is None:
                 continue
-            kernel_tensor = graph.tensors[operator.inputs[operands.kernel]]
+            kernel_tensor = graph.tensors[product.kernel]
             kernel = flatbuffer.constant(content, kernel_tensor)
-            bias = flatbuffer.constant(content, graph.tensors[bias_index])
-            given = activations.get(flatbuffer.tensor_name(graph.tensors[operator.inputs[operands.source]]))
+            bias = flatbuffer.constant(content, graph.tensors[product.bias])
+            given = activations.get(flatbuffer.tensor_name(graph.tensors[product.source]))
             if kernel is None or bias is None or given is None:
                 continue
-            steps = largest(kernel_bits(mode, kind))
-            bounds = _widened(kernel, bias, operands.channel_axis, _input_scale(given, mode), steps)
+            steps = largest(kernel_bits(mode, product.kind))
+            axis = product.operands.channel_axis
+            bounds = _widened(kernel, bias, axis, _input_scale(given, mode), steps)
             if bounds is not None:
                 found[flatbuffer.tensor_name(kernel_tensor)] = {'min': -bounds, 'max': bounds}
     return found

@@ -40,7 +40,7 @@ def complete_ranges(
       ranges: (minimum, maximum) by tensor name, with all that `quantize_model` needs.
 
     Returns:
-      The same and more; the log tells once which ranges had to be widened.
+      The same and more; the ranges that had to be widened are logged once.
 
     Raises:
       EdgeError: the engine cannot quantize the graph, or a range is not finite.

@@ -14,7 +14,7 @@ from tfx_edge.components.core.errors import EdgeError
 _UNLIKE = 50.0
 # Values from so many on, with a gap of this ratio below them, are judged apart from the others: sentinels.
 _LARGE, _GAP = 1e4, 1e3
-# A spread below this share of the values' size is not told from rounding.
+# A spread below this share of the values' size cannot be distinguished from rounding.
 _SMALLEST_SPREAD = 1e-3
 _SUM_OF_PROBABILITIES = 1e-2
 # Of probabilities, a spread of two steps of the int8 that holds them; the rounding alone is then 18 dB below.
@@ -32,7 +32,7 @@ class OutputFidelity:
         repetition (indices of the best few) over that of members that are missing. Infinite without error.
       agreement: share of examples of the same class (the largest column, or the side of 0.5 of a probability), or of
         equal integers; None where the output is of no classes.
-      part: of which part of the output `db` is told, such as "column 3"; '' for all of it.
+      part: the part of the output that `db` is of, such as "column 3"; '' for all of it.
     """
 
     name: str

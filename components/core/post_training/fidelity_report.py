@@ -27,7 +27,7 @@ def line(held: HeldFile) -> str:
       'the INT8 file against the float model on 64 held-out examples: 98.44% same class, 31.6 dB'
     """
     examples = f'{held.fidelity.samples} {"held-out " if held.held_out else ""}examples'
-    found = f'the {held.mode} file against the float model on {examples}: {_told(held.fidelity)}'
+    found = f'the {held.mode} file against the float model on {examples}: {_described(held.fidelity)}'
     if held.repaired and held.lost is not None:
         more = held.lost.bytes_more
         found = (
@@ -82,7 +82,7 @@ def _output(output: OutputFidelity) -> dict[str, Any]:
     }
 
 
-def _told(fidelity: Fidelity) -> str:
+def _described(fidelity: Fidelity) -> str:
     worst = fidelity.lost_most
     if worst is None:
         return 'no outputs'

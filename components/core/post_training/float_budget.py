@@ -61,7 +61,7 @@ def spend(
       float_model: a float32 `.tflite` file.
       options: which file to make; what it keeps float anyway costs nothing here.
       ranges: (minimum, maximum) by tensor name for modes with integer activations.
-      samples: by signature input name, arrays of shape (rows, ...); 16 to 64 rows tell enough.
+      samples: by signature input name, arrays of shape (rows, ...); 16 to 64 rows are enough.
       budget_bytes: how much larger the file may become, above 0.
 
     Returns:

@@ -26,6 +26,7 @@ Ranges = Mapping[str, tuple[float, float]]
 # A loss that more operators share than one in so many is none of few operators: it is the mode's.
 _ONE_IN = 3
 _FEW = 4
+_INTEGER_KERNELS = ('int4', 'int8')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +63,7 @@ def find_lost(
 ) -> LostAt:
     """Looks for the first operator at which the answers are lost, keeps it float, and looks for the next.
 
-    What is quantized up to an operator, and float behind it, tells whether the answers are lost there: so the first is
+    What is quantized up to an operator, and float behind it, shows whether the answers are lost there: so the first is
     found by bisection. At the end each operator that is not needed goes back. Same arguments, same group.
 
     Args:
@@ -94,9 +95,7 @@ def find_lost(
     kept = trials.without_spare(kept, wanted_db)
     chosen = tuple(kept)
     file, unchanged = trials.file(chosen), trials.file(())
-    quantizes = file is not None and any(
-        op.arithmetic in (INTEGER, HYBRID) for op in inspect_model(file).operators
-    )
+    quantizes = file is not None and _quantizes(file)
     more = len(file.data) - len(unchanged.data) if file and unchanged else 0
     return LostAt(
         tuple(f'{trials.operators[n].name} {trials.operators[n].output.split(";")[0]!r}' for n in kept),
@@ -122,6 +121,13 @@ def _ranges(
     if settled is not None and any(ranges.get(name, limits) != limits for name, limits in settled.items()):
         settled = None
     return {**completed.ranges, **ranges}, settled
+
+
+def _quantizes(file: ModelFile) -> bool:
+    """Whether something is integer in a file: what an operator computes, or a kernel that is dequantized for it."""
+    summary = inspect_model(file)
+    integers = any(op.arithmetic in (INTEGER, HYBRID) for op in summary.operators)
+    return integers or any(kernel.dtype in _INTEGER_KERNELS for kernel in summary.kernels)
 
 
 @contextlib.contextmanager

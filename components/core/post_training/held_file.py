@@ -11,18 +11,7 @@ from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert import activations, quantize
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.litert.quantization_options import (
-    AUTO,
-    DYNAMIC_INT4,
-    DYNAMIC_INT8,
-    FLOAT16,
-    FLOAT32,
-    INT4X8,
-    INT8,
-    INT16X8,
-    LITERT,
-    QuantizationOptions,
-)
+from tfx_edge.components.core.litert.quantization_options import AUTO, LITERT, QuantizationOptions
 from tfx_edge.components.core.post_training.fidelity import Fidelity, compare
 from tfx_edge.components.core.post_training.float_group import LostAt, Ranges, find_lost
 
@@ -30,16 +19,6 @@ _LOG = logging.getLogger(__name__)
 
 # Noise of 1/16 of what the answers say: above it lie the files that lose accuracy, under it no sound one was found.
 MIN_DB = 12.0
-# What may keep more of the answers, in the order of what it costs.
-_OTHER_MODES = {
-    INT8: (INT16X8, DYNAMIC_INT8, FLOAT16),
-    INT16X8: (DYNAMIC_INT8, FLOAT16),
-    INT4X8: (INT8, INT16X8, DYNAMIC_INT8),
-    DYNAMIC_INT4: (DYNAMIC_INT8, FLOAT16),
-    DYNAMIC_INT8: (FLOAT16,),
-    FLOAT16: (FLOAT32,),
-}
-_EIGHT_BITS = {INT4X8: INT8, DYNAMIC_INT4: DYNAMIC_INT8}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,12 +127,12 @@ def make_held(
         if lost is None or not bound.allows(lost):
             raise
         return held(_repaired(file, options, ranges, lost), lost)
-    if not first.is_low or float_fidelity.db < bound.min_db or options.mode == FLOAT32:
+    if not first.is_low or float_fidelity.db < bound.min_db or not options.row.quantizes:
         return first
     lost = _lost(file, _with_eight_bits(options), first.made.engine, ranges, reference, bound)
     if bound.repair and bound.allows(lost):
         return held(_repaired(file, options, ranges, lost), lost)
-    if options.mode in _EIGHT_BITS:
+    if options.row.with_int8_weights:
         lost = _lost(file, options, first.made.engine, ranges, reference, bound)
     modes = _other_modes(file, options, ranges, reference, bound)
     return dataclasses.replace(first, lost=lost, other_modes=modes)
@@ -161,7 +140,7 @@ def make_held(
 
 def _with_eight_bits(options: QuantizationOptions) -> QuantizationOptions:
     """The same with weights of eight bits: what four lose is the mode's, and a float kernel is eight times as large."""
-    return dataclasses.replace(options, mode=_EIGHT_BITS.get(options.mode, options.mode))
+    return dataclasses.replace(options, mode=options.row.with_int8_weights or options.mode)
 
 
 def _lost(
@@ -216,10 +195,8 @@ def _other_modes(
     bound: Bound,
 ) -> tuple[tuple[str, float], ...]:
     found = []
-    for mode in _OTHER_MODES.get(options.mode, ()):
-        other = dataclasses.replace(
-            options, mode=mode, io='FLOAT', engine=AUTO if mode == FLOAT16 else LITERT
-        )
+    for mode in options.row.alternatives:
+        other = dataclasses.replace(options, mode=mode, io='FLOAT', engine=LITERT)
         try:
             db = fidelity_of(quantize.quantized_file(file, other, ranges), reference).db
         except EdgeError as error:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tfx_edge.components.core.litert import flatbuffer
-from tfx_edge.components.core.litert.operands import OPERANDS
+from tfx_edge.components.core.litert.operands import weighted_operators
 
 _KINDS = ('CONV_2D', 'DEPTHWISE_CONV_2D', 'FULLY_CONNECTED', 'TRANSPOSE_CONV')
 _NO_TENSOR = -1
@@ -65,33 +65,29 @@ def weighted_layers(content: flatbuffer.schema.ModelT) -> tuple[WeightedLayer, .
     graph = content.subgraphs[0]
     uses = _uses_of_buffers(content)
     layers = []
-    for operator in graph.operators:
-        kind = flatbuffer.operator_name(content, operator)
-        if kind not in _KINDS:
+    for product in weighted_operators(content, graph):
+        if product.kind not in _KINDS:
             continue
-        operands = OPERANDS[kind]
-        index = operator.inputs[operands.kernel]
-        kernel = float_constant(content, index)
-        source = operator.inputs[operands.source]
-        channels = flatbuffer.shape(graph.tensors[source])[-1:]
+        kernel, bias = float_constant(content, product.kernel), product.bias
+        channels = flatbuffer.shape(graph.tensors[product.source])[-1:]
         if kernel is None or channels in ((), (None,)):
             continue
-        bias = operands.bias_index(operator.inputs)
         own = bias if bias is not None and float_constant(content, bias) is not None else None
+        output = product.operator.outputs[0]
         layers.append(
             WeightedLayer(
-                name=flatbuffer.tensor_name(graph.tensors[operator.outputs[0]]),
-                kind=kind,
-                operator=operator,
-                source=source,
-                output=operator.outputs[0],
-                kernel=index,
+                name=flatbuffer.tensor_name(graph.tensors[output]),
+                kind=product.kind,
+                operator=product.operator,
+                source=product.source,
+                output=output,
+                kernel=product.kernel,
                 bias=own,
-                owns_kernel=uses[graph.tensors[index].buffer] == 1,
+                owns_kernel=uses[graph.tensors[product.kernel].buffer] == 1,
                 owns_bias=own is not None and uses[graph.tensors[own].buffer] == 1,
                 has_bias=bias is not None,
-                channel_axis=operands.channel_axis,
-                input_channel=_input_channel(kind, kernel.shape, int(channels[0] or 0)),
+                channel_axis=product.operands.channel_axis,
+                input_channel=_input_channel(product.kind, kernel.shape, int(channels[0] or 0)),
             )
         )
     return tuple(layers)

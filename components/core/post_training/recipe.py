@@ -16,7 +16,8 @@ from tfx_edge.components.core.calibration.reference import Reference
 from tfx_edge.components.core.litert import quantize
 from tfx_edge.components.core.litert.isolation import run_isolated
 from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.litert.quantization_options import QuantizationOptions, activation_bits
+from tfx_edge.components.core.litert.modes import activation_bits
+from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
 from tfx_edge.components.core.post_training import (
     bias_correction,
     equalization,

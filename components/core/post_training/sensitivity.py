@@ -16,7 +16,7 @@ from tfx_edge.components.core.litert import engine
 from tfx_edge.components.core.litert.inserted_names import without_quantized
 from tfx_edge.components.core.litert.inspect import OperatorSummary, inspect_model
 from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.litert.quantization_options import FLOAT32, QuantizationOptions
+from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
 from tfx_edge.components.core.litert.quantize import quantized_file
 from tfx_edge.components.core.post_training.complete_ranges import CompleteRanges, complete_ranges
 from tfx_edge.components.core.post_training.output_error import Reference, in_decibels
@@ -63,7 +63,7 @@ def measure(
       options: which file is meant to be made; what it keeps float is not measured. Inputs and outputs are
         measured as float.
       ranges: (minimum, maximum) by tensor name for modes with integer activations.
-      samples: by signature input name, arrays of shape (rows, ...); 16 to 64 rows tell enough.
+      samples: by signature input name, arrays of shape (rows, ...); 16 to 64 rows are enough.
 
     Returns:
       One entry for each operator, the worst first, equal ones in order of execution.
@@ -75,8 +75,10 @@ def measure(
       >>> measure(model, QuantizationOptions('INT8'), ranges, {'image': images[:32]})[0]
       OperatorSensitivity(output='dense/MatMul', operator='FULLY_CONNECTED', snr_db=31.2, weight_bytes_saved=960, …)
     """
-    if options.mode == FLOAT32:
-        raise EdgeError('mode FLOAT32 quantizes no operator; choose another mode to measure sensitivities.')
+    if not options.row.quantizes:
+        raise EdgeError(
+            f'mode {options.mode} quantizes no operator; choose another mode to measure sensitivities.'
+        )
     float_file = ModelFile.of(float_model)
     reference = Reference(float_file, samples)
     outputs = [op.output for op in inspect_model(float_file).operators if op.output]

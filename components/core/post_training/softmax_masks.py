@@ -18,7 +18,7 @@ from tfx_edge.components.core.integer_types import levels
 from tfx_edge.components.core.litert import flatbuffer
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.litert.quantization_options import activation_bits
+from tfx_edge.components.core.litert.modes import activation_bits
 from tfx_edge.components.core.post_training.fidelity import compare
 
 Range = tuple[float, float]

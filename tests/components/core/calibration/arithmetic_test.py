@@ -19,7 +19,6 @@ def test_what_is_written_is_read(tmp_path: pathlib.Path) -> None:
     arithmetic = TrainedArithmetic(16, ('^dense/MatMul$',), {'b/kernel': 8, 'a/kernel': 4})
     write_arithmetic(str(tmp_path), arithmetic)
     assert read_arithmetic(str(tmp_path)) == arithmetic
-    assert arithmetic.has_int4
 
 
 def test_a_calibration_without_training_has_none(tmp_path: pathlib.Path) -> None:

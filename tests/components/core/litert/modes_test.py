@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tfx_edge.components.core.litert import canonical, contract
+from tfx_edge.components.core.litert import canonical, file_checks
 from tfx_edge.components.core.litert.activation_reader import ActivationReader
 from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.inspect import inspect_model
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
-from tfx_edge.components.core.litert.quantization_options import MODES, QuantizationOptions
+from tfx_edge.components.core.litert.modes import MODES
+from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
 from tfx_edge.components.core.litert.quantize import make_file
 
 pytestmark = pytest.mark.slow
@@ -80,7 +81,7 @@ def test_mode_on_model(
     made = make_file(case.float_file, options, case.ranges)
     summary, float_summary = inspect_model(made.model), inspect_model(case.float_file)
     with caplog.at_level(logging.WARNING):
-        contract.check(
+        file_checks.check(
             summary, options, inputs=case.inputs, outputs=case.answers, float_summary=float_summary
         )
     answers = LiteRTModel(made.model)(case.inputs)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.golden import files
-from tfx_edge.components.core.litert.older_runtimes import refused_by_tensorflow_2_16, tell_older_runtimes
+from tfx_edge.components.core.litert.older_runtimes import log_older_runtimes, refused_by_tensorflow_2_16
 from tfx_edge.components.core.litert.quantization_options import LITERT, QuantizationOptions
 from tfx_edge.components.core.litert.quantize import quantize_model
 
@@ -42,7 +42,7 @@ def test_transposed_convolutions_with_float_activations_are_told(caplog: pytest.
         files.float_model('many_operators'), QuantizationOptions('DYNAMIC_INT8', engine=LITERT)
     )
     with caplog.at_level(logging.INFO, logger='tfx_edge'):
-        tell_older_runtimes(file)
+        log_older_runtimes(file)
     (message,) = [message for message in caplog.messages if '2.16' in message]
     assert 'TRANSPOSE_CONV has int8 kernels' in message
     assert 'ai-edge-litert' in message

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from tfx_edge.components.core.litert import flatbuffer
 from tfx_edge.components.core.litert.inserted_names import origin, without_quantized
 from tfx_edge.components.core.litert.inspect import inspect_model
-from tfx_edge.components.core.litert.operands import OPERANDS, role
+from tfx_edge.components.core.litert.operands import OPERANDS, role, weighted_operators
 from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
 from tfx_edge.components.core.litert.quantize import quantize_model
 
@@ -16,19 +16,14 @@ def test_operands_are_where_the_converter_puts_them(many_operators: tuple[bytes,
     content = flatbuffer.read(many_operators[0])
     tensors = content.subgraphs[0].tensors
     seen = set()
-    for operator in content.subgraphs[0].operators:
-        kind = flatbuffer.operator_name(content, operator)
-        if kind not in OPERANDS:
-            continue
-        seen.add(kind)
-        operands = OPERANDS[kind]
-        kernel = flatbuffer.constant(content, tensors[operator.inputs[operands.kernel]])
-        channels = flatbuffer.shape(tensors[operator.outputs[0]])[-1]
+    for product in weighted_operators(content, content.subgraphs[0]):
+        seen.add(product.kind)
+        kernel = flatbuffer.constant(content, tensors[product.kernel])
+        channels = flatbuffer.shape(tensors[product.operator.outputs[0]])[-1]
         assert kernel is not None
-        assert kernel.shape[operands.channel_axis] == channels
-        assert not flatbuffer.is_constant(content, tensors[operator.inputs[operands.source]])
-        bias = operands.bias_index(operator.inputs)
-        assert bias is None or flatbuffer.shape(tensors[bias]) == (channels,)
+        assert kernel.shape[product.operands.channel_axis] == channels
+        assert not flatbuffer.is_constant(content, tensors[product.source])
+        assert product.bias is None or flatbuffer.shape(tensors[product.bias]) == (channels,)
     assert seen == {'CONV_2D', 'DEPTHWISE_CONV_2D', 'FULLY_CONNECTED', 'TRANSPOSE_CONV'}
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.components.core.litert.file_edits import add_class, add_operator, add_output, add_tensor
 from tests.golden import files
 from tfx_edge.components.core.litert import flatbuffer
-from tfx_edge.components.core.litert.contract import check
+from tfx_edge.components.core.litert.file_checks import check
 from tfx_edge.components.core.litert.inspect import inspect_model
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.quantization_options import LITERT, QuantizationOptions

@@ -12,12 +12,7 @@ from tfx_edge.components.core.litert import flatbuffer, inserted_names
 from tfx_edge.components.core.litert.inspect import ModelSummary, inspect_model, kernel_indices
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.litert.quantization_options import (
-    FLOAT16,
-    FLOAT32,
-    QuantizationOptions,
-    kernel_bits,
-)
+from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
 
 _LOG = logging.getLogger(__name__)
 
@@ -35,8 +30,8 @@ def check(
 ) -> None:
     """Checks names and types of inputs and outputs, and that a file with integer activations computes in integers.
 
-    Of DYNAMIC_INT8 and DYNAMIC_INT4 no integers are promised: activations are float, and kernels turn them into
-    integers while running.
+    Of the other files no integers are promised: their activations are float, which some kernels turn into integers
+    while running.
 
     Args:
       summary: of the file.
@@ -133,15 +128,15 @@ def _require_known_tensors(summary: ModelSummary, float_summary: ModelSummary) -
 
 
 def _require_widths(content: flatbuffer.schema.ModelT, options: QuantizationOptions) -> None:
-    """Every kernel of an operator that is not float has the promised type; the others are told."""
-    if options.mode == FLOAT32:
+    """Every kernel of an operator that is not float has the promised type; the others are logged."""
+    if not options.row.quantizes:
         return
     wide = []
     for graph in content.subgraphs:
         for index, kind in kernel_indices(content, graph).items():
             name = flatbuffer.tensor_name(graph.tensors[index])
             dtype = flatbuffer.TENSOR_TYPES[graph.tensors[index].type]
-            promised = _promised(kind, options)
+            promised = options.row.kernel_type(kind)
             if dtype == 'FLOAT32':
                 wide.append(f'{kind} {name!r}')
             elif dtype != promised:
@@ -151,12 +146,6 @@ def _require_widths(content: flatbuffer.schema.ModelT, options: QuantizationOpti
                 )
     if wide:
         _LOG.info('%d kernels stay float: %s', len(wide), ', '.join(wide))
-
-
-def _promised(kind: str, options: QuantizationOptions) -> str:
-    if options.mode == FLOAT16:
-        return 'FLOAT16'
-    return f'INT{kernel_bits(options.mode, kind)}'
 
 
 def _require_names(what: str, found: set[str], expected: set[str]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert import contract, flatbuffer
+from tfx_edge.components.core.litert import file_checks, flatbuffer
 from tfx_edge.components.core.litert.inspect import ModelSummary, inspect_model
 from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
 from tfx_edge.components.core.litert.quantize import quantize_model
@@ -20,7 +20,7 @@ def _check(
     summary: ModelSummary, floats: ModelSummary, options: QuantizationOptions, **extra: object
 ) -> None:
     names = {'inputs': ['image'], 'outputs': floats.outputs, **extra}
-    contract.check(summary, options, float_summary=floats, **names)  # type: ignore[arg-type]
+    file_checks.check(summary, options, float_summary=floats, **names)  # type: ignore[arg-type]
 
 
 def test_full_integer_file_passes(digits_float: bytes, digits_ranges: dict) -> None:
@@ -75,9 +75,9 @@ def test_kernels_of_another_width_are_an_error(
     digits_float: bytes, digits_ranges: dict, made: str, promised: str, message: str
 ) -> None:
     file = quantize_model(digits_float, QuantizationOptions(made), digits_ranges)
-    contract.check_file(file, digits_float, QuantizationOptions(made))
+    file_checks.check_file(file, digits_float, QuantizationOptions(made))
     with pytest.raises(EdgeError, match=message):
-        contract.check_file(file, digits_float, QuantizationOptions(promised))
+        file_checks.check_file(file, digits_float, QuantizationOptions(promised))
 
 
 def test_file_that_does_not_run_is_an_error(digits_float: bytes, digits_ranges: dict) -> None:
@@ -88,7 +88,7 @@ def test_file_that_does_not_run_is_an_error(digits_float: bytes, digits_ranges: 
         if flatbuffer.tensor_name(tensor).endswith('Relu') and tensor.quantization is not None:
             tensor.quantization.scale = np.array([1e-12], np.float32)
     with pytest.raises(EdgeError, match=r'the INT8 file does not run though the float file does .*XNNPACK'):
-        contract.check_file(flatbuffer.write(content), digits_float, options)
+        file_checks.check_file(flatbuffer.write(content), digits_float, options)
 
 
 def test_foreign_tensors_and_signatures_are_an_error(digits_float: bytes, digits_ranges: dict) -> None:
@@ -97,8 +97,8 @@ def test_foreign_tensors_and_signatures_are_an_error(digits_float: bytes, digits
     content = flatbuffer.read(file)
     content.subgraphs[0].tensors[content.subgraphs[0].operators[1].outputs[0]].name = b'tfl.pseudo'
     with pytest.raises(EdgeError, match=r"computes a tensor 'tfl.pseudo' that the float file lacks"):
-        contract.check_file(flatbuffer.write(content), digits_float, options)
+        file_checks.check_file(flatbuffer.write(content), digits_float, options)
     content = flatbuffer.read(file)
     content.signatureDefs[0].signatureKey = b'other'
     with pytest.raises(EdgeError, match=r"signature of the INT8 file is 'other', expected 'serving_default'"):
-        contract.check_file(flatbuffer.write(content), digits_float, options)
+        file_checks.check_file(flatbuffer.write(content), digits_float, options)
