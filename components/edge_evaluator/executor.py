@@ -63,7 +63,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         candidate = artifact_utils.get_single_instance(input_dict[artifacts.MODEL])
         baseline = _optional(input_dict, keys.BASELINE_MODEL)
         edge = properties.decode(exec_properties[keys.EDGE], proto.EdgeEvaluation)
-        limits, rules, max_flips = options.edge_limits(edge), options.rules(edge), options.max_flips(edge)
+        demands = options.demands(edge)
         config = options.decode_eval_config(exec_properties[keys.EVAL_CONFIG])
         transform_graph = artifacts.transform_graph_folder(input_dict)
         check_eval_config(
@@ -77,8 +77,6 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             artifacts.serving_model_path(candidate),
             artifacts.serving_model_path(baseline) if baseline else None,
             drops=options.metric_drops(edge),
-            confidence=rules.confidence,
-            max_flips=max_flips,
             transform_graph=transform_graph,
         )
         parser = example_parser(
@@ -99,28 +97,24 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         with contextlib.ExitStack() as stack:
             # They take their names in the order evaluation, report, blessing: a blessing is never alone.
             drafts = {key: stack.enter_context(artifacts.written_whole(outputs[key].uri)) for key in _OUTPUTS}
-            results = run.run(
+            findings = run.run(
                 evaluation,
+                demands,
                 self._make_beam_pipeline,
                 split_files(input_dict[artifacts.EXAMPLES], splits),
                 parser=parser,
                 schema=artifacts.read_schema(input_dict),
                 output_path=drafts[keys.EVALUATION],
                 folder=drafts[keys.EDGE_EVALUATION],
-                judge_calibration=limits.judge_calibration,
+                convert=artifacts.float_files(outputs[keys.EDGE_EVALUATION]).convert,
             )
             judged = judge_run(
                 evaluation,
-                results,
-                limits,
-                rules,
-                devices=options.device_limits(edge),
+                findings,
                 metrics_path=drafts[keys.EVALUATION],
                 folder=drafts[keys.EDGE_EVALUATION],
-                max_flips=max_flips,
                 notes=notes,
                 fidelity=fidelity.told_of(candidate),
-                convert=artifacts.float_files(outputs[keys.EDGE_EVALUATION]).convert,
             )
             verdict = judged.verdict
             _write(os.path.join(drafts[keys.EDGE_EVALUATION], keys.REPORT_FILE), to_json(judged.report))

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import apache_beam as beam
 import numpy as np
-import tensorflow as tf
 import tensorflow_model_analysis as tfma
+from typing_extensions import TypedDict
 
+from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.evaluation.flips import answer, class_of
 from tfx_edge.components.core.evaluation.label_and_prediction import label_and_prediction
-from tfx_edge.components.core.evaluation.text_file import WriteTextFile
+from tfx_edge.components.core.evaluation.measurement import Finding, Measurement
+from tfx_edge.components.core.evaluation.observer import Observer, text_writer
+from tfx_edge.components.core.evaluation.predictions import outputs_of
+from tfx_edge.components.core.evaluation.preparation import Evaluation
+from tfx_edge.components.core.litert import metadata
 
-CANDIDATE, BASELINE = 'candidate', 'baseline'
-_CONFUSION = 'edge_confusion'
+CANDIDATE: Literal['candidate'] = 'candidate'
+BASELINE: Literal['baseline'] = 'baseline'
+_CONFUSION, _FILE = 'edge_confusion', 'confusion.json'
 # Of more classes a table cannot be read; then the pairs that are confused most are listed.
 _MAX_TABLE = 32
 _MAX_PAIRS = 50
@@ -61,27 +68,131 @@ class Answer:
     examples: int
 
 
-def ConfusionEvaluator(plan: ConfusionPlan) -> tfma.evaluators.Evaluator:
-    """A TFMA evaluator that counts, by output and model, how often each class was answered for each label."""
-    return tfma.evaluators.Evaluator(
-        stage_name='CountConfusion',
-        run_after=tfma.extractors.SLICE_KEY_EXTRACTOR_STAGE_NAME,
-        ptransform=_CountConfusion(plan),
-    )
+class Confusion(Measurement):
+    """Counts, by output and model, how often each class was answered for each label."""
+
+    def observers(self) -> Sequence[Observer]:
+        """Counts every example, where there are labels and classes."""
+        plan, _ = self._plan
+        if plan is None:
+            return ()
+        evaluator = tfma.evaluators.Evaluator(
+            stage_name='CountConfusion',
+            run_after=tfma.extractors.SLICE_KEY_EXTRACTOR_STAGE_NAME,
+            ptransform=_CountConfusion(plan),
+        )
+        return [Observer(evaluator, (text_writer(_CONFUSION, self.path(_FILE), _to_json),))]
+
+    def read(self) -> Finding:
+        """The counts, with the names of classes where the file has them."""
+        plan, obstacle = self._plan
+        classes = plan.classes if plan else {}
+        answers = self.taken(_FILE, read_confusion) if plan else ()
+        names, notes = self._label_names(classes)
+        return Finding(
+            parts={'confusion': confusion_part(classes, answers, obstacle, names)}, notes=tuple(notes)
+        )
+
+    @functools.cached_property
+    def _plan(self) -> tuple[ConfusionPlan | None, str]:
+        return confusion_plan(self.setting.evaluation)
+
+    def _label_names(self, classes: Mapping[str, int]) -> tuple[dict[str, Sequence[str]], list[str]]:
+        """The names of an output's classes, where the file has them; and a note where they cannot be read."""
+        try:
+            found = metadata.read(self.setting.file)
+        except EdgeError as error:
+            return {}, [f'the names of the classes in the .tflite file cannot be read: {error}']
+        if found is None or found.labels is None:
+            return {}, []
+        candidate = self.setting.evaluation.candidate.model
+        outputs = candidate.as_predicted({name: name for name in candidate.outputs})
+        return {
+            name: found.labels
+            for name, count in classes.items()
+            if outputs[name] == found.labels_output and len(found.labels) == count
+        }, []
 
 
-def ConfusionWriter(path: str) -> tfma.writers.Writer:
-    """A TFMA writer for what ConfusionEvaluator counted; `read_confusion` reads it."""
-    return tfma.writers.Writer(
-        stage_name='WriteConfusion',
-        ptransform=tfma.writers.Write(key=_CONFUSION, ptransform=WriteTextFile(path, _to_json)),
-    )
+def confusion_plan(evaluation: Evaluation) -> tuple[ConfusionPlan | None, str]:
+    """What is counted, or None and why nothing is.
+
+    Args:
+      evaluation: what is run.
+
+    Returns:
+      The plan, and ''; or None, and why.
+    """
+    model = evaluation.candidate.model
+    shapes = model.as_predicted(model.outputs)
+    labelled = [name for name in shapes if evaluation.has_label(name)]
+    if not labelled:
+        return None, 'eval_config names no label'
+    classes = {name: shapes[name][1] for name in labelled if len(shapes[name]) == 2}
+    several = {name: count for name, count in classes.items() if count is not None and count > 1}
+    if not several:
+        return None, 'no output with a label has the shape (batch, classes) with two classes or more'
+    baseline = evaluation.baseline.name if evaluation.baseline and evaluation.pairs else None
+    return ConfusionPlan(
+        evaluation.config, evaluation.candidate.name, baseline, several, evaluation.pairs
+    ), ''
 
 
-def read_confusion(path: str) -> tuple[Answer, ...]:
-    """What a run counted, in order."""
-    with tf.io.gfile.GFile(path, 'r') as file:
-        return tuple(Answer(*entry) for entry in json.loads(file.read()))
+def read_confusion(text: str) -> tuple[Answer, ...]:
+    """What a run counted, in order, of the text that it wrote."""
+    return tuple(Answer(*entry) for entry in json.loads(text))
+
+
+class ConfusedPair(TypedDict):
+    """A class that was answered for another one."""
+
+    label: int
+    answer: int
+    examples: int
+
+
+class ModelConfusion(TypedDict):
+    """What one model takes for what.
+
+    Attributes:
+      model: 'candidate' or 'baseline'.
+      table: a row of counts for each label, up to 32 classes; else None.
+      without_answer: examples with NaN.
+      most_confused: at most 50 pairs, most frequent first.
+    """
+
+    model: Literal['candidate', 'baseline']
+    table: list[list[int]] | None
+    without_answer: int
+    most_confused: list[ConfusedPair]
+
+
+class OutputConfusion(TypedDict):
+    """Which classes are taken for which in one output.
+
+    Attributes:
+      output: its name; '' for the only one.
+      classes: how many it tells apart.
+      names: of the classes; [] where the file has none.
+      models: candidate and baseline.
+    """
+
+    output: str
+    classes: int
+    names: list[str]
+    models: list[ModelConfusion]
+
+
+class ConfusionPart(TypedDict):
+    """Which classes are taken for which.
+
+    Attributes:
+      not_told: why that is not known, or ''.
+      outputs: those that have a label and classes.
+    """
+
+    not_told: str
+    outputs: list[OutputConfusion]
 
 
 def confusion_part(
@@ -89,8 +200,8 @@ def confusion_part(
     answers: Sequence[Answer],
     obstacle: str,
     label_names: Mapping[str, Sequence[str]],
-) -> dict[str, Any]:
-    """The part of `report.json` that tells which classes are taken for which.
+) -> ConfusionPart:
+    """The part of `report.json` that says which classes are taken for which.
 
     Args:
       classes: how many each output tells apart.
@@ -99,51 +210,48 @@ def confusion_part(
       label_names: of the classes of an output, where the file names them.
 
     Returns:
-      `not_told` (why), and for each of the `outputs` its name (`output`), `classes`, `names` (of the classes; [] where
-      the file has none) and for each model (`models`): `model`, `table` (a row of counts for each label, up to 32
-      classes; else None), `without_answer` (NaN), and `most_confused`: `label`, `answer` and `examples` of at most 50
-      pairs, most frequent first.
+      The part.
     """
-    return {
-        'not_told': obstacle,
-        'outputs': [
-            {
-                'output': output,
-                'classes': count,
-                'names': list(label_names.get(output, ())),
-                'models': _by_model([a for a in answers if a.output == output], count),
-            }
+    return ConfusionPart(
+        not_told=obstacle,
+        outputs=[
+            OutputConfusion(
+                output=output,
+                classes=count,
+                names=list(label_names.get(output, ())),
+                models=_by_model([a for a in answers if a.output == output], count),
+            )
             for output, count in sorted(classes.items())
             if any(a.output == output for a in answers)
         ],
-    }
+    )
 
 
-def _by_model(answers: Sequence[Answer], classes: int) -> list[dict[str, Any]]:
-    models = []
+def _by_model(answers: Sequence[Answer], classes: int) -> list[ModelConfusion]:
+    models: list[ModelConfusion] = []
     for model in (CANDIDATE, BASELINE):
         own = [a for a in answers if a.model == model]
         if own:
-            told = [(a.label, a.answer, a.examples) for a in own if a.answer is not None]
-            wrong = sorted((-examples, label, given) for label, given, examples in told if given != label)
+            given = [(a.label, a.answer, a.examples) for a in own if a.answer is not None]
+            wrong = sorted((-examples, label, other) for label, other, examples in given if other != label)
             models.append(
-                {
-                    'model': model,
-                    'table': _table(told, classes) if classes <= _MAX_TABLE else None,
-                    'without_answer': sum(a.examples for a in own if a.answer is None),
-                    'most_confused': [
-                        {'label': label, 'answer': given, 'examples': -examples}
-                        for examples, label, given in wrong[:_MAX_PAIRS]
+                ModelConfusion(
+                    model=model,
+                    table=_table(given, classes) if classes <= _MAX_TABLE else None,
+                    without_answer=sum(a.examples for a in own if a.answer is None),
+                    most_confused=[
+                        ConfusedPair(label=label, answer=other, examples=-examples)
+                        for examples, label, other in wrong[:_MAX_PAIRS]
                     ],
-                }
+                )
             )
     return models
 
 
-def _table(told: Sequence[tuple[int, int, int]], classes: int) -> list[list[int]]:
+def _table(given: Sequence[tuple[int, int, int]], classes: int) -> list[list[int]]:
     table = [[0] * classes for _ in range(classes)]
-    for label, given, examples in told:
-        table[label][given] += examples
+    for label, other, examples in given:
+        table[label][other] += examples
     return table
 
 
@@ -163,20 +271,18 @@ class _CountConfusion(beam.PTransform):
 
 def _answers(extracts: dict[str, Any], plan: ConfusionPlan) -> Iterator[str]:
     """One text for each answer, which any runner can group by."""
-    predictions = extracts[tfma.PREDICTIONS_KEY]
     for output, classes in plan.classes.items():
         label, _ = label_and_prediction(extracts, plan.config, plan.candidate, output)
         right = class_of(label, classes)
         if right is None:
             continue
-        ours = predictions if plan.baseline is None else predictions[plan.candidate]
-        yield _counted(CANDIDATE, output, right, ours, output)
+        yield _counted(CANDIDATE, output, right, outputs_of(extracts, plan.candidate)[output])
         if plan.baseline is not None:
-            yield _counted(BASELINE, output, right, predictions[plan.baseline], plan.baseline_outputs[output])
+            theirs = outputs_of(extracts, plan.baseline)[plan.baseline_outputs[output]]
+            yield _counted(BASELINE, output, right, theirs)
 
 
-def _counted(model: str, output: str, right: int, predictions: Any, name: str) -> str:
-    scores = predictions[name] if isinstance(predictions, Mapping) else predictions
+def _counted(model: str, output: str, right: int, scores: np.ndarray) -> str:
     return json.dumps([model, output, right, answer(np.ravel(scores))])
 
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-import apache_beam as beam
 import numpy as np
-import tensorflow as tf
 import tensorflow_model_analysis as tfma
+from typing_extensions import TypedDict
 
-from tfx_edge.components.core.evaluation.predictions import STAGE_NAME
-from tfx_edge.components.core.evaluation.text_file import WriteTextFile
+from tfx_edge.components.core.evaluation.gates import Gate
+from tfx_edge.components.core.evaluation.measurement import Finding, Measurement
+from tfx_edge.components.core.evaluation.observer import Observer, adding_up
+from tfx_edge.components.core.evaluation.predictions import outputs_of
 
-_USE = 'edge_output_use'
+_FILE = 'output_use.json'
 # Fewer may be alike by chance.
 MIN_EXAMPLES = 10
 
@@ -111,36 +113,9 @@ class OutputsUse:
         return same if len(same) == len(self.outputs) else ()
 
 
-def OutputUseEvaluator(
-    candidate: str, rails: Rails, baseline: str | None, paired: Mapping[str, str]
-) -> tfma.evaluators.Evaluator:
-    """A TFMA evaluator that watches the candidate's outputs, and whether those of a baseline change.
-
-    Args:
-      candidate: name of its ModelSpec; '' where it is alone.
-      rails: of its outputs.
-      baseline: name of the baseline's ModelSpec, or None.
-      paired: the candidate's output names to the baseline's, a single output under ''; empty where they do not fit.
-    """
-    return tfma.evaluators.Evaluator(
-        stage_name='WatchOutputs',
-        run_after=STAGE_NAME,
-        ptransform=_Watch(candidate, dict(rails), baseline, dict(paired)),
-    )
-
-
-def OutputUseWriter(path: str) -> tfma.writers.Writer:
-    """A TFMA writer for what OutputUseEvaluator saw; `read_output_use` reads it."""
-    return tfma.writers.Writer(
-        stage_name='WriteOutputUse',
-        ptransform=tfma.writers.Write(key=_USE, ptransform=WriteTextFile(path, _as_text)),
-    )
-
-
-def read_output_use(path: str) -> OutputsUse:
-    """What a run saw."""
-    with tf.io.gfile.GFile(path, 'r') as file:
-        content = json.loads(file.read())
+def read_output_use(text: str) -> OutputsUse:
+    """What a run saw, of the text that it wrote."""
+    content = json.loads(text)
     outputs = {
         name: OutputUse(**{**use, 'rows': Sameness(**use['rows'])})
         for name, use in content['outputs'].items()
@@ -196,31 +171,81 @@ def _added(
     return {name: ours.get(name, none) + theirs.get(name, none) for name in sorted({*ours, *theirs})}
 
 
-class _Watch(beam.PTransform):
-    def __init__(self, candidate: str, rails: Rails, baseline: str | None, paired: Mapping[str, str]) -> None:
-        super().__init__()
-        self._arguments = candidate, rails, baseline, paired
+class OutputUseWatch(Measurement):
+    """Watches the candidate's outputs, and whether those of a baseline change: none of them may be stuck."""
 
-    def expand(self, extracts: Any) -> dict[str, Any]:
-        return {
-            _USE: extracts
-            | 'Watch' >> beam.Map(_watch, *self._arguments)
-            | 'Sum' >> beam.CombineGlobally(_total)
-        }
+    def observers(self) -> Sequence[Observer]:
+        """Watches every batch."""
+        evaluation = self.setting.evaluation
+        model = evaluation.candidate.model
+        watch = functools.partial(
+            _watch,
+            candidate=evaluation.candidate.name,
+            rails=model.as_predicted(model.rails),
+            baseline=evaluation.baseline.name if evaluation.baseline else None,
+            paired=evaluation.pairs,
+        )
+        return [adding_up('WatchOutputs', self.path(_FILE), watch, _total, _as_text)]
+
+    def read(self) -> Finding:
+        """What they did."""
+        use = self.taken(_FILE, read_output_use)
+        return Finding((change_gate(use),), {'outputs': outputs_part(use)})
+
+
+def change_gate(use: OutputsUse) -> Gate:
+    """The gate `outputs_change`, which a model with a stuck output never passes.
+
+    Args:
+      use: what the outputs did.
+
+    Returns:
+      The gate.
+    """
+    stuck = use.stuck
+    names = ', '.join(map(repr, filter(None, stuck))) or 'the output'
+    detail = f'{names} never changes over {use.count} examples that differ' if stuck else ''
+    return Gate('outputs_change', len(stuck), 0, not stuck, detail)
+
+
+class OutputRow(TypedDict):
+    """What one output does over all examples.
+
+    Attributes:
+      output: its name; '' for the only one.
+      values: how many there are.
+      at_lowest: how many of them stand at the lowest that the output's integers can hold.
+      at_highest: how many stand at the highest.
+      changes: whether it is not the same for all examples.
+    """
+
+    output: str
+    values: int
+    at_lowest: int
+    at_highest: int
+    changes: bool
+
+
+def outputs_part(use: OutputsUse) -> list[OutputRow]:
+    """The part of `report.json` on outputs."""
+    return [
+        OutputRow(
+            output=name,
+            values=output.values,
+            at_lowest=output.at_lowest,
+            at_highest=output.at_highest,
+            changes=output.rows.differs,
+        )
+        for name, output in use.outputs.items()
+    ]
 
 
 def _watch(
     extracts: Mapping[str, Any], candidate: str, rails: Rails, baseline: str | None, paired: Mapping[str, str]
 ) -> OutputsUse:
-    predictions = extracts[tfma.PREDICTIONS_KEY]
-    outputs = _by_output(predictions[candidate] if candidate else predictions)
-    theirs = _by_output(predictions[baseline]) if baseline is not None and paired else {}
+    theirs = outputs_of(extracts, baseline) if baseline is not None and paired else {}
     answers = {name: theirs[their_name] for name, their_name in paired.items()} if theirs else None
-    return use_of_batch(list(extracts[tfma.INPUT_KEY]), outputs, rails, answers)
-
-
-def _by_output(predictions: Any) -> Mapping[str, np.ndarray]:
-    return predictions if isinstance(predictions, Mapping) else {'': predictions}
+    return use_of_batch(list(extracts[tfma.INPUT_KEY]), outputs_of(extracts, candidate), rails, answers)
 
 
 def _as_text(use: OutputsUse) -> str:
