@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from typing_extensions import TypedDict
 
@@ -237,5 +236,5 @@ def _answers(flip: Flip) -> list[OutputAnswers]:
     ]
 
 
-def _slice(part: SliceComparison) -> list[list[Any]]:
-    return [list(feature) for feature in part.slice]
+def _slice(part: SliceComparison) -> SliceFeatures:
+    return list(part.slice)

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 # A number of `report.json`; 'nan', 'inf' or '-inf' where it is none.
 Number: TypeAlias = float | str
 # Features of a slice with their values; [] for all examples.
-SliceFeatures: TypeAlias = list[list[Any]]
+SliceFeatures: TypeAlias = list[tuple[str, Any]]
 
 
 def sub_key(key: Any) -> str:
@@ -28,7 +28,7 @@ def number(value: float) -> Number:
 
 def slice_features(slice_key: Any) -> SliceFeatures:
     """A slice's features and values; [] for all examples."""
-    return [[single.column, _slice_value(single)] for single in slice_key.single_slice_keys]
+    return [(single.column, _slice_value(single)) for single in slice_key.single_slice_keys]
 
 
 def _slice_value(single: Any) -> Any:
