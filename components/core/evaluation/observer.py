@@ -29,15 +29,19 @@ def adding_up(
     observe: Callable[[Mapping[str, Any]], _Seen],
     total: Callable[[Iterable[_Seen]], _Seen],
     as_text: Callable[[_Seen], str],
+    *,
+    run_after: str = STAGE_NAME,
 ) -> Observer:
-    """An observer of batches that adds up what it sees, and writes the sum as one text file.
+    """An observer that adds up what it sees, and writes the sum as one text file.
 
     Args:
       name: of the stage, such as 'CountAgreement'.
       path: of the file.
-      observe: what is seen of TFMA's extracts of one batch, behind the predictions.
+      observe: what is seen of TFMA's extracts: of a batch, behind the predictions.
       total: adds up, to the same in any order; also of nothing, and of its own results.
       as_text: of the sum.
+      run_after: the stage behind which it sees them. Behind `tfma.extractors.SLICE_KEY_EXTRACTOR_STAGE_NAME` extracts
+        are of one example, and have its label and slices.
 
     Returns:
       The observer.
@@ -48,7 +52,7 @@ def adding_up(
     key = f'edge_{name}'
     return Observer(
         tfma.evaluators.Evaluator(
-            stage_name=name, run_after=STAGE_NAME, ptransform=_AddUp(key, observe, total)
+            stage_name=name, run_after=run_after, ptransform=_AddUp(key, observe, total)
         ),
         (text_writer(key, path, as_text),),
     )
