@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -98,27 +98,35 @@ class _Observe(beam.DoFn):
             for name, (ours, theirs) in answering.items()
         ]
         record = _record(extracts)
-        seen = Observation(
-            agrees=all(a.candidate == a.baseline is not None for a in answers) if plan.answers else None,
-            labelled=any(a.label is not None for a in answers),
-            worse=any(a.is_worse for a in answers),
-            better=any(a.is_better for a in answers),
-            outputs=tuple(outputs.values()),
-            values=tuple(
-                (
-                    _value(tested, *pair(plan.candidate, tested.output_name)),
-                    _value(tested, *pair(plan.baseline, tested.output_name)),
-                )
-                for tested in plan.tested
-            ),
-            content=content_hash(record) if self._resampled else b'',
-        )
+        seen = self._observation(answers, tuple(outputs.values()), pair, record)
         slices = sorted({slice_text(key) for key in extracts[tfma.SLICE_KEY_TYPES_KEY]} | {slice_text(())})
         yield slices, seen
         if seen.worse and plan.max_flips:
             names = sorted(slice_name(slice_of(text)) for text in slices)
             flip = flips.flip_example(record, answering, labels, names)
             yield beam.pvalue.TaggedOutput(_FLIPS, (content_hash(record), flip))
+
+    def _observation(
+        self,
+        answers: Sequence[flips.Answers],
+        outputs: tuple[tuple[np.ndarray, np.ndarray], ...],
+        pair: Callable[[str, str], tuple[np.ndarray, np.ndarray]],
+        record: bytes,
+    ) -> Observation:
+        plan = self._plan
+
+        def measured(tested: TestedMetric, model: str) -> float:
+            return _value(tested, *pair(model, tested.output_name))
+
+        return Observation(
+            agrees=all(a.candidate == a.baseline is not None for a in answers) if plan.answers else None,
+            labelled=any(a.label is not None for a in answers),
+            worse=any(a.is_worse for a in answers),
+            better=any(a.is_better for a in answers),
+            outputs=outputs,
+            values=tuple((measured(t, plan.candidate), measured(t, plan.baseline)) for t in plan.tested),
+            content=content_hash(record) if self._resampled else b'',
+        )
 
 
 def _value(tested: TestedMetric, label: np.ndarray, prediction: np.ndarray) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tfx_edge.components.core.evaluation.against_baseline import AgainstBaseline
 from tfx_edge.components.core.evaluation.agreement import Agreement
-from tfx_edge.components.core.evaluation.calibration_fit import CalibrationFitMeasurement
 from tfx_edge.components.core.evaluation.confusion import Confusion
 from tfx_edge.components.core.evaluation.device_gates import DeviceFigures
 from tfx_edge.components.core.evaluation.file_comparison import BesideBaselineFile
@@ -13,18 +12,19 @@ from tfx_edge.components.core.evaluation.finite_answers import FiniteAnswers
 from tfx_edge.components.core.evaluation.fitting_metrics import MetricsFit
 from tfx_edge.components.core.evaluation.gates import Limit
 from tfx_edge.components.core.evaluation.measurement import Measurement
-from tfx_edge.components.core.evaluation.output_use import OutputUseWatch
+from tfx_edge.components.core.evaluation.outputs_change import OutputsChange
+from tfx_edge.components.core.evaluation.ranges_fit import RangesFit
 
 # FiniteAnswers comes first: it refuses an evaluation without examples, of which the others can say nothing.
 MEASUREMENTS: tuple[type[Measurement], ...] = (
     FiniteAnswers,
     MetricsFit,
-    OutputUseWatch,
+    OutputsChange,
     Agreement,
     FileContent,
     BesideBaselineFile,
     FullInteger,
-    CalibrationFitMeasurement,
+    RangesFit,
     DeviceFigures,
     AgainstBaseline,
     Confusion,

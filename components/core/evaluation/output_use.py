@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-import tensorflow_model_analysis as tfma
-from typing_extensions import TypedDict
 
-from tfx_edge.components.core.evaluation.gates import Gate
-from tfx_edge.components.core.evaluation.measurement import Finding, Measurement
-from tfx_edge.components.core.evaluation.observer import Observer, adding_up
-from tfx_edge.components.core.evaluation.predictions import outputs_of
-
-_FILE = 'output_use.json'
 # Fewer may be alike by chance.
 MIN_EXAMPLES = 10
 
@@ -124,6 +115,16 @@ def read_output_use(text: str) -> OutputsUse:
     return OutputsUse(Sameness(**content['examples']), content['count'], outputs, baseline)
 
 
+def write_output_use(use: OutputsUse) -> str:
+    """The text that `read_output_use` reads."""
+    return json.dumps(dataclasses.asdict(use))
+
+
+def total_output_use(uses: Iterable[OutputsUse]) -> OutputsUse:
+    """What several saw; the same in any order."""
+    return sum(uses, OutputsUse())
+
+
 def use_of_batch(
     records: Sequence[bytes],
     outputs: Mapping[str, np.ndarray],
@@ -169,88 +170,3 @@ def _added(
     ours: Mapping[str, _Addable], theirs: Mapping[str, _Addable], none: _Addable
 ) -> dict[str, _Addable]:
     return {name: ours.get(name, none) + theirs.get(name, none) for name in sorted({*ours, *theirs})}
-
-
-class OutputUseWatch(Measurement):
-    """Watches the candidate's outputs, and whether those of a baseline change: none of them may be stuck."""
-
-    def observers(self) -> Sequence[Observer]:
-        """Watches every batch."""
-        evaluation = self.setting.evaluation
-        model = evaluation.candidate.model
-        watch = functools.partial(
-            _watch,
-            candidate=evaluation.candidate.name,
-            rails=model.as_predicted(model.rails),
-            baseline=evaluation.baseline.name if evaluation.baseline else None,
-            paired=evaluation.pairs,
-        )
-        return [adding_up('WatchOutputs', self.path(_FILE), watch, _total, _as_text)]
-
-    def read(self) -> Finding:
-        """What they did."""
-        use = self.taken(_FILE, read_output_use)
-        return Finding((change_gate(use),), {'outputs': outputs_part(use)})
-
-
-def change_gate(use: OutputsUse) -> Gate:
-    """The gate `outputs_change`, which a model with a stuck output never passes.
-
-    Args:
-      use: what the outputs did.
-
-    Returns:
-      The gate.
-    """
-    stuck = use.stuck
-    names = ', '.join(map(repr, filter(None, stuck))) or 'the output'
-    detail = f'{names} never changes over {use.count} examples that differ' if stuck else ''
-    return Gate('outputs_change', len(stuck), 0, not stuck, detail)
-
-
-class OutputRow(TypedDict):
-    """What one output does over all examples.
-
-    Attributes:
-      output: its name; '' for the only one.
-      values: how many there are.
-      at_lowest: how many of them stand at the lowest that the output's integers can hold.
-      at_highest: how many stand at the highest.
-      changes: whether it is not the same for all examples.
-    """
-
-    output: str
-    values: int
-    at_lowest: int
-    at_highest: int
-    changes: bool
-
-
-def outputs_part(use: OutputsUse) -> list[OutputRow]:
-    """The part of `report.json` on outputs."""
-    return [
-        OutputRow(
-            output=name,
-            values=output.values,
-            at_lowest=output.at_lowest,
-            at_highest=output.at_highest,
-            changes=output.rows.differs,
-        )
-        for name, output in use.outputs.items()
-    ]
-
-
-def _watch(
-    extracts: Mapping[str, Any], candidate: str, rails: Rails, baseline: str | None, paired: Mapping[str, str]
-) -> OutputsUse:
-    theirs = outputs_of(extracts, baseline) if baseline is not None and paired else {}
-    answers = {name: theirs[their_name] for name, their_name in paired.items()} if theirs else None
-    return use_of_batch(list(extracts[tfma.INPUT_KEY]), outputs_of(extracts, candidate), rails, answers)
-
-
-def _as_text(use: OutputsUse) -> str:
-    return json.dumps(dataclasses.asdict(use))
-
-
-def _total(uses: Iterable[OutputsUse]) -> OutputsUse:
-    return sum(uses, OutputsUse())

@@ -10,20 +10,20 @@ from typing import Any, Literal, cast
 from typing_extensions import NotRequired, TypedDict
 
 from tfx_edge.components.core.devices.costs import DeviceCosts
-from tfx_edge.components.core.evaluation.calibration_fit import FitPart
 from tfx_edge.components.core.evaluation.comparison_report import (
     ComparisonPart,
     FlipsPart,
     NonInferiorityPart,
 )
-from tfx_edge.components.core.evaluation.confusion import ConfusionPart
+from tfx_edge.components.core.evaluation.confusion_part import ConfusionPart
 from tfx_edge.components.core.evaluation.file_comparison import LayersPart, WeightsPart
 from tfx_edge.components.core.evaluation.file_report import FilePart
 from tfx_edge.components.core.evaluation.gates import Gate
 from tfx_edge.components.core.evaluation.latency import Latency
 from tfx_edge.components.core.evaluation.measurement import Finding
 from tfx_edge.components.core.evaluation.metrics_report import SliceMetrics
-from tfx_edge.components.core.evaluation.output_use import OutputRow
+from tfx_edge.components.core.evaluation.outputs_change import OutputRow
+from tfx_edge.components.core.evaluation.ranges_fit import FitPart
 from tfx_edge.components.core.evaluation.tfma_names import Number, number
 from tfx_edge.components.core.evaluation.verdict import Verdict
 from tfx_edge.components.core.litert.interpreter import Runtime

@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfx_edge.components.core.evaluation.agreement import agreement_gates
-from tfx_edge.components.core.evaluation.calibration_fit import fit_gates
 from tfx_edge.components.core.evaluation.file_comparison import latency_gates
 from tfx_edge.components.core.evaluation.gates import Gate, at_most
 from tfx_edge.components.core.evaluation.latency import Latency
-from tfx_edge.components.core.evaluation.output_use import OutputsUse, OutputUse, Sameness, change_gate
+from tfx_edge.components.core.evaluation.output_use import OutputsUse, OutputUse, Sameness
+from tfx_edge.components.core.evaluation.outputs_change import change_gate
 from tfx_edge.components.core.evaluation.range_use import CalibrationFit, TensorFit
+from tfx_edge.components.core.evaluation.ranges_fit import fit_gates
 
 FIT = CalibrationFit(200, (TensorFit('input', 0.0, None, 0.0, 1.0), TensorFit('conv', 0.03, 0.8, -1.0, 2.0)))
 LATENCY = Latency(0.4, 0.5, 0.8, 0.78, 0.83, rounds=51)
