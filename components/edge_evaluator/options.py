@@ -89,7 +89,7 @@ def device_limits(config: proto.EdgeEvaluation) -> tuple[DeviceLimits, ...]:
     """The devices whose tools are asked, with their limits.
 
     Raises:
-      EdgeError: a device is not known or named twice, or its profile does not tell what is limited.
+      EdgeError: a device is not known or named twice, or its profile does not report what is limited.
     """
     found = tuple(
         DeviceLimits(

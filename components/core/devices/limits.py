@@ -23,7 +23,7 @@ class DeviceLimits:
 
 
 def check_device_limits(limits: DeviceLimits) -> None:
-    """Refuses a device that is not known, and a limit on what its profile does not tell.
+    """Refuses a device that is not known, and a limit on what its profile does not report.
 
     Args:
       limits: of one device.
@@ -39,7 +39,7 @@ def check_device_limits(limits: DeviceLimits) -> None:
     for figure, limit in limits.limits.items():
         if figure not in known:
             raise EdgeError(
-                f'the profile of device {limits.device!r} tells no {figure}; '
+                f'the profile of device {limits.device!r} reports no {figure}; '
                 f'expected limits on: {", ".join(f"max_{name}" for name in known)}.'
             )
         if limit < 0:

@@ -46,7 +46,7 @@ class AgainstBaseline(Measurement):
         return _plan(self.setting) if self.setting.evaluation.pairs else None
 
     def _flips(self, slices: Sequence[SliceComparison]) -> comparison_report.FlipsPart:
-        """The list of flips, which is removed where none are wanted, or none can be told."""
+        """The list of flips, which is removed where none are wanted, or right and wrong answers are not known."""
         path = self.path(FLIPS_FILE)
         obstacle = self._no_flips(slices)
         if tf.io.gfile.exists(path) and (obstacle or not self.setting.demands.max_flips):
@@ -56,7 +56,7 @@ class AgainstBaseline(Measurement):
         return comparison_report.flips_part(slices, obstacle, FLIPS_FILE if listed else None, flips)
 
     def _no_flips(self, slices: Sequence[SliceComparison]) -> str:
-        """Why right and wrong answers cannot be told apart, or ''."""
+        """Why right and wrong answers are not known, or ''."""
         evaluation, plan = self.setting.evaluation, self._plan
         if plan is None:
             return evaluation.obstacle

@@ -105,7 +105,7 @@ class Agreement(Measurement):
             share = counts.agreeing / counts.examples
         gates = agreement_gates(
             share,
-            self.setting.limit(_LIMIT.field),
+            self.setting.limit(_LIMIT),
             pairs.obstacle,
             undecided_holds=self.setting.undecided_holds,
         )

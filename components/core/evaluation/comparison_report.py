@@ -200,7 +200,7 @@ def flips_part(
 
     Args:
       slices: what was measured.
-      obstacle: why flips cannot be told, or ''.
+      obstacle: why flips are not known, or ''.
       file: name of the list of flips; None where there is none.
       listed: what it lists, in its order.
 

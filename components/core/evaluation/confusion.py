@@ -33,7 +33,7 @@ class ConfusionPlan:
       config: TFMA's configuration, completed.
       candidate: name of its ModelSpec; '' where it is alone.
       baseline: name of the baseline's; None where it is not counted.
-      classes: how many each output of the candidate that has a label tells apart; a single output under ''.
+      classes: how many each output of the candidate that has a label has; a single output under ''.
       baseline_outputs: the candidate's output names to the baseline's.
     """
 

@@ -63,7 +63,7 @@ class OutputConfusion(TypedDict):
 
     Attributes:
       output: its name; '' for the only one.
-      classes: how many it tells apart.
+      classes: how many it has.
       names: of the classes; [] where the file has none.
       models: candidate and baseline.
     """
@@ -95,7 +95,7 @@ def confusion_part(
     """The part of `report.json` that says which classes are taken for which.
 
     Args:
-      classes: how many each output tells apart.
+      classes: how many each output has.
       answers: what was counted.
       obstacle: why nothing was, or ''.
       label_names: of the classes of an output, where the file names them.

@@ -26,7 +26,7 @@ class DeviceFigures(Measurement):
 
 
 def judge_devices(demanded: Sequence[DeviceLimits], costs: Sequence[DeviceCosts]) -> tuple[Gate, ...]:
-    """Holds every limit against what the device's tool tells; what it does not tell fails.
+    """Holds every limit against what the device's tool reports; what it does not report fails.
 
     Args:
       demanded: of each device.

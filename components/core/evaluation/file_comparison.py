@@ -66,7 +66,7 @@ class BesideBaselineFile(Measurement):
 
     def read(self) -> Finding:
         """Runs both files."""
-        limit = self.setting.limit(_LIMIT.field)
+        limit = self.setting.limit(_LIMIT)
         found = compare_files(
             self.setting.evaluation.candidate,
             self.setting.evaluation.baseline,

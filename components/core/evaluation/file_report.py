@@ -64,10 +64,8 @@ class FileContent(Measurement):
         part = file_part(self.setting.file, self.setting.summary)
         return Finding(
             (
-                *at_most(
-                    _MAX_FILE_BYTES.field, part['file_bytes'], self.setting.limit(_MAX_FILE_BYTES.field)
-                ),
-                *at_most(_MAX_ZIP_BYTES.field, part['zip_bytes'], self.setting.limit(_MAX_ZIP_BYTES.field)),
+                *at_most(_MAX_FILE_BYTES.field, part['file_bytes'], self.setting.limit(_MAX_FILE_BYTES)),
+                *at_most(_MAX_ZIP_BYTES.field, part['zip_bytes'], self.setting.limit(_MAX_ZIP_BYTES)),
             ),
             {'file': part, 'runtime': RUNTIME},
         )
@@ -80,7 +78,7 @@ class FullInteger(Measurement):
 
     def read(self) -> Finding:
         """Counts the operators that do not."""
-        if self.setting.limit(_FULL_INTEGER.field) is None:
+        if self.setting.limit(_FULL_INTEGER) is None:
             return Finding()
         ops = _float_operators(self.setting.summary)
         detail = f'float ops: {", ".join(ops)}' if ops else ''

@@ -67,9 +67,9 @@ class Setting:
     folder: str
     convert: Callable[[str, Signature], bytes] = convert_saved_model
 
-    def limit(self, field: str) -> float | None:
-        """The limit that a field of EdgeEvaluation sets; None where it sets none."""
-        return self.demands.limits.get(field)
+    def limit(self, limit: Limit) -> float | None:
+        """What a field of EdgeEvaluation demands; None where it demands nothing."""
+        return self.demands.limits.get(limit.field)
 
     @property
     def undecided_holds(self) -> bool:
@@ -117,13 +117,12 @@ class Measurement(abc.ABC):
       setting: of the run.
 
     Example:
-      >>> class LargestOutput(Measurement):
-      ...     limits = (above_zero('max_output', 'a number'),)
-      ...     def observers(self):
-      ...         return [adding_up('LargestOutput', self.path('largest.json'), largest_of_batch, max, json.dumps)]
+      >>> LIMIT = Limit('max_file_kilobytes', lambda v: v > 0, 'a number above 0')
+      >>> class Kilobytes(Measurement):
+      ...     limits = (LIMIT,)
       ...     def read(self):
-      ...         largest = self.taken('largest.json', json.loads)
-      ...         return Finding(at_most('max_output', largest, self.setting.limit('max_output')))
+      ...         size = len(self.setting.file.data) / 1000
+      ...         return Finding(at_most(LIMIT.field, size, self.setting.limit(LIMIT)), figures={'file': {'kB': size}})
     """
 
     # The fields of EdgeEvaluation that its gates are set by.

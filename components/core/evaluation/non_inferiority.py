@@ -131,11 +131,11 @@ def _holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _detail(entry: Judged, rules: Rules) -> str:
-    told = f'{entry.outcome}: {entry.why}' if entry.why else entry.outcome
+    outcome = f'{entry.outcome}: {entry.why}' if entry.why else entry.outcome
     if entry.test is None:
-        return told
+        return outcome
     test = entry.test
     return (
-        f'{told}; at {rules.confidence:.12g} the drop is below {test.upper:.6g} and above {test.lower:.6g}, from '
+        f'{outcome}; at {rules.confidence:.12g} the drop is below {test.upper:.6g} and above {test.lower:.6g}, from '
         f'{test.baseline:.6g} to {test.candidate:.6g} on {test.examples} examples'
     )

@@ -16,7 +16,7 @@ class AnswerPairs:
       candidate: name of the candidate's ModelSpec; '' where it is alone.
       baseline: name of the baseline's; None where there is none, or nothing to compare.
       outputs: the candidate's output names to the baseline's; a single output under ''.
-      obstacle: why top-1 agreement cannot be told, or ''.
+      obstacle: why top-1 agreement means nothing, or ''.
     """
 
     candidate: str

@@ -94,7 +94,7 @@ class OutputsUse:
 
         A model may have an output that is constant, such as the anchors of a detector. So one is stuck where the
         baseline's answers differ; with nothing to compare with, where no other output of the model changes either. Too
-        few examples, or examples that are all alike, tell nothing.
+        few examples, or examples that are all alike, show nothing.
         """
         if self.count < MIN_EXAMPLES or not self.examples.differs:
             return ()

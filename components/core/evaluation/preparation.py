@@ -49,7 +49,7 @@ class Evaluation:
       config: TFMA's configuration, completed.
       candidate: the `.tflite` file.
       baseline: what it is compared with, or None.
-      answers: which outputs tell whether both models answer the same.
+      answers: which outputs show whether both models answer the same.
       pairs: the candidate's output names to the baseline's, a single output under ''; empty where nothing is compared.
       obstacle: why nothing is compared, or ''.
       tested: metrics that must not be worse than the baseline's by their margins.

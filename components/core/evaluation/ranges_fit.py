@@ -40,7 +40,7 @@ class RangesFit(Measurement):
         """The fit."""
         obstacle = self._obstacle
         fit = CalibrationFit(0, (), obstacle) if obstacle else self.taken(_FILE, read_calibration_fit)
-        gates = fit_gates(fit, *(self.setting.limit(limit.field) for limit in self.limits))
+        gates = fit_gates(fit, *(self.setting.limit(limit) for limit in self.limits))
         for gate in gates:
             if not gate.holds:
                 _LOG.warning('the calibration of the .tflite file does not fit the examples: %s', gate.reason)
@@ -49,7 +49,7 @@ class RangesFit(Measurement):
     @functools.cached_property
     def _obstacle(self) -> str:
         """Why the fit is not measured, or ''."""
-        if all(self.setting.limit(limit.field) is None for limit in self.limits):
+        if all(self.setting.limit(limit) is None for limit in self.limits):
             return 'max_clipping and min_range_used are switched off'
         if not integer_tensors(self.setting.file):
             return 'not applicable: the file has no calibrated integer activations'

@@ -65,7 +65,7 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class OutputDifference:
-    """How far one output of the models is apart; None where it cannot be told."""
+    """How far one output of the models is apart; None where that means nothing."""
 
     output: str
     largest: float | None
@@ -80,8 +80,8 @@ class SliceComparison:
     Attributes:
       slice: its features and values; () for all examples.
       examples: how many.
-      agreement: share on which both answer the same; None where an answer cannot be told.
-      labelled: how many have a label that tells which answer is right.
+      agreement: share on which both answer the same; None where there is no top-1 answer.
+      labelled: how many have a label that is a class.
       worse: how many the baseline answers right and the candidate wrong.
       better: how many the other way round.
       differences: of each output.

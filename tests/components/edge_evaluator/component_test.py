@@ -118,7 +118,7 @@ def test_json_and_runtime_parameters_are_taken(channels, accuracy_config):
         (
             'devices',
             {'devices': [{'name': 'tflite-micro', 'max_cycles': 9}]},
-            'tells no cycles; expected limits on',
+            'reports no cycles; expected limits on',
         ),
         (
             'devices',

@@ -52,7 +52,7 @@ def test_what_is_not_told_does_not_pass(costs: DeviceCosts, why: str) -> None:
         (DeviceLimits('ethos-u1', {}), "device 'ethos-u1' is not known"),
         (
             DeviceLimits('tflite-micro', {'cycles': 5}),
-            "'tflite-micro' tells no cycles; expected limits on: max_arena",
+            "'tflite-micro' reports no cycles; expected limits on: max_arena",
         ),
         (DeviceLimits(NPU, {'cycles': -1}), 'max_cycles of device .* is -1; expected 0 or more'),
     ],

@@ -9,6 +9,7 @@ import pytest
 import tensorflow_model_analysis as tfma
 
 from tfx_edge.components.core.evaluation.measurement import Demands, Finding, Measurement, Setting
+from tfx_edge.components.core.evaluation.measurements import LIMITS
 from tfx_edge.components.core.evaluation.non_inferiority import Rules
 from tfx_edge.components.core.evaluation.preparation import prepare
 from tfx_edge.components.core.examples import ExampleParser
@@ -35,8 +36,8 @@ class Words(Measurement):
 
 
 def test_what_is_not_demanded_has_no_limit(setting: Setting) -> None:
-    assert setting.limit('max_file_bytes') == 5
-    assert setting.limit('min_agreement') is setting.limit('max_latency_ratio') is None
+    limits = {limit.field: setting.limit(limit) for limit in LIMITS}
+    assert limits == {field: 5 if field == 'max_file_bytes' else None for field in limits}
 
 
 def test_what_is_undecided_beside_a_baseline_is_a_mistake_in_the_configuration(setting: Setting) -> None:
