@@ -63,9 +63,9 @@ class EdgeEvaluator(base_beam_component.BaseBeamComponent):
     `bless_undecided`. Where the baseline is still to come (a first run), all are undecided, and so
     are `min_agreement` and `max_latency_ratio`.
 
-    `devices` names hardware that is not here, whose maker's tool tells what the file costs: Arm's Ethos-U NPUs (Vela:
+    `devices` names hardware that is not here, whose maker's tool reports what the file costs: Arm's Ethos-U NPUs (Vela:
     cycles, memory, operators left to the CPU; extra `ethos-u`) and TensorFlow Lite Micro (its arena; extra
-    `tflite-micro`). A tool that is not installed is reported as absent; a limit on what it would tell then fails.
+    `tflite-micro`). A tool that is not installed is reported as absent; a limit on what it would report then fails.
 
     A signature named in a ModelSpec is the one called; where none is named, a SavedModel baseline is called by
     the signature of the candidate's name, or else by its first dense numeric one.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -23,7 +24,8 @@ from tfx_edge.components import exec_properties as properties
 from tfx_edge.components.core.dense_function.preparation import Preparation, preparation_of
 from tfx_edge.components.core.evaluation import preparation, run
 from tfx_edge.components.core.evaluation.eval_config import check_eval_config, used_features
-from tfx_edge.components.core.evaluation.judgement import judge_run
+from tfx_edge.components.core.evaluation.judgement import Judgement, judge_run
+from tfx_edge.components.core.evaluation.measurement import Demands
 from tfx_edge.components.core.evaluation.reading import require_examples
 from tfx_edge.components.core.evaluation.report import to_json
 from tfx_edge.components.core.evaluation.string_signature import compare_with_strings
@@ -62,36 +64,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         self._log_startup(input_dict, output_dict, exec_properties)
         candidate = artifact_utils.get_single_instance(input_dict[artifacts.MODEL])
         baseline = _optional(input_dict, keys.BASELINE_MODEL)
-        edge = properties.decode(exec_properties[keys.EDGE], proto.EdgeEvaluation)
-        limits, rules, max_flips = options.edge_limits(edge), options.rules(edge), options.max_flips(edge)
-        config = options.decode_eval_config(exec_properties[keys.EVAL_CONFIG])
-        transform_graph = artifacts.transform_graph_folder(input_dict)
-        check_eval_config(
-            config, has_baseline=baseline is not None, has_transform_graph=transform_graph is not None
-        )
-        splits = options.decode_splits(exec_properties[keys.EXAMPLE_SPLITS])
-        for split in splits:
-            require_examples(split_files(input_dict[artifacts.EXAMPLES], [split]), split)
-        evaluation = preparation.prepare(
-            config,
-            artifacts.serving_model_path(candidate),
-            artifacts.serving_model_path(baseline) if baseline else None,
-            drops=options.metric_drops(edge),
-            confidence=rules.confidence,
-            max_flips=max_flips,
-            transform_graph=transform_graph,
-        )
-        parser = example_parser(
-            input_dict,
-            splits,
-            evaluation.inputs,
-            also_made=used_features(evaluation.config),
-            preparation=_preparation(evaluation.baseline),
-        )
-        notes = [
-            *_notes(config, baseline),
-            *_string_signature_note(evaluation.baseline, input_dict, splits, parser),
-        ]
+        task = _task(input_dict, exec_properties)
         if baseline is not None:
             # While Beam runs; the baseline is compared as a file afterwards.
             load_ahead(saved_model_converter.convert_signature)
@@ -99,37 +72,41 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         with contextlib.ExitStack() as stack:
             # They take their names in the order evaluation, report, blessing: a blessing is never alone.
             drafts = {key: stack.enter_context(artifacts.written_whole(outputs[key].uri)) for key in _OUTPUTS}
-            results = run.run(
-                evaluation,
+            findings = run.run(
+                task.evaluation,
+                task.demands,
                 self._make_beam_pipeline,
-                split_files(input_dict[artifacts.EXAMPLES], splits),
-                parser=parser,
+                task.files,
+                parser=task.parser,
                 schema=artifacts.read_schema(input_dict),
                 output_path=drafts[keys.EVALUATION],
                 folder=drafts[keys.EDGE_EVALUATION],
-                judge_calibration=limits.judge_calibration,
-            )
-            judged = judge_run(
-                evaluation,
-                results,
-                limits,
-                rules,
-                devices=options.device_limits(edge),
-                metrics_path=drafts[keys.EVALUATION],
-                folder=drafts[keys.EDGE_EVALUATION],
-                max_flips=max_flips,
-                notes=notes,
-                fidelity=fidelity.told_of(candidate),
                 convert=artifacts.float_files(outputs[keys.EDGE_EVALUATION]).convert,
             )
-            verdict = judged.verdict
-            _write(os.path.join(drafts[keys.EDGE_EVALUATION], keys.REPORT_FILE), to_json(judged.report))
-            _write(os.path.join(drafts[keys.EDGE_EVALUATION], keys.PAGE_FILE), judged.page)
-            _write(os.path.join(drafts[keys.BLESSING], _BLESSING_FILES[verdict.blessed]), '')
-        _mark(outputs[keys.BLESSING], verdict, candidate, baseline)
-        for reason in verdict.reasons:
+            judged = judge_run(
+                task.evaluation,
+                findings,
+                metrics_path=drafts[keys.EVALUATION],
+                folder=drafts[keys.EDGE_EVALUATION],
+                notes=task.notes,
+                fidelity=fidelity.told_of(candidate),
+            )
+            _write_all(drafts, judged)
+        _mark(outputs[keys.BLESSING], judged.verdict, candidate, baseline)
+        for reason in judged.verdict.reasons:
             _LOG.info('not blessed: %s', reason)
-        _LOG.info('%s is %s', candidate.uri, 'blessed' if verdict.blessed else 'not blessed')
+        _LOG.info('%s is %s', candidate.uri, 'blessed' if judged.verdict.blessed else 'not blessed')
+
+
+@dataclasses.dataclass(frozen=True)
+class _Task:
+    """What is run: inputs and configuration, checked against each other."""
+
+    evaluation: preparation.Evaluation
+    demands: Demands
+    parser: ExampleParser
+    files: Sequence[str]
+    notes: Sequence[str]
 
 
 # Examples on which a function is compared with its signature of strings.
@@ -137,6 +114,37 @@ _COMPARED = 64
 # The order of entering; they are finished in reverse.
 _OUTPUTS = (keys.BLESSING, keys.EDGE_EVALUATION, keys.EVALUATION)
 _BLESSING_FILES = {True: constants.BLESSED_FILE_NAME, False: constants.NOT_BLESSED_FILE_NAME}
+
+
+def _task(input_dict: dict[str, list[types.Artifact]], exec_properties: Mapping[str, Any]) -> _Task:
+    edge = properties.decode(exec_properties[keys.EDGE], proto.EdgeEvaluation)
+    demands = options.demands(edge)
+    config = options.decode_eval_config(exec_properties[keys.EVAL_CONFIG])
+    baseline = _optional(input_dict, keys.BASELINE_MODEL)
+    transform_graph = artifacts.transform_graph_folder(input_dict)
+    check_eval_config(
+        config, has_baseline=baseline is not None, has_transform_graph=transform_graph is not None
+    )
+    splits = options.decode_splits(exec_properties[keys.EXAMPLE_SPLITS])
+    for split in splits:
+        require_examples(split_files(input_dict[artifacts.EXAMPLES], [split]), split)
+    evaluation = preparation.prepare(
+        config,
+        artifacts.serving_model_path(artifact_utils.get_single_instance(input_dict[artifacts.MODEL])),
+        artifacts.serving_model_path(baseline) if baseline else None,
+        drops=options.metric_drops(edge),
+        transform_graph=transform_graph,
+    )
+    parser = example_parser(
+        input_dict,
+        splits,
+        evaluation.inputs,
+        also_made=used_features(evaluation.config),
+        preparation=_preparation(evaluation.baseline),
+    )
+    files = split_files(input_dict[artifacts.EXAMPLES], splits)
+    notes = [*_notes(config, baseline), *_string_signature_note(evaluation.baseline, files, parser)]
+    return _Task(evaluation, demands, parser, files, notes)
 
 
 def _notes(config: tfma.EvalConfig, baseline: types.Artifact | None) -> list[str]:
@@ -154,8 +162,7 @@ def _preparation(baseline: preparation.Contender | None) -> Preparation | None:
 
 def _string_signature_note(
     baseline: preparation.Contender | None,
-    input_dict: artifacts.ArtifactDict,
-    splits: Sequence[str],
+    files: Sequence[str],
     parser: ExampleParser,
 ) -> list[str]:
     """Where the baseline is the dense function behind a signature of strings, whether both answer alike."""
@@ -169,9 +176,14 @@ def _string_signature_note(
         return [
             f'signature {signature.name!r} takes raw examples, and these are transformed: it was not called'
         ]
-    files = split_files(input_dict[artifacts.EXAMPLES], splits)
     records = list(itertools.islice(read_records(files), _COMPARED))
     return [compare_with_strings(baseline.source.path, signature, records, parser(records))]
+
+
+def _write_all(drafts: Mapping[str, str], judged: Judgement) -> None:
+    _write(os.path.join(drafts[keys.EDGE_EVALUATION], keys.REPORT_FILE), to_json(judged.report))
+    _write(os.path.join(drafts[keys.EDGE_EVALUATION], keys.PAGE_FILE), judged.page)
+    _write(os.path.join(drafts[keys.BLESSING], _BLESSING_FILES[judged.verdict.blessed]), '')
 
 
 def _mark(

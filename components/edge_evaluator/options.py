@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow_model_analysis as tfma
@@ -12,35 +12,37 @@ from tfx.orchestration import data_types
 
 from tfx_edge import proto
 from tfx_edge.components import exec_properties
+from tfx_edge.components.core.devices.limits import DeviceLimits, check_device_limits
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.evaluation.device_gates import DeviceLimits, check_device_limits
 from tfx_edge.components.core.evaluation.eval_config import check_eval_config, check_needs_no_baseline
-from tfx_edge.components.core.evaluation.gates import Limits
+from tfx_edge.components.core.evaluation.gates import Limit
+from tfx_edge.components.core.evaluation.measurement import Demands
+from tfx_edge.components.core.evaluation.measurements import LIMITS
 from tfx_edge.components.core.evaluation.non_inferiority import Rules
 from tfx_edge.components.core.evaluation.tested_metrics import MetricDrop, check_drop, find_tested_metrics
 
 # They say how max_metric_drop is tested.
 _RULES = ('confidence', 'min_slice_examples')
-# What may stay undecided.
-_COMPARING = ('max_metric_drop', 'min_agreement', 'max_latency_ratio')
+# What compares with a baseline, and may stay undecided.
+_COMPARING = ('max_metric_drop', *(limit.field for limit in LIMITS if limit.against_baseline))
 
 
-def edge_limits(config: proto.EdgeEvaluation) -> Limits:
-    """The limits that a message sets.
+def demands(config: proto.EdgeEvaluation) -> Demands:
+    """All that a message demands, but metrics that must not drop.
+
+    Raises:
+      EdgeError: a value is out of range, or says how something is tested that is not set.
+    """
+    return Demands(edge_limits(config), rules(config), device_limits(config), max_flips(config))
+
+
+def edge_limits(config: proto.EdgeEvaluation) -> dict[str, float | None]:
+    """The limits that a message sets, by their fields; None where one is not set, or switched off.
 
     Raises:
       EdgeError: a value is out of range.
     """
-    return Limits(
-        min_agreement=_if_set(config, 'min_agreement', lambda v: 0 < v <= 1, 'a share above 0, at most 1'),
-        max_file_bytes=_if_set(config, 'max_file_bytes', lambda v: v > 0, 'a number of bytes above 0'),
-        max_zip_bytes=_if_set(config, 'max_zip_bytes', lambda v: v > 0, 'a number of bytes above 0'),
-        max_latency_ratio=_if_set(config, 'max_latency_ratio', lambda v: v > 0, 'a ratio above 0'),
-        require_full_integer=config.require_full_integer,
-        max_clipping=_unless_off(config, 'max_clipping', off=1.0),
-        min_range_used=_unless_off(config, 'min_range_used', off=0.0),
-        bless_undecided=config.bless_undecided,
-    )
+    return {limit.field: _value(config, limit) for limit in LIMITS}
 
 
 def metric_drops(config: proto.EdgeEvaluation) -> tuple[MetricDrop, ...]:
@@ -87,7 +89,7 @@ def device_limits(config: proto.EdgeEvaluation) -> tuple[DeviceLimits, ...]:
     """The devices whose tools are asked, with their limits.
 
     Raises:
-      EdgeError: a device is not known or named twice, or its profile does not tell what is limited.
+      EdgeError: a device is not known or named twice, or its profile does not report what is limited.
     """
     found = tuple(
         DeviceLimits(
@@ -125,17 +127,12 @@ def max_flips(config: proto.EdgeEvaluation) -> int:
 
 def check_edge(config: proto.EdgeEvaluation, *, has_baseline: bool) -> None:
     """Refuses values out of range, and what compares with a baseline where none is given."""
-    limits = edge_limits(config)
-    rules(config)
-    device_limits(config)
-    listed = max_flips(config) and _differs(config, 'max_flips_listed')
-    for field, is_set in (
-        ('max_metric_drop', metric_drops(config)),
-        ('min_agreement', limits.min_agreement is not None),
-        ('max_latency_ratio', limits.max_latency_ratio is not None),
-        ('max_flips_listed', listed),
-    ):
-        if is_set and not has_baseline:
+    demands(config)
+    metric_drops(config)
+    if has_baseline:
+        return
+    for field in (*_COMPARING, 'max_flips_listed'):
+        if _differs(config, field) and getattr(config, field):
             raise EdgeError(f'EdgeEvaluation.{field} compares with a baseline; give baseline_model.')
 
 
@@ -210,13 +207,8 @@ def _differs(config: proto.EdgeEvaluation, field: str) -> bool:
     return bool(getattr(config, field) != getattr(proto.EdgeEvaluation(), field))
 
 
-def _unless_off(config: proto.EdgeEvaluation, field: str, *, off: float) -> float | None:
-    expected = f'a share from 0 to 1, where {off:g} switches it off'
-    value = float(exec_properties.require(config, field, lambda v: 0 <= v <= 1, expected))
-    return None if value == off else value
-
-
-def _if_set(
-    config: proto.EdgeEvaluation, field: str, holds: Callable[[Any], bool], expected: str
-) -> Any | None:
-    return exec_properties.require(config, field, holds, expected) if config.HasField(field) else None
+def _value(config: proto.EdgeEvaluation, limit: Limit) -> float | None:
+    if limit.off is None and not config.HasField(limit.field):
+        return None
+    value: float = exec_properties.require(config, limit.field, limit.is_possible, limit.expected)
+    return None if value == limit.off else value

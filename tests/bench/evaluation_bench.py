@@ -138,16 +138,19 @@ def _ours(folder: pathlib.Path, files: list[str], work: str, *, measure_fit: boo
     from apache_beam.options.pipeline_options import PipelineOptions
 
     from tfx_edge.components.core.evaluation import preparation, run
+    from tfx_edge.components.core.evaluation.measurement import Demands
+    from tfx_edge.components.core.examples import ExampleParser
 
+    evaluation = preparation.prepare(_config(), str(folder / 'serving'), None)
     run.run(
-        preparation.prepare(_config(), str(folder / 'serving'), None),
+        evaluation,
+        Demands({'max_clipping': 0.04, 'min_range_used': 0.15} if measure_fit else {}),
         lambda: beam.Pipeline(options=PipelineOptions(list(_RUNNER))),
         files,
+        parser=ExampleParser(evaluation.inputs),
         schema=None,
-        transform_graph=None,
         output_path=work,
         folder=work,
-        judge_calibration=measure_fit,
     )
 
 

@@ -7,11 +7,11 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class DeviceCosts:
-    """What one example costs on a device, as the tool of its maker tells; None where it does not tell.
+    """What one example costs on a device, as the tool of its maker reports; None where it does not.
 
     Attributes:
       device: name, as in `profile`.
-      tool: package and version that told, such as 'ethos-u-vela 5.2.0'; '' where none is installed.
+      tool: package and version that reported, such as 'ethos-u-vela 5.2.0'; '' where none is installed.
       settings: what else the figures depend on, such as the clock.
       cycles: estimated, of what the accelerator runs; what falls back to the CPU comes on top.
       milliseconds: the same at the clock of `settings`.
@@ -22,7 +22,7 @@ class DeviceCosts:
       cpu_operators: those that the accelerator leaves to the CPU, each as its name and that of its output tensor.
       missing_operators: names of those that the device lacks, so that the file does not run there at all.
       absent: how to install the tool, in one line, where it is missing; '' where it is there.
-      obstacle: why the tool tells no figures for this file, in one line; '' where it tells them.
+      obstacle: why the tool reports no figures for this file, in one line; '' where it does.
     """
 
     device: str

@@ -84,8 +84,8 @@ def profile(
         try:
             return _costs(device, tool, folder / _OUTPUT)
         except (OSError, ValueError, KeyError, StopIteration) as error:
-            told = ' '.join(str(error).split())
-            return _refused(device, tool, f'what it writes cannot be read: {type(error).__name__}: {told}')
+            text = ' '.join(str(error).split())
+            return _refused(device, tool, f'what it writes cannot be read: {type(error).__name__}: {text}')
 
 
 def _commands() -> Iterator[tuple[list[str], Mapping[str, str]]]:
@@ -129,7 +129,7 @@ def _run(
 
 
 def _reason(done: subprocess.CompletedProcess[str]) -> str:
-    """What a failed run died of: the last line that it printed tells, unless it could not."""
+    """What a failed run died of: the last line that it printed, unless a signal ended it."""
     if done.returncode < 0:
         return signal.Signals(-done.returncode).name
     lines = (done.stderr.strip() or done.stdout.strip()).splitlines() or ['']

@@ -2,7 +2,7 @@
 
 The wheel holds the runtime that microcontrollers run, built for this host. Its arena has a head, for activations, and
 a tail, for what the runtime keeps of each tensor and operator, pointers among it: those of a 32-bit microcontroller
-are half as long, so that its tail is no larger than the one that is told here.
+are half as long, so that its tail is no larger than the one that is reported here.
 """
 
 from __future__ import annotations

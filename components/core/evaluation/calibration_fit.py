@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
-import tensorflow as tf
 
 from tfx_edge.components.core.evaluation.models import Model, ModelSource, fitted, load_model, read_tflite
 from tfx_edge.components.core.evaluation.range_probe import IntegerTensor, RangeProbe, integer_tensors
@@ -61,10 +60,9 @@ class MeasureCalibrationFit(beam.PTransform):
         )
 
 
-def read_calibration_fit(path: str) -> CalibrationFit:
-    """What a run measured."""
-    with tf.io.gfile.GFile(path, 'r') as file:
-        content = json.loads(file.read())
+def read_calibration_fit(text: str) -> CalibrationFit:
+    """What a run measured, of the text that it wrote."""
+    content = json.loads(text)
     tensors = tuple(TensorFit(**tensor) for tensor in content['tensors'])
     return CalibrationFit(content['examples'], tensors, content['obstacle'])
 

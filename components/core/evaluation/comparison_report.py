@@ -2,16 +2,144 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-from tfx_edge.components.core.evaluation.comparison import SliceComparison
+from typing_extensions import TypedDict
+
 from tfx_edge.components.core.evaluation.flips import Flip
-from tfx_edge.components.core.evaluation.non_inferiority import Judged, Rules
+from tfx_edge.components.core.evaluation.non_inferiority import Judged, Outcome, Rules
+from tfx_edge.components.core.evaluation.paired_test import PairedTest
+from tfx_edge.components.core.evaluation.slice_comparison import OutputDifference, SliceComparison
+from tfx_edge.components.core.evaluation.tfma_names import SliceFeatures
 
 
-def comparison_part(slices: Sequence[SliceComparison], obstacle: str) -> dict[str, Any]:
+class SliceDifferences(TypedDict):
+    """Agreement and differences on one slice.
+
+    Attributes:
+      slice: its features and values; [] for all examples.
+      examples: how many.
+      agreement: share on which both answer the same; null where there is no top-1 answer.
+      differences: of each output: absolute, and the Kullback-Leibler divergence of baseline to candidate in nats, which
+        is null for what is no probabilities.
+    """
+
+    slice: SliceFeatures
+    examples: int
+    agreement: float | None
+    differences: list[OutputDifference]
+
+
+class ComparisonPart(TypedDict):
+    """How far the models' answers are apart.
+
+    Attributes:
+      not_compared: why nothing was compared, or ''.
+      slices: all examples first.
+    """
+
+    not_compared: str
+    slices: list[SliceDifferences]
+
+
+class TestedSlice(TypedDict):
+    """One test of `max_metric_drop`, with every number that its outcome rests on.
+
+    Attributes:
+      metric: tested.
+      output: that it is of; '' for the only one.
+      margin: the drop that is too large.
+      slice: null where nothing was compared.
+      outcome: of the test.
+      why: it is undecided, or ''.
+      p_fails_corrected: p_fails after Holm's correction for all tests; null where the test was not made.
+      test: null where nothing was measured.
+    """
+
+    metric: str
+    output: str
+    margin: float
+    slice: SliceFeatures | None
+    outcome: Outcome
+    why: str
+    p_fails_corrected: float | None
+    test: PairedTest | None
+
+
+class NonInferiorityPart(TypedDict):
+    """The tests of `max_metric_drop`, and the rules for the verdict.
+
+    Attributes:
+      confidence: of each test.
+      min_slice_examples: fewer leave a test undecided.
+      bless_undecided: whether a test that is undecided lets the model pass.
+      tests: for each metric, for each slice.
+    """
+
+    confidence: float
+    min_slice_examples: int
+    bless_undecided: bool
+    tests: list[TestedSlice]
+
+
+class SliceFlips(TypedDict):
+    """How many examples of a slice changed from right to wrong, and back.
+
+    Attributes:
+      slice: its features and values; [] for all examples.
+      examples: how many.
+      labelled: those whose label is a class.
+      worse: right in the baseline, wrong in the candidate.
+      better: the other way round.
+    """
+
+    slice: SliceFeatures
+    examples: int
+    labelled: int
+    worse: int
+    better: int
+
+
+class OutputAnswers(TypedDict):
+    """The classes that were right and answered in one output; null for what is no class."""
+
+    output: str
+    label: int | None
+    candidate: int | None
+    baseline: int | None
+
+
+class ListedFlip(TypedDict):
+    """A tf.Example of the list of flips.
+
+    Attributes:
+      place: in the file.
+      slices: names of those that it is in.
+      outputs: the label and both answers of each.
+    """
+
+    place: int
+    slices: list[str]
+    outputs: list[OutputAnswers]
+
+
+class FlipsPart(TypedDict):
+    """How many examples changed from right to wrong, and which.
+
+    Attributes:
+      not_told: why that is not known, or ''.
+      file: name of the list; null where there is none.
+      slices: all examples first.
+      listed: what the list holds, in its order.
+    """
+
+    not_told: str
+    file: str | None
+    slices: list[SliceFlips]
+    listed: list[ListedFlip]
+
+
+def comparison_part(slices: Sequence[SliceComparison], obstacle: str) -> ComparisonPart:
     """Agreement and differences, on all examples and on each slice.
 
     Args:
@@ -19,26 +147,23 @@ def comparison_part(slices: Sequence[SliceComparison], obstacle: str) -> dict[st
       obstacle: why nothing was compared, or ''.
 
     Returns:
-      `not_compared` (why), and for each of the `slices` its `slice` (features and values; [] for all examples),
-      `examples`, `agreement` (None where there is no top-1 answer) and, for each output, `differences`: `largest`
-      and `mean` absolute difference, and `mean_divergence` (Kullback-Leibler, of baseline to candidate, in nats;
-      None for what is no probabilities).
+      The part.
     """
-    return {
-        'not_compared': obstacle,
-        'slices': [
-            {
-                'slice': _slice(part),
-                'examples': part.examples,
-                'agreement': part.agreement,
-                'differences': [dataclasses.asdict(difference) for difference in part.differences],
-            }
+    return ComparisonPart(
+        not_compared=obstacle,
+        slices=[
+            SliceDifferences(
+                slice=_slice(part),
+                examples=part.examples,
+                agreement=part.agreement,
+                differences=list(part.differences),
+            )
             for part in slices
         ],
-    }
+    )
 
 
-def non_inferiority_part(judged: Sequence[Judged], rules: Rules) -> dict[str, Any]:
+def non_inferiority_part(judged: Sequence[Judged], rules: Rules) -> NonInferiorityPart:
     """The tests of `max_metric_drop`, with every number that their outcome rests on.
 
     Args:
@@ -46,68 +171,70 @@ def non_inferiority_part(judged: Sequence[Judged], rules: Rules) -> dict[str, An
       rules: for the verdict.
 
     Returns:
-      The rules, and the `tests`: `metric`, `output`, `margin`, `slice` (None where nothing was compared), `outcome`,
-      `why`, `p_fails_corrected`, and the fields of PairedTest (`test`; None where nothing was measured).
+      The part.
     """
-    return {
-        **dataclasses.asdict(rules),
-        'tests': [
-            {
-                'metric': entry.tested.label,
-                'output': entry.tested.output_name,
-                'margin': entry.tested.margin,
-                'slice': None if entry.slice is None else _slice(entry.slice),
-                'outcome': entry.outcome,
-                'why': entry.why,
-                'p_fails_corrected': entry.p_fails_corrected,
-                'test': None if entry.test is None else dataclasses.asdict(entry.test),
-            }
+    return NonInferiorityPart(
+        confidence=rules.confidence,
+        min_slice_examples=rules.min_slice_examples,
+        bless_undecided=rules.bless_undecided,
+        tests=[
+            TestedSlice(
+                metric=entry.tested.label,
+                output=entry.tested.output_name,
+                margin=entry.tested.margin,
+                slice=None if entry.slice is None else _slice(entry.slice),
+                outcome=entry.outcome,
+                why=entry.why,
+                p_fails_corrected=entry.p_fails_corrected,
+                test=entry.test,
+            )
             for entry in judged
         ],
-    }
+    )
 
 
 def flips_part(
     slices: Sequence[SliceComparison], obstacle: str, file: str | None, listed: Iterable[Flip]
-) -> dict[str, Any]:
+) -> FlipsPart:
     """How many examples changed from right to wrong, and back.
 
     Args:
       slices: what was measured.
-      obstacle: why flips cannot be told, or ''.
+      obstacle: why flips are not known, or ''.
       file: name of the list of flips; None where there is none.
       listed: what it lists, in its order.
 
     Returns:
-      `not_told` (why), `file`, for each of the `slices` its `slice`, `examples`, `labelled` (those whose label is a
-      class), `worse` (right in the baseline, wrong in the candidate) and `better`; and `listed`: for each tf.Example
-      in the file its `place`, the names of its `slices`, and for each output the `label` and both answers.
+      The part.
     """
-    return {
-        'not_told': obstacle,
-        'file': file,
-        'slices': [
-            {
-                'slice': _slice(part),
-                'examples': part.examples,
-                'labelled': part.labelled,
-                'worse': part.worse,
-                'better': part.better,
-            }
+    return FlipsPart(
+        not_told=obstacle,
+        file=file,
+        slices=[
+            SliceFlips(
+                slice=_slice(part),
+                examples=part.examples,
+                labelled=part.labelled,
+                worse=part.worse,
+                better=part.better,
+            )
             for part in ([] if obstacle else slices)
         ],
-        'listed': [
-            {
-                'place': place,
-                'slices': list(flip.slices),
-                'outputs': [
-                    {'output': name, **dataclasses.asdict(answers)} for name, answers in flip.outputs.items()
-                ],
-            }
+        listed=[
+            ListedFlip(place=place, slices=list(flip.slices), outputs=_answers(flip))
             for place, flip in enumerate(listed)
         ],
-    }
+    )
 
 
-def _slice(part: SliceComparison) -> list[list[Any]]:
-    return [list(feature) for feature in part.slice]
+def _answers(flip: Flip) -> list[OutputAnswers]:
+    return [
+        OutputAnswers(
+            output=name, label=answers.label, candidate=answers.candidate, baseline=answers.baseline
+        )
+        for name, answers in flip.outputs.items()
+    ]
+
+
+def _slice(part: SliceComparison) -> SliceFeatures:
+    return list(part.slice)

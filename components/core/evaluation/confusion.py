@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
-import tensorflow as tf
 import tensorflow_model_analysis as tfma
 
+from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.evaluation.confusion_part import BASELINE, CANDIDATE, Answer, confusion_part
 from tfx_edge.components.core.evaluation.flips import answer, class_of
 from tfx_edge.components.core.evaluation.label_and_prediction import label_and_prediction
-from tfx_edge.components.core.evaluation.text_file import WriteTextFile
+from tfx_edge.components.core.evaluation.measurement import Finding, Measurement
+from tfx_edge.components.core.evaluation.observer import Observer, text_writer
+from tfx_edge.components.core.evaluation.predictions import outputs_of
+from tfx_edge.components.core.evaluation.preparation import Evaluation
+from tfx_edge.components.core.litert import metadata
 
-CANDIDATE, BASELINE = 'candidate', 'baseline'
-_CONFUSION = 'edge_confusion'
-# Of more classes a table cannot be read; then the pairs that are confused most are listed.
-_MAX_TABLE = 32
-_MAX_PAIRS = 50
+_CONFUSION, _FILE = 'edge_confusion', 'confusion.json'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +33,7 @@ class ConfusionPlan:
       config: TFMA's configuration, completed.
       candidate: name of its ModelSpec; '' where it is alone.
       baseline: name of the baseline's; None where it is not counted.
-      classes: how many each output of the candidate that has a label tells apart; a single output under ''.
+      classes: how many each output of the candidate that has a label has; a single output under ''.
       baseline_outputs: the candidate's output names to the baseline's.
     """
 
@@ -42,109 +44,79 @@ class ConfusionPlan:
     baseline_outputs: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-@dataclasses.dataclass(frozen=True)
-class Answer:
-    """How many examples of a class got an answer.
+class Confusion(Measurement):
+    """Counts, by output and model, how often each class was answered for each label."""
 
-    Attributes:
-      model: 'candidate' or 'baseline'.
-      output: '' for the only one.
-      label: the right class.
-      answer: the answered class; None for NaN.
-      examples: how many.
-    """
+    def observers(self) -> Sequence[Observer]:
+        """Counts every example, where there are labels and classes."""
+        plan, _ = self._plan
+        if plan is None:
+            return ()
+        evaluator = tfma.evaluators.Evaluator(
+            stage_name='CountConfusion',
+            run_after=tfma.extractors.SLICE_KEY_EXTRACTOR_STAGE_NAME,
+            ptransform=_CountConfusion(plan),
+        )
+        return [Observer(evaluator, (text_writer(_CONFUSION, self.path(_FILE), _to_json),))]
 
-    model: str
-    output: str
-    label: int
-    answer: int | None
-    examples: int
+    def read(self) -> Finding:
+        """The counts, with the names of classes where the file has them."""
+        plan, obstacle = self._plan
+        classes = plan.classes if plan else {}
+        answers = self.taken(_FILE, read_confusion) if plan else ()
+        names, notes = self._label_names(classes)
+        return Finding(
+            parts={'confusion': confusion_part(classes, answers, obstacle, names)}, notes=tuple(notes)
+        )
+
+    @functools.cached_property
+    def _plan(self) -> tuple[ConfusionPlan | None, str]:
+        return confusion_plan(self.setting.evaluation)
+
+    def _label_names(self, classes: Mapping[str, int]) -> tuple[dict[str, Sequence[str]], list[str]]:
+        """The names of an output's classes, where the file has them; and a note where they cannot be read."""
+        try:
+            found = metadata.read(self.setting.file)
+        except EdgeError as error:
+            return {}, [f'the names of the classes in the .tflite file cannot be read: {error}']
+        if found is None or found.labels is None:
+            return {}, []
+        candidate = self.setting.evaluation.candidate.model
+        outputs = candidate.as_predicted({name: name for name in candidate.outputs})
+        return {
+            name: found.labels
+            for name, count in classes.items()
+            if outputs[name] == found.labels_output and len(found.labels) == count
+        }, []
 
 
-def ConfusionEvaluator(plan: ConfusionPlan) -> tfma.evaluators.Evaluator:
-    """A TFMA evaluator that counts, by output and model, how often each class was answered for each label."""
-    return tfma.evaluators.Evaluator(
-        stage_name='CountConfusion',
-        run_after=tfma.extractors.SLICE_KEY_EXTRACTOR_STAGE_NAME,
-        ptransform=_CountConfusion(plan),
-    )
-
-
-def ConfusionWriter(path: str) -> tfma.writers.Writer:
-    """A TFMA writer for what ConfusionEvaluator counted; `read_confusion` reads it."""
-    return tfma.writers.Writer(
-        stage_name='WriteConfusion',
-        ptransform=tfma.writers.Write(key=_CONFUSION, ptransform=WriteTextFile(path, _to_json)),
-    )
-
-
-def read_confusion(path: str) -> tuple[Answer, ...]:
-    """What a run counted, in order."""
-    with tf.io.gfile.GFile(path, 'r') as file:
-        return tuple(Answer(*entry) for entry in json.loads(file.read()))
-
-
-def confusion_part(
-    classes: Mapping[str, int],
-    answers: Sequence[Answer],
-    obstacle: str,
-    label_names: Mapping[str, Sequence[str]],
-) -> dict[str, Any]:
-    """The part of `report.json` that tells which classes are taken for which.
+def confusion_plan(evaluation: Evaluation) -> tuple[ConfusionPlan | None, str]:
+    """What is counted, or None and why nothing is.
 
     Args:
-      classes: how many each output tells apart.
-      answers: what was counted.
-      obstacle: why nothing was, or ''.
-      label_names: of the classes of an output, where the file names them.
+      evaluation: what is run.
 
     Returns:
-      `not_told` (why), and for each of the `outputs` its name (`output`), `classes`, `names` (of the classes; [] where
-      the file has none) and for each model (`models`): `model`, `table` (a row of counts for each label, up to 32
-      classes; else None), `without_answer` (NaN), and `most_confused`: `label`, `answer` and `examples` of at most 50
-      pairs, most frequent first.
+      The plan, and ''; or None, and why.
     """
-    return {
-        'not_told': obstacle,
-        'outputs': [
-            {
-                'output': output,
-                'classes': count,
-                'names': list(label_names.get(output, ())),
-                'models': _by_model([a for a in answers if a.output == output], count),
-            }
-            for output, count in sorted(classes.items())
-            if any(a.output == output for a in answers)
-        ],
-    }
+    model = evaluation.candidate.model
+    shapes = model.as_predicted(model.outputs)
+    labelled = [name for name in shapes if evaluation.has_label(name)]
+    if not labelled:
+        return None, 'eval_config names no label'
+    classes = {name: shapes[name][1] for name in labelled if len(shapes[name]) == 2}
+    several = {name: count for name, count in classes.items() if count is not None and count > 1}
+    if not several:
+        return None, 'no output with a label has the shape (batch, classes) with two classes or more'
+    baseline = evaluation.baseline.name if evaluation.baseline and evaluation.pairs else None
+    return ConfusionPlan(
+        evaluation.config, evaluation.candidate.name, baseline, several, evaluation.pairs
+    ), ''
 
 
-def _by_model(answers: Sequence[Answer], classes: int) -> list[dict[str, Any]]:
-    models = []
-    for model in (CANDIDATE, BASELINE):
-        own = [a for a in answers if a.model == model]
-        if own:
-            told = [(a.label, a.answer, a.examples) for a in own if a.answer is not None]
-            wrong = sorted((-examples, label, given) for label, given, examples in told if given != label)
-            models.append(
-                {
-                    'model': model,
-                    'table': _table(told, classes) if classes <= _MAX_TABLE else None,
-                    'without_answer': sum(a.examples for a in own if a.answer is None),
-                    'most_confused': [
-                        {'label': label, 'answer': given, 'examples': -examples}
-                        for examples, label, given in wrong[:_MAX_PAIRS]
-                    ],
-                }
-            )
-    return models
-
-
-def _table(told: Sequence[tuple[int, int, int]], classes: int) -> list[list[int]]:
-    table = [[0] * classes for _ in range(classes)]
-    for label, given, examples in told:
-        table[label][given] += examples
-    return table
+def read_confusion(text: str) -> tuple[Answer, ...]:
+    """What a run counted, in order, of the text that it wrote."""
+    return tuple(Answer(*entry) for entry in json.loads(text))
 
 
 class _CountConfusion(beam.PTransform):
@@ -163,20 +135,18 @@ class _CountConfusion(beam.PTransform):
 
 def _answers(extracts: dict[str, Any], plan: ConfusionPlan) -> Iterator[str]:
     """One text for each answer, which any runner can group by."""
-    predictions = extracts[tfma.PREDICTIONS_KEY]
     for output, classes in plan.classes.items():
         label, _ = label_and_prediction(extracts, plan.config, plan.candidate, output)
         right = class_of(label, classes)
         if right is None:
             continue
-        ours = predictions if plan.baseline is None else predictions[plan.candidate]
-        yield _counted(CANDIDATE, output, right, ours, output)
+        yield _counted(CANDIDATE, output, right, outputs_of(extracts, plan.candidate)[output])
         if plan.baseline is not None:
-            yield _counted(BASELINE, output, right, predictions[plan.baseline], plan.baseline_outputs[output])
+            theirs = outputs_of(extracts, plan.baseline)[plan.baseline_outputs[output]]
+            yield _counted(BASELINE, output, right, theirs)
 
 
-def _counted(model: str, output: str, right: int, predictions: Any, name: str) -> str:
-    scores = predictions[name] if isinstance(predictions, Mapping) else predictions
+def _counted(model: str, output: str, right: int, scores: np.ndarray) -> str:
     return json.dumps([model, output, right, answer(np.ravel(scores))])
 
 

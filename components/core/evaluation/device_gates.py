@@ -2,49 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
+import logging
+from collections.abc import Sequence
 
 from tfx_edge.components.core.devices.costs import DeviceCosts
-from tfx_edge.components.core.devices.profile import FIGURES, check_device
-from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.devices.limits import DeviceLimits
+from tfx_edge.components.core.devices.profile import profile
 from tfx_edge.components.core.evaluation.gates import Gate
+from tfx_edge.components.core.evaluation.measurement import Finding, Measurement
+from tfx_edge.components.core.litert.model_file import ModelFile
+
+_LOG = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True)
-class DeviceLimits:
-    """What is demanded of a device.
+class DeviceFigures(Measurement):
+    """What the tools of devices that are not here say of the file, and the limits on it."""
 
-    Attributes:
-      device: its name.
-      limits: the most that each figure (a field of DeviceCosts; `cpu_operators` by their number) may be.
-    """
-
-    device: str
-    limits: Mapping[str, int]
-
-
-def check_device_limits(limits: DeviceLimits) -> None:
-    """Refuses a device that is not known, and a limit on what its profile does not tell.
-
-    Raises:
-      EdgeError: one of them.
-    """
-    check_device(limits.device)
-    told = FIGURES[limits.device]
-    for figure, limit in limits.limits.items():
-        if figure not in told:
-            raise EdgeError(
-                f'the profile of device {limits.device!r} tells no {figure}; '
-                f'expected limits on: {", ".join(f"max_{name}" for name in told)}.'
-            )
-        if limit < 0:
-            raise EdgeError(f'max_{figure} of device {limits.device!r} is {limit}; expected 0 or more.')
+    def read(self) -> Finding:
+        """Asks the tools."""
+        demanded = self.setting.demands.devices
+        costs = [_cost(self.setting.file, limits.device) for limits in demanded]
+        return Finding(judge_devices(demanded, costs), {'devices': costs})
 
 
 def judge_devices(demanded: Sequence[DeviceLimits], costs: Sequence[DeviceCosts]) -> tuple[Gate, ...]:
-    """Holds every limit against what the device's tool tells; what it does not tell fails.
+    """Holds every limit against what the device's tool reports; what it does not report fails.
 
     Args:
       demanded: of each device.
@@ -64,16 +46,11 @@ def judge_devices(demanded: Sequence[DeviceLimits], costs: Sequence[DeviceCosts]
     )
 
 
-def devices_part(costs: Sequence[DeviceCosts]) -> list[dict[str, Any]]:
-    """The part of `report.json` on devices: the fields of DeviceCosts."""
-    return [
-        {
-            **dataclasses.asdict(cost),
-            'cpu_operators': None if cost.cpu_operators is None else list(cost.cpu_operators),
-            'missing_operators': list(cost.missing_operators),
-        }
-        for cost in costs
-    ]
+def _cost(model: ModelFile, device: str) -> DeviceCosts:
+    cost = profile(model, device)
+    if cost.absent or cost.obstacle:
+        _LOG.warning('%s: %s', device, cost.absent or cost.obstacle)
+    return cost
 
 
 def _gate(cost: DeviceCosts, figure: str, limit: int) -> Gate:

@@ -73,8 +73,8 @@ class Differences:
     @property
     def mean_divergence(self) -> float | None:
         """Mean divergence in nats; None unless all examples have probabilities in both models."""
-        told = 0 < self.probabilities == self.examples
-        return self.divergence.mean(self.examples) if told else None
+        are_known = 0 < self.probabilities == self.examples
+        return self.divergence.mean(self.examples) if are_known else None
 
 
 def are_probabilities(values: np.ndarray) -> bool:

@@ -102,7 +102,7 @@ def complete_eval_config(config: tfma.EvalConfig, *, has_baseline: bool) -> tfma
 
 
 def without_model_functions(config: tfma.EvalConfig) -> tfma.EvalConfig:
-    """The configuration without functions of a SavedModel, in whose place the transform graph is applied; tells it.
+    """The configuration without functions of a SavedModel; the transform graph stands for them, which is logged.
 
     Args:
       config: a completed one.

@@ -1,90 +1,121 @@
-"""The parts of `report.json` that tell what is in the `.tflite` file, and what it does."""
+"""What is in the `.tflite` file: its sizes, its operators and what they compute in."""
 
 from __future__ import annotations
 
-import dataclasses
+import logging
 from collections.abc import Sequence
-from typing import Any
 
-from tfx_edge.components.core.evaluation.file_comparison import FileComparison
-from tfx_edge.components.core.evaluation.gates import Measurements
-from tfx_edge.components.core.evaluation.output_use import OutputsUse
-from tfx_edge.components.core.evaluation.tfma_names import number
-from tfx_edge.components.core.litert.float_islands import FloatIsland
+from typing_extensions import TypedDict
+
+from tfx_edge.components.core.evaluation import sizes
+from tfx_edge.components.core.evaluation.gates import Limit, at_most
+from tfx_edge.components.core.evaluation.measurement import Finding, Measurement
+from tfx_edge.components.core.litert.activation_memory import peak_activation_bytes
+from tfx_edge.components.core.litert.float_islands import FloatIsland, float_islands
 from tfx_edge.components.core.litert.inspect import ModelSummary
-from tfx_edge.components.core.litert.interpreter import Runtime
+from tfx_edge.components.core.litert.interpreter import RUNTIME
+from tfx_edge.components.core.litert.model_file import ModelFile
+
+_LOG = logging.getLogger(__name__)
+_MAX_FILE_BYTES, _MAX_ZIP_BYTES = (
+    Limit(field, lambda v: v > 0, 'a number of bytes above 0')
+    for field in ('max_file_bytes', 'max_zip_bytes')
+)
+_FULL_INTEGER = Limit('require_full_integer', lambda v: v in (False, True), 'true or false', off=False)
 
 
-def file_part(
-    measured: Measurements, summary: ModelSummary, islands: Sequence[FloatIsland]
-) -> dict[str, Any]:
-    """Sizes and operators.
+class FilePart(TypedDict):
+    """Sizes and operators of the `.tflite` file.
 
-    Args:
-      measured: what the gates rest on.
-      summary: of the file.
-      islands: float operators between integer ones.
+    Attributes:
+      file_bytes: of the file.
+      zip_bytes: of a DEFLATE zip of it.
+      activation_bytes: what activations take at once, at least.
+      operators: how many.
+      float_operators: those that compute in floating point, each as its name and that of its output tensor.
+      float_islands: float operators between integer ones.
+      integer_share: of the operators with arithmetic.
+      inputs: type of each, by name.
+      outputs: type of each, by name.
+      kernel_zeros: their share in kernels.
+      kernel_max_distinct: the most distinct values in a kernel.
     """
-    return {
-        'file_bytes': measured.file_bytes,
-        'zip_bytes': measured.zip_bytes,
-        'activation_bytes': measured.activation_bytes,
-        'operators': len(summary.operators),
-        'float_operators': list(measured.float_ops),
-        'float_islands': [list(island.operators) for island in islands],
-        'integer_share': summary.integer_coverage,
-        'inputs': dict(summary.inputs),
-        'outputs': dict(summary.outputs),
-        'kernel_zeros': summary.kernel_zeros,
-        'kernel_max_distinct': summary.kernel_max_distinct,
-    }
+
+    file_bytes: int
+    zip_bytes: int
+    activation_bytes: int
+    operators: int
+    float_operators: list[str]
+    float_islands: list[list[str]]
+    integer_share: float
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+    kernel_zeros: float
+    kernel_max_distinct: int
 
 
-def runtime_part(runtime: Runtime) -> dict[str, Any]:
-    """What the file was run with, for every figure but latency."""
-    return dataclasses.asdict(runtime)
+class FileContent(Measurement):
+    """Sizes and operators of the file."""
+
+    limits = (_MAX_FILE_BYTES, _MAX_ZIP_BYTES)
+
+    def read(self) -> Finding:
+        """Looks into the file."""
+        part = file_part(self.setting.file, self.setting.summary)
+        return Finding(
+            (
+                *at_most(_MAX_FILE_BYTES.field, part['file_bytes'], self.setting.limit(_MAX_FILE_BYTES)),
+                *at_most(_MAX_ZIP_BYTES.field, part['zip_bytes'], self.setting.limit(_MAX_ZIP_BYTES)),
+            ),
+            {'file': part, 'runtime': RUNTIME},
+        )
 
 
-def outputs_part(use: OutputsUse) -> list[dict[str, Any]]:
-    """What each output does over all examples.
+class FullInteger(Measurement):
+    """Whether every operator of the file computes in integers."""
+
+    limits = (_FULL_INTEGER,)
+
+    def read(self) -> Finding:
+        """Counts the operators that do not."""
+        if self.setting.limit(_FULL_INTEGER) is None:
+            return Finding()
+        ops = _float_operators(self.setting.summary)
+        detail = f'float ops: {", ".join(ops)}' if ops else ''
+        return Finding(at_most(_FULL_INTEGER.field, len(ops), 0, detail))
+
+
+def file_part(model: ModelFile, summary: ModelSummary) -> FilePart:
+    """The part of `report.json` on the file.
 
     Args:
-      use: what was seen.
+      model: the file.
+      summary: of it.
 
     Returns:
-      For each its name (`output`, '' for the only one), `values` (how many), `at_lowest` and `at_highest` (how many of
-      them stand at the ends of an integer output's range), and `changes`: whether it is not the same for all examples.
+      The part.
     """
-    return [
-        {
-            'output': name,
-            'values': output.values,
-            'at_lowest': output.at_lowest,
-            'at_highest': output.at_highest,
-            'changes': output.rows.differs,
-        }
-        for name, output in use.outputs.items()
-    ]
+    return FilePart(
+        file_bytes=sizes.file_bytes(model.data),
+        zip_bytes=sizes.zip_bytes(model.data),
+        activation_bytes=peak_activation_bytes(model),
+        operators=len(summary.operators),
+        float_operators=_float_operators(summary),
+        float_islands=[list(island.operators) for island in _islands(model)],
+        integer_share=summary.integer_coverage,
+        inputs=dict(summary.inputs),
+        outputs=dict(summary.outputs),
+        kernel_zeros=summary.kernel_zeros,
+        kernel_max_distinct=summary.kernel_max_distinct,
+    )
 
 
-def layers_part(compared: FileComparison) -> dict[str, Any]:
-    """Error of each tensor against the baseline's file: `not_compared` (why), `examples` and `tensors`."""
-    return {
-        'not_compared': compared.obstacle,
-        'examples': compared.examples,
-        'tensors': [
-            {key: number(value) for key, value in dataclasses.asdict(layer).items()}
-            for layer in compared.layers
-        ],
-    }
+def _float_operators(summary: ModelSummary) -> list[str]:
+    return [f'{op.name} {op.output}' for op in summary.float_ops]
 
 
-def weights_part(compared: FileComparison) -> dict[str, Any]:
-    """Histograms of the kernels' weights in both files: `not_compared` (why) and `kernels`."""
-    return {
-        'not_compared': compared.obstacle,
-        'kernels': [
-            {**dataclasses.asdict(kernel), 'before': list(kernel.before), 'after': list(kernel.after)}
-            for kernel in compared.weights
-        ],
-    }
+def _islands(model: ModelFile) -> Sequence[FloatIsland]:
+    islands = float_islands(model)
+    for island in islands:
+        _LOG.warning('float operators between integer ones: %s', ', '.join(island.operators))
+    return islands

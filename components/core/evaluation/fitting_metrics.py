@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import tensorflow_model_analysis as tfma
 
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.evaluation.measurement import Finding, Measurement
 from tfx_edge.components.core.evaluation.metric_classes import metric_settings
-from tfx_edge.components.core.evaluation.output_limits import Limits, OutputLimits
+from tfx_edge.components.core.evaluation.observer import Observer, adding_up
+from tfx_edge.components.core.evaluation.output_limits import (
+    Limits,
+    OutputLimits,
+    from_text,
+    limits_of_batch,
+    to_text,
+    widest,
+)
 from tfx_edge.components.core.evaluation.rank_metric import RankMetric
 from tfx_edge.components.core.evaluation.score_metrics import Need, ScoreMetric, score_metrics
+
+_FILE = 'output_limits.json'
 
 Shapes = Mapping[str, tuple[int | None, ...]]
 
@@ -74,6 +86,25 @@ def require_fit(config: tfma.EvalConfig, fitted: tfma.EvalConfig, reached: Outpu
             for output in found.outputs:
                 if not outputs.get(output, Limits()).may_be_probabilities:
                     raise _refusal(found, output, outputs[output])
+
+
+class MetricsFit(Measurement):
+    """Watches from where to where outputs reach: metrics were fitted to the first examples, and must fit all."""
+
+    def observers(self) -> Sequence[Observer]:
+        """Watches every output of every model."""
+        models = [contender.name for contender in self.setting.evaluation.contenders]
+        observe = functools.partial(limits_of_batch, models=models)
+        return [adding_up('WatchLimits', self.path(_FILE), observe, widest, to_text)]
+
+    def read(self) -> Finding:
+        """Nothing to report.
+
+        Raises:
+          EdgeError: a metric took for probabilities what is none.
+        """
+        require_fit(self.setting.evaluation.config, self.setting.config, self.taken(_FILE, from_text))
+        return Finding()
 
 
 def _refusal(found: ScoreMetric, output: str, reached: Limits) -> EdgeError:

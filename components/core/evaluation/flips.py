@@ -12,6 +12,8 @@ import tensorflow as tf
 from tfx_edge.components.core.examples import read_records
 
 PREFIX = 'tfx_edge'
+# What a run leaves in its folder.
+FLIPS_FILE = 'flips.tfrecord'
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,12 +7,53 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow_model_analysis as tfma
+from typing_extensions import NotRequired, TypedDict
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.evaluation.tfma_names import number, slice_features, sub_key
+from tfx_edge.components.core.evaluation.tfma_names import (
+    Number,
+    SliceFeatures,
+    number,
+    slice_features,
+    sub_key,
+)
 
 
-def metrics_by_slice(evaluation_path: str, names: Mapping[str, str]) -> list[dict[str, Any]]:
+class Metric(TypedDict):
+    """One of TFMA's scalar metrics on one slice.
+
+    Attributes:
+      name: TFMA's.
+      model: 'candidate' or 'baseline', or as the configuration names it.
+      output: of a model with several.
+      sub_key: a class, or how classes were averaged.
+      difference: whether it is candidate minus baseline.
+      value: of the metric.
+      interval: its lower and upper bound, where TFMA computed them.
+    """
+
+    name: str
+    model: str
+    output: str
+    sub_key: str
+    difference: bool
+    value: Number
+    interval: NotRequired[tuple[Number, Number]]
+
+
+class SliceMetrics(TypedDict):
+    """TFMA's scalar metrics on one slice.
+
+    Attributes:
+      slice: its features and values; [] for all examples.
+      metrics: in order of their names.
+    """
+
+    slice: SliceFeatures
+    metrics: list[Metric]
+
+
+def metrics_by_slice(evaluation_path: str, names: Mapping[str, str]) -> list[SliceMetrics]:
     """TFMA's scalar metrics.
 
     Args:
@@ -20,12 +61,9 @@ def metrics_by_slice(evaluation_path: str, names: Mapping[str, str]) -> list[dic
       names: what the report calls each ModelSpec's model ('candidate' or 'baseline').
 
     Returns:
-      For each slice, in order of its name: `slice` (its features and values; [] for all examples) and
-      `metrics`, each with `name`, `model`, `output` (of a model with several), `sub_key` (a class, or how
-      classes were averaged), `difference` (whether it is candidate minus baseline), `value`, and `interval`
-      where TFMA computed one.
+      The metrics of each slice, in order of its name.
     """
-    slices = []
+    slices: list[SliceMetrics] = []
     for record in tfma.load_metrics(evaluation_path):
         if record.WhichOneof('slicing_spec_oneof') == 'cross_slice_key':
             continue
@@ -35,11 +73,11 @@ def metrics_by_slice(evaluation_path: str, names: Mapping[str, str]) -> list[dic
             if item.value.WhichOneof('type') == 'double_value'
         ]
         metrics.sort(key=lambda m: (m['name'], m['output'], m['sub_key'], m['model'], m['difference']))
-        slices.append({'slice': slice_features(record.slice_key), 'metrics': metrics})
+        slices.append(SliceMetrics(slice=slice_features(record.slice_key), metrics=metrics))
     return sorted(slices, key=lambda entry: json.dumps(entry['slice']))
 
 
-def require_slices(config: tfma.EvalConfig, slices: Sequence[Mapping[str, Any]]) -> None:
+def require_slices(config: tfma.EvalConfig, slices: Sequence[SliceMetrics]) -> None:
     """Refuses a slicing spec whose features are in no example; TFMA leaves it out without a word.
 
     Args:
@@ -59,18 +97,18 @@ def require_slices(config: tfma.EvalConfig, slices: Sequence[Mapping[str, Any]])
             )
 
 
-def _metric(item: Any, names: Mapping[str, str]) -> dict[str, Any]:
+def _metric(item: Any, names: Mapping[str, str]) -> Metric:
     key = item.key
-    metric = {
-        'name': key.name,
-        'model': names.get(key.model_name, key.model_name),
-        'output': key.output_name,
-        'sub_key': sub_key(key),
-        'difference': key.is_diff,
-        'value': number(item.value.double_value.value),
-    }
+    metric = Metric(
+        name=key.name,
+        model=names.get(key.model_name, key.model_name),
+        output=key.output_name,
+        sub_key=sub_key(key),
+        difference=key.is_diff,
+        value=number(item.value.double_value.value),
+    )
     interval = item.confidence_interval
     if interval.HasField('lower_bound') and interval.HasField('upper_bound'):
-        bounds = (interval.lower_bound, interval.upper_bound)
-        metric['interval'] = [number(bound.double_value.value) for bound in bounds]
+        low, high = interval.lower_bound, interval.upper_bound
+        metric['interval'] = (number(low.double_value.value), number(high.double_value.value))
     return metric

@@ -94,15 +94,15 @@ class Model(abc.ABC):
             for reason in [_why_left_out(spec, is_whole=name in whole)]
             if reason
         }
-        told = {name: spec for name, spec in specs.items() if name not in self.left_out}
-        if not told:
+        kept = {name: spec for name, spec in specs.items() if name not in self.left_out}
+        if not kept:
             raise EdgeError(
                 f'signature {self.signature_name!r} of {source.path} has no output to evaluate '
                 f'({", ".join(f"{name!r} {reason}" for name, reason in self.left_out.items()) or "it has none"}); '
                 'expected numbers, a row for each example. Export one, or name another signature_name.'
             )
-        self.outputs = {name: spec.shape and (None, *spec.shape[1:]) for name, spec in told.items()}
-        self.classes = frozenset(name for name, spec in told.items() if not spec.dtype.is_floating)
+        self.outputs = {name: spec.shape and (None, *spec.shape[1:]) for name, spec in kept.items()}
+        self.classes = frozenset(name for name, spec in kept.items() if not spec.dtype.is_floating)
 
 
 class _TFLiteModel(Model):
@@ -267,7 +267,7 @@ def _output_spec(detail: TensorDetail, has_rank: bool) -> TensorSpec:
 
 
 def _scalars(model: bytes) -> set[str]:
-    """The outputs of a file that are known to have no dimension; old converters do not tell."""
+    """The outputs of a file that are known to have no dimension; old converters do not write it."""
     content = flatbuffer.parse(model)
     ends = file_ends(content)
     tensors = content.subgraphs[ends.subgraph].tensors

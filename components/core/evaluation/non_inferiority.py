@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Literal, TypeAlias
 
-from tfx_edge.components.core.evaluation.comparison import SliceComparison
 from tfx_edge.components.core.evaluation.gates import Gate
 from tfx_edge.components.core.evaluation.paired_test import PairedTest
+from tfx_edge.components.core.evaluation.slice_comparison import SliceComparison
 from tfx_edge.components.core.evaluation.tested_metrics import TestedMetric
 
-HOLDS, FAILS, UNDECIDED = 'holds', 'fails', 'undecided'
+Outcome: TypeAlias = Literal['holds', 'fails', 'undecided']
+HOLDS: Outcome = 'holds'
+FAILS: Outcome = 'fails'
+UNDECIDED: Outcome = 'undecided'
 GATE = 'max_metric_drop'
 
 
@@ -46,7 +50,7 @@ class Judged:
     tested: TestedMetric
     slice: SliceComparison | None
     test: PairedTest | None
-    outcome: str
+    outcome: Outcome
     why: str
     p_fails_corrected: float | None
 
@@ -81,13 +85,13 @@ def judge_tests(
     made = [test.p_fails for _, _, test, why in entries if test is not None and not why]
     corrected = iter(_holm(made))
     level = 1 - rules.confidence
-    judged = []
+    judged: list[Judged] = []
     for metric, part, test, why in entries:
         if test is None or why:
             judged.append(Judged(metric, part, test, UNDECIDED, why, None))
             continue
         p_fails = next(corrected)
-        outcome = HOLDS if test.p_holds <= level else FAILS if p_fails <= level else UNDECIDED
+        outcome: Outcome = HOLDS if test.p_holds <= level else FAILS if p_fails <= level else UNDECIDED
         why = 'the examples are too few to tell' if outcome == UNDECIDED else ''
         judged.append(Judged(metric, part, test, outcome, why, p_fails))
     return tuple(judged)
@@ -127,11 +131,11 @@ def _holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _detail(entry: Judged, rules: Rules) -> str:
-    told = f'{entry.outcome}: {entry.why}' if entry.why else entry.outcome
+    outcome = f'{entry.outcome}: {entry.why}' if entry.why else entry.outcome
     if entry.test is None:
-        return told
+        return outcome
     test = entry.test
     return (
-        f'{told}; at {rules.confidence:.12g} the drop is below {test.upper:.6g} and above {test.lower:.6g}, from '
+        f'{outcome}; at {rules.confidence:.12g} the drop is below {test.upper:.6g} and above {test.lower:.6g}, from '
         f'{test.baseline:.6g} to {test.candidate:.6g} on {test.examples} examples'
     )

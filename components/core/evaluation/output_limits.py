@@ -8,15 +8,10 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import apache_beam as beam
 import numpy as np
-import tensorflow as tf
-import tensorflow_model_analysis as tfma
 
-from tfx_edge.components.core.evaluation.predictions import STAGE_NAME
-from tfx_edge.components.core.evaluation.text_file import WriteTextFile
+from tfx_edge.components.core.evaluation.predictions import outputs_of
 
-_LIMITS = 'edge_output_limits'
 # A quantized or rounded probability may be so far beyond 0 or 1.
 _TOLERANCE = 0.01
 
@@ -55,63 +50,24 @@ def limits_of(values: np.ndarray) -> Limits:
     return Limits(float(finite.min()), float(finite.max())) if finite.size else Limits()
 
 
-def OutputLimitsEvaluator(models: Iterable[str]) -> tfma.evaluators.Evaluator:
-    """A TFMA evaluator that watches from where to where outputs reach.
+def limits_of_batch(extracts: Mapping[str, Any], models: Iterable[str]) -> OutputLimits:
+    """From where to where outputs reach in one batch.
 
     Args:
+      extracts: TFMA's, behind the predictions.
       models: names of the ModelSpecs; only '' where there is one model.
+
+    Returns:
+      The limits of each output of each model.
     """
-    return tfma.evaluators.Evaluator(
-        stage_name='WatchLimits', run_after=STAGE_NAME, ptransform=_Watch(tuple(models))
-    )
-
-
-def OutputLimitsWriter(path: str) -> tfma.writers.Writer:
-    """A TFMA writer for what OutputLimitsEvaluator saw; `read_output_limits` reads it."""
-    return tfma.writers.Writer(
-        stage_name='WriteOutputLimits',
-        ptransform=tfma.writers.Write(key=_LIMITS, ptransform=WriteTextFile(path, _as_text)),
-    )
-
-
-def read_output_limits(path: str) -> dict[str, dict[str, Limits]]:
-    """What a run saw."""
-    with tf.io.gfile.GFile(path, 'r') as file:
-        content = json.loads(file.read())
     return {
-        model: {output: Limits(*limits) for output, limits in outputs.items()}
-        for model, outputs in content.items()
-    }
-
-
-class _Watch(beam.PTransform):
-    def __init__(self, models: tuple[str, ...]) -> None:
-        super().__init__()
-        self._models = models
-
-    def expand(self, extracts: Any) -> dict[str, Any]:
-        return {
-            _LIMITS: extracts
-            | 'Limits' >> beam.Map(_of_batch, self._models)
-            | 'Widest' >> beam.CombineGlobally(_widest)
-        }
-
-
-def _of_batch(extracts: Mapping[str, Any], models: tuple[str, ...]) -> OutputLimits:
-    predictions = extracts[tfma.PREDICTIONS_KEY]
-    by_model = predictions if models != ('',) else {'': predictions}
-    return {
-        model: {
-            name: limits_of(values)
-            for name, values in (
-                by_model[model].items() if isinstance(by_model[model], Mapping) else [('', by_model[model])]
-            )
-        }
+        model: {name: limits_of(values) for name, values in outputs_of(extracts, model).items()}
         for model in models
     }
 
 
-def _widest(found: Iterable[OutputLimits]) -> OutputLimits:
+def widest(found: Iterable[OutputLimits]) -> OutputLimits:
+    """The limits that hold all others; the same in any order."""
     total: dict[str, dict[str, Limits]] = {}
     for limits in found:
         for model, outputs in limits.items():
@@ -121,8 +77,17 @@ def _widest(found: Iterable[OutputLimits]) -> OutputLimits:
     return total
 
 
-def _as_text(found: OutputLimits) -> str:
+def to_text(found: OutputLimits) -> str:
+    """The limits as text that `from_text` reads."""
     # Python's JSON writes and reads infinities.
     return json.dumps(
         {m: {name: [x.low, x.high] for name, x in outputs.items()} for m, outputs in found.items()}
     )
+
+
+def from_text(text: str) -> OutputLimits:
+    """The limits that `to_text` wrote."""
+    return {
+        model: {output: Limits(*limits) for output, limits in outputs.items()}
+        for model, outputs in json.loads(text).items()
+    }

@@ -6,17 +6,10 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import apache_beam as beam
 import numpy as np
-import tensorflow as tf
-import tensorflow_model_analysis as tfma
 
-from tfx_edge.components.core.evaluation.predictions import STAGE_NAME
-from tfx_edge.components.core.evaluation.text_file import WriteTextFile
-
-_USE = 'edge_output_use'
 # Fewer may be alike by chance.
 MIN_EXAMPLES = 10
 
@@ -101,7 +94,7 @@ class OutputsUse:
 
         A model may have an output that is constant, such as the anchors of a detector. So one is stuck where the
         baseline's answers differ; with nothing to compare with, where no other output of the model changes either. Too
-        few examples, or examples that are all alike, tell nothing.
+        few examples, or examples that are all alike, show nothing.
         """
         if self.count < MIN_EXAMPLES or not self.examples.differs:
             return ()
@@ -111,42 +104,25 @@ class OutputsUse:
         return same if len(same) == len(self.outputs) else ()
 
 
-def OutputUseEvaluator(
-    candidate: str, rails: Rails, baseline: str | None, paired: Mapping[str, str]
-) -> tfma.evaluators.Evaluator:
-    """A TFMA evaluator that watches the candidate's outputs, and whether those of a baseline change.
-
-    Args:
-      candidate: name of its ModelSpec; '' where it is alone.
-      rails: of its outputs.
-      baseline: name of the baseline's ModelSpec, or None.
-      paired: the candidate's output names to the baseline's, a single output under ''; empty where they do not fit.
-    """
-    return tfma.evaluators.Evaluator(
-        stage_name='WatchOutputs',
-        run_after=STAGE_NAME,
-        ptransform=_Watch(candidate, dict(rails), baseline, dict(paired)),
-    )
-
-
-def OutputUseWriter(path: str) -> tfma.writers.Writer:
-    """A TFMA writer for what OutputUseEvaluator saw; `read_output_use` reads it."""
-    return tfma.writers.Writer(
-        stage_name='WriteOutputUse',
-        ptransform=tfma.writers.Write(key=_USE, ptransform=WriteTextFile(path, _as_text)),
-    )
-
-
-def read_output_use(path: str) -> OutputsUse:
-    """What a run saw."""
-    with tf.io.gfile.GFile(path, 'r') as file:
-        content = json.loads(file.read())
+def read_output_use(text: str) -> OutputsUse:
+    """What a run saw, of the text that it wrote."""
+    content = json.loads(text)
     outputs = {
         name: OutputUse(**{**use, 'rows': Sameness(**use['rows'])})
         for name, use in content['outputs'].items()
     }
     baseline = {name: Sameness(**rows) for name, rows in content['baseline'].items()}
     return OutputsUse(Sameness(**content['examples']), content['count'], outputs, baseline)
+
+
+def write_output_use(use: OutputsUse) -> str:
+    """The text that `read_output_use` reads."""
+    return json.dumps(dataclasses.asdict(use))
+
+
+def total_output_use(uses: Iterable[OutputsUse]) -> OutputsUse:
+    """What several saw; the same in any order."""
+    return sum(uses, OutputsUse())
 
 
 def use_of_batch(
@@ -194,38 +170,3 @@ def _added(
     ours: Mapping[str, _Addable], theirs: Mapping[str, _Addable], none: _Addable
 ) -> dict[str, _Addable]:
     return {name: ours.get(name, none) + theirs.get(name, none) for name in sorted({*ours, *theirs})}
-
-
-class _Watch(beam.PTransform):
-    def __init__(self, candidate: str, rails: Rails, baseline: str | None, paired: Mapping[str, str]) -> None:
-        super().__init__()
-        self._arguments = candidate, rails, baseline, paired
-
-    def expand(self, extracts: Any) -> dict[str, Any]:
-        return {
-            _USE: extracts
-            | 'Watch' >> beam.Map(_watch, *self._arguments)
-            | 'Sum' >> beam.CombineGlobally(_total)
-        }
-
-
-def _watch(
-    extracts: Mapping[str, Any], candidate: str, rails: Rails, baseline: str | None, paired: Mapping[str, str]
-) -> OutputsUse:
-    predictions = extracts[tfma.PREDICTIONS_KEY]
-    outputs = _by_output(predictions[candidate] if candidate else predictions)
-    theirs = _by_output(predictions[baseline]) if baseline is not None and paired else {}
-    answers = {name: theirs[their_name] for name, their_name in paired.items()} if theirs else None
-    return use_of_batch(list(extracts[tfma.INPUT_KEY]), outputs, rails, answers)
-
-
-def _by_output(predictions: Any) -> Mapping[str, np.ndarray]:
-    return predictions if isinstance(predictions, Mapping) else {'': predictions}
-
-
-def _as_text(use: OutputsUse) -> str:
-    return json.dumps(dataclasses.asdict(use))
-
-
-def _total(uses: Iterable[OutputsUse]) -> OutputsUse:
-    return sum(uses, OutputsUse())

@@ -49,8 +49,8 @@ class BootstrapSums:
     Attributes:
       examples: how many.
       unmeasured: how many of them have no finite value in one of the models; they are in none of the sums.
-      worse: on how many the candidate's value is larger than the baseline's less `better`.
-      better: on how many it is the other way round.
+      worse: on how many the candidate is worse than the baseline: their drop is above 0.
+      better: on how many it is better: their drop is below 0.
       candidate: sum of its values.
       baseline: sum of its values.
       drops: sums of the drops' first, second and third powers.
@@ -127,7 +127,7 @@ def bootstrap_test(sums: BootstrapSums, margin: float, confidence: float) -> Pai
     count = sums.examples - sums.unmeasured
     first, second, third = (power.mean(count) for power in sums.drops)
     draws = np.rint(sums.weights.means(np.ones(REPLICATES, np.int64))).astype(np.int64)
-    # A replicate that drew nothing tells nothing; of 100 examples, one in 10**43.
+    # A replicate that drew nothing has no mean; of 100 examples, one in 10**43.
     drawn = draws > 0
     replicates = np.sort(sums.replicates.means(np.maximum(draws, 1))[drawn])
     shape = _Shape.of(replicates, first, second, third, count)

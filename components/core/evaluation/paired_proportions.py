@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable
 from statistics import NormalDist
 
+from scipy import optimize, special
+
 from tfx_edge.components.core.evaluation.paired_test import PairedTest
 
 _NORMAL = NormalDist()
@@ -81,10 +83,12 @@ def score_test(counts: PairedCounts, margin: float, confidence: float) -> Paired
     quantile = _NORMAL.inv_cdf(confidence)
     drop = (lost - won) / size
 
-    def is_possible(true_drop: float) -> bool:
-        if _score(lost, won, size, true_drop) >= -quantile:
-            return True
-        return not won and _at_most(lost, size, true_drop) > 1 - confidence
+    def above_lower(true_drop: float) -> float:
+        return _score(lost, won, size, true_drop) - quantile
+
+    def below_upper(true_drop: float) -> float:
+        by_score = _score(lost, won, size, true_drop) + quantile
+        return by_score if won else max(by_score, _at_most(lost, size, true_drop) - (1 - confidence))
 
     return PairedTest(
         method='score test of paired proportions',
@@ -94,8 +98,8 @@ def score_test(counts: PairedCounts, margin: float, confidence: float) -> Paired
         candidate=(counts.both + won) / size,
         baseline=(counts.both + lost) / size,
         drop=drop,
-        lower=_crossing(lambda d: _score(lost, won, size, d) > quantile, -1.0, drop),
-        upper=_crossing(is_possible, drop, 1.0),
+        lower=_root(above_lower, -1.0, drop),
+        upper=_root(below_upper, drop, 1.0),
         p_holds=max(_NORMAL.cdf(statistic), 0.0 if won else _at_most(lost, size, margin)),
         p_fails=_NORMAL.cdf(-statistic),
     )
@@ -116,22 +120,14 @@ def _score(lost: int, won: int, size: int, drop: float) -> float:
 
 def _at_most(count: int, size: int, share: float) -> float:
     """The probability of at most `count` of `size` independent examples, each with the probability `share`."""
-    if share >= 1:
-        return float(count >= size)
-    odds, log_none = math.log(share) - math.log1p(-share), size * math.log1p(-share)
-    whole = math.lgamma(size + 1)
-    return math.fsum(
-        math.exp(whole - math.lgamma(k + 1) - math.lgamma(size - k + 1) + k * odds + log_none)
-        for k in range(count + 1)
-    )
+    return float(special.bdtr(count, size, share))
 
 
-def _crossing(is_below: Callable[[float], bool], low: float, high: float) -> float:
-    """Where a condition that holds at the low end stops to hold; the high end if it does not stop."""
-    for _ in range(60):
-        middle = (low + high) / 2
-        if is_below(middle):
-            low = middle
-        else:
-            high = middle
-    return high
+def _root(falling: Callable[[float], float], low: float, high: float) -> float:
+    """Where a falling function crosses 0; the end that is nearer to that where it does not."""
+    if falling(low) <= 0:
+        return low
+    if falling(high) >= 0:
+        return high
+    # By signs alone: a score can be infinite.
+    return float(optimize.bisect(falling, low, high, xtol=1e-15))

@@ -47,6 +47,21 @@ def EdgePredictionsExtractor(
     )
 
 
+def outputs_of(extracts: Mapping[str, Any], model: str) -> Mapping[str, Any]:
+    """What a model answered, by output name.
+
+    Args:
+      extracts: of a batch, or of an example, behind the predictions.
+      model: name of the ModelSpec; '' where it is alone.
+
+    Returns:
+      The outputs, an only one under ''.
+    """
+    predictions = extracts[tfma.PREDICTIONS_KEY]
+    outputs = predictions[model] if model else predictions
+    return outputs if isinstance(outputs, Mapping) else {'': outputs}
+
+
 class _Loaded:
     """The models of one process. Interpreters are not safe for threads, which Beam may use."""
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import tensorflow_model_analysis as tfma
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.evaluation import agreement
 from tfx_edge.components.core.evaluation import eval_config as configuration
-from tfx_edge.components.core.evaluation.comparison import Plan
-from tfx_edge.components.core.evaluation.confusion import ConfusionPlan
 from tfx_edge.components.core.evaluation.models import (
     Model,
     ModelSource,
@@ -22,6 +19,7 @@ from tfx_edge.components.core.evaluation.models import (
     load_model,
     read_tflite,
 )
+from tfx_edge.components.core.evaluation.output_pairs import AnswerPairs, compare_outputs, pair_outputs
 from tfx_edge.components.core.evaluation.tested_metrics import (
     MetricDrop,
     TestedMetric,
@@ -51,24 +49,20 @@ class Evaluation:
       config: TFMA's configuration, completed.
       candidate: the `.tflite` file.
       baseline: what it is compared with, or None.
-      comparison: which outputs tell whether they agree.
-      tested: metrics that must not be worse than the baseline's by their margins.
-      plan: what is compared with the baseline, or None.
+      answers: which outputs show whether both models answer the same.
+      pairs: the candidate's output names to the baseline's, a single output under ''; empty where nothing is compared.
       obstacle: why nothing is compared, or ''.
-      confusion: what tells which classes are taken for which, or None.
-      no_confusion: why that is not told, or ''.
+      tested: metrics that must not be worse than the baseline's by their margins.
       notes: what a reader of the report should know.
     """
 
     config: tfma.EvalConfig
     candidate: Contender
     baseline: Contender | None
-    comparison: agreement.Comparison
-    tested: tuple[TestedMetric, ...]
-    plan: Plan | None
+    answers: AnswerPairs
+    pairs: Mapping[str, str]
     obstacle: str
-    confusion: ConfusionPlan | None
-    no_confusion: str
+    tested: tuple[TestedMetric, ...]
     notes: tuple[str, ...] = ()
 
     @property
@@ -85,6 +79,11 @@ class Evaluation:
         """
         return common_inputs({c.name or 'candidate': c.model for c in self.contenders})
 
+    def has_label(self, output: str) -> bool:
+        """Whether the configuration names a label for an output of the candidate; '' is the only one."""
+        spec = configuration.candidate_spec(self.config)
+        return bool(spec.label_key) or output in spec.label_keys
+
 
 def prepare(
     config: tfma.EvalConfig,
@@ -92,8 +91,6 @@ def prepare(
     baseline_folder: str | None,
     *,
     drops: Sequence[MetricDrop] = (),
-    confidence: float = 0.95,
-    max_flips: int = 0,
     transform_graph: str | None = None,
 ) -> Evaluation:
     """Loads the models, and checks that they fit the configuration and each other.
@@ -103,8 +100,6 @@ def prepare(
       candidate_folder: the serving folder that holds the `.tflite` file.
       baseline_folder: the serving folder that holds a SavedModel or a `.tflite` file, or None.
       drops: metrics that must not be worse than the baseline's by a margin.
-      confidence: of their tests.
-      max_flips: how many flips are listed at most.
       transform_graph: folder of the transform graph that the Trainer was given, or None.
 
     Returns:
@@ -117,93 +112,65 @@ def prepare(
     config = configuration.without_model_functions(
         configuration.complete_eval_config(config, has_baseline=baseline_folder is not None)
     )
-    spec = configuration.candidate_spec(config)
-    source = find_model(candidate_folder, spec.signature_name)
+    candidate = _load_candidate(candidate_folder, configuration.candidate_spec(config))
+    baseline, spec = None, configuration.baseline_spec(config)
+    if baseline_folder is not None and spec is not None:
+        baseline = _load_baseline(baseline_folder, spec, candidate.model, transform_graph)
+    outputs = candidate.model.outputs
+    notes = _left_out(config, [candidate] if baseline is None else [candidate, baseline])
+    configuration.check_outputs(config, tuple(outputs))
+    if len(outputs) == 1:
+        config = configuration.with_only_output_unnamed(config)
+    tested = find_tested_metrics(config, drops)
+    check_outputs(tested, outputs)
+    return Evaluation(config, candidate, baseline, *_pairs(candidate, baseline), tested, notes)
+
+
+def _load_candidate(folder: str, spec: tfma.ModelSpec) -> Contender:
+    source = find_model(folder, spec.signature_name)
     if not source.is_tflite:
         raise EdgeError(
-            f'{candidate_folder} holds a SavedModel and no .tflite file; '
+            f'{folder} holds a SavedModel and no .tflite file; '
             'give the output of TFLiteQuantizer as model (and a SavedModel as baseline_model).'
         )
-    require_runnable(read_tflite(source.path))
-    candidate = Contender(spec.name, source, load_model(source))
-    comparison = agreement.Comparison(candidate.name, None, {}, 'there is no baseline')
-    baseline = None
-    baseline_spec = configuration.baseline_spec(config)
-    if baseline_folder is not None and baseline_spec is not None:
-        source = find_baseline(
-            baseline_folder, baseline_spec.signature_name, candidate.model, transform_graph
-        )
-        if source.is_tflite:
-            require_runnable(read_tflite(source.path))
-        baseline = Contender(baseline_spec.name, source, load_model(source))
-        are_named = candidate.model.is_named, baseline.model.is_named
-        comparison = agreement.compare_outputs(
-            candidate.name,
-            candidate.model.outputs,
-            baseline.name,
-            baseline.model.outputs,
-            asides=candidate.model.classes,
-            are_named=are_named,
-        )
-    contenders = [candidate] if baseline is None else [candidate, baseline]
+    return _load(spec.name, source)
+
+
+def _load_baseline(
+    folder: str, spec: tfma.ModelSpec, candidate: Model, transform_graph: str | None
+) -> Contender:
+    return _load(spec.name, find_baseline(folder, spec.signature_name, candidate, transform_graph))
+
+
+def _load(name: str, source: ModelSource) -> Contender:
+    if source.is_tflite:
+        require_runnable(read_tflite(source.path))
+    return Contender(name, source, load_model(source))
+
+
+def _left_out(config: tfma.EvalConfig, contenders: Sequence[Contender]) -> tuple[str, ...]:
+    """A note, which is logged too, for each output that is not evaluated; EdgeError if the configuration needs it."""
     left_out = {name: reason for c in contenders for name, reason in c.model.left_out.items()}
     configuration.require_evaluated(config, left_out)
-    configuration.check_outputs(config, tuple(candidate.model.outputs))
-    if len(candidate.model.outputs) == 1:
-        config = configuration.with_only_output_unnamed(config)
-        spec = configuration.candidate_spec(config)
     notes = tuple(f'output {name!r} {reason}: it is not evaluated' for name, reason in left_out.items())
     for note in notes:
         _LOG.warning('%s', note)
-    tested = find_tested_metrics(config, drops)
-    check_outputs(tested, candidate.model.outputs)
-    plan, obstacle = None, comparison.obstacle
-    if baseline is not None:
-        outputs, obstacle = agreement.pair_outputs(
-            candidate.model.outputs, baseline.model.outputs, are_named=are_named
-        )
-        if not obstacle:
-            plan = Plan(
-                config,
-                candidate.name,
-                baseline.name,
-                outputs,
-                answers=comparison.baseline is not None,
-                labelled=tuple(name for name in outputs if spec.label_key or name in spec.label_keys),
-                tested=tested,
-                is_share=tuple(t.metric.is_share(_values(candidate.model, t.output_name)) for t in tested),
-                confidence=confidence,
-                max_flips=max_flips,
-                asides=tuple(name for name in outputs if name not in comparison.outputs),
-            )
-    confusion, no_confusion = _confusion(config, spec, candidate, baseline, plan)
-    return Evaluation(
-        config, candidate, baseline, comparison, tested, plan, obstacle, confusion, no_confusion, notes
+    return notes
+
+
+def _pairs(candidate: Contender, baseline: Contender | None) -> tuple[AnswerPairs, dict[str, str], str]:
+    """Which outputs have answers to compare, which have values to compare, and why none has, or ''."""
+    if baseline is None:
+        obstacle = 'there is no baseline'
+        return AnswerPairs(candidate.name, None, {}, obstacle), {}, obstacle
+    are_named = candidate.model.is_named, baseline.model.is_named
+    answers = compare_outputs(
+        candidate.name,
+        candidate.model.outputs,
+        baseline.name,
+        baseline.model.outputs,
+        asides=candidate.model.classes,
+        are_named=are_named,
     )
-
-
-def _confusion(
-    config: tfma.EvalConfig,
-    spec: tfma.ModelSpec,
-    candidate: Contender,
-    baseline: Contender | None,
-    plan: Plan | None,
-) -> tuple[ConfusionPlan | None, str]:
-    """What tells which classes are taken for which, or None and why not."""
-    shapes = candidate.model.as_predicted(candidate.model.outputs)
-    labelled = [name for name in shapes if spec.label_key or name in spec.label_keys]
-    if not labelled:
-        return None, 'eval_config names no label'
-    classes = {name: shapes[name][1] for name in labelled if len(shapes[name]) == 2}
-    several = {name: count for name, count in classes.items() if count is not None and count > 1}
-    if not several:
-        return None, 'no output with a label has the shape (batch, classes) with two classes or more'
-    if baseline is None or plan is None:
-        return ConfusionPlan(config, candidate.name, None, several), ''
-    return ConfusionPlan(config, candidate.name, baseline.name, several, plan.outputs), ''
-
-
-def _values(model: Model, output_name: str) -> int | None:
-    """How many values an output has in each example; None if that is open."""
-    shape = model.outputs.get(output_name) or next(iter(model.outputs.values()))
-    return shape[1] if len(shape) > 1 else 1
+    outputs = candidate.model.outputs, baseline.model.outputs
+    return answers, *pair_outputs(*outputs, are_named=are_named)

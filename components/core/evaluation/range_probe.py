@@ -101,9 +101,9 @@ class RangeProbe:
     """Runs a file beside a twin of each operator that computes, whose output has a wider range.
 
     At a rail of an integer type a clipped value looks like one that lies there by nature (a zero after RELU, the 6 of
-    RELU6, a white background), so the integers alone do not tell. The twin reads the same inputs, computes the same
+    RELU6, a white background), so the integers alone do not show it. The twin reads the same inputs, computes the same
     and shows where the value would have come to lie. Nothing reads a twin: every other tensor is bit for bit that of
-    the file. Where a float tensor or an input is rounded, the real numbers themselves tell.
+    the file. Where a float tensor or an input is rounded, the real numbers themselves show it.
 
     Not to be pickled: make one in each process.
 

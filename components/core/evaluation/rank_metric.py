@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics.metric_types import Preprocessor, registered_metrics
 
-# Scores up to this size are told apart, in steps of 0.3 % of their size.
+# Scores up to this size stay different, in steps of 0.3 % of their size.
 _LARGEST = 1e6
 _READ = (tfma.LABELS_KEY, tfma.PREDICTIONS_KEY, tfma.EXAMPLE_WEIGHTS_KEY)
 

@@ -76,7 +76,7 @@ def require_examples(files: Sequence[str], split: str) -> None:
 
 
 def _checked_records(file: str, kinds: Mapping[str, str]) -> Iterator[bytes]:
-    """The records of a file; TFMA's own reader tells neither the file nor the remedy."""
+    """The records of a file; errors of TFMA's own reader name neither the file nor the remedy."""
     for number, record in enumerate(read_records([file])):
         try:
             features = tf.train.Example.FromString(record).features.feature

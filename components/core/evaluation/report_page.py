@@ -9,6 +9,8 @@ from typing import Any
 
 import jinja2
 
+from tfx_edge.components.core.evaluation.metrics_matrix import metrics_matrix
+
 _TEMPLATE = 'report_page.html.jinja'
 # In the units of the drawing, which is 120 wide.
 _LEFT, _WIDTH = 4.0, 112.0
@@ -33,7 +35,7 @@ def render_page(report: Mapping[str, Any], pictures: Mapping[int, Sequence[str]]
       >>> render_page(report, {}).startswith('<!DOCTYPE html>')
       True
     """
-    return _template().render(report=report, pictures=pictures) + '\n'
+    return _template().render(report=report, pictures=pictures, matrix=metrics_matrix(report)) + '\n'
 
 
 @functools.cache
@@ -44,7 +46,7 @@ def _template() -> jinja2.Template:
         undefined=jinja2.ChainableUndefined,
         trim_blocks=True,
     )
-    environment.filters['number'] = _number
+    environment.filters.update(number=_number, change=_change)
     environment.globals.update(
         first_flips=_FIRST_FLIPS, place=_place, height=_height, shade=_shade, percent=_percent
     )
@@ -58,6 +60,11 @@ def _number(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return str(value)
     return f'{value:,}' if isinstance(value, int) else f'{value:.6g}'
+
+
+def _change(value: Any) -> str:
+    """A number with its sign; 0 has none."""
+    return f'+{_number(value)}' if isinstance(value, (int, float)) and value > 0 else _number(value)
 
 
 def _place(value: float, left: float, width: float) -> str:

@@ -52,7 +52,7 @@ class ScoreMetric:
     outputs: tuple[str, ...]
 
 
-# Those whose settings do not tell. Plots draw 0 to 1; the others compute with probabilities.
+# Those whose settings do not say. Plots draw 0 to 1; the others compute with probabilities.
 _PROBABILITIES = (
     'Calibration',
     'CoefficientOfDiscrimination',
@@ -94,7 +94,7 @@ def score_metrics(config: tfma.EvalConfig) -> Iterator[ScoreMetric]:
 
 
 def need_of(metric: tfma.MetricConfig, cls: type) -> tuple[Need, str]:
-    """What a metric takes outputs for, told by the settings that its class has; and the setting that helps.
+    """What a metric takes outputs for, read off the settings that its class has; and the setting that helps.
 
     Example:
       >>> from tensorflow_model_analysis.proto.config_pb2 import MetricConfig
@@ -106,11 +106,11 @@ def need_of(metric: tfma.MetricConfig, cls: type) -> tuple[Need, str]:
     if name.startswith(_OTHER) or name in _OF_LABELS or settings.get('top_k') is not None:
         return Need.NUMBERS, ''
     if takes(cls, 'from_logits') and name != 'AUC':
-        told = bool(settings.get('from_logits'))
-        return (Need.NUMBERS, '') if told else (Need.PROBABILITIES, 'set "from_logits": true in its config')
+        is_set = bool(settings.get('from_logits'))
+        return (Need.NUMBERS, '') if is_set else (Need.PROBABILITIES, 'set "from_logits": true in its config')
     if name == 'CalibrationPlot':
-        told = 'left' in settings and 'right' in settings
-        return (Need.NUMBERS, '') if told else (Need.PROBABILITIES, 'set "left" and "right" in its config')
+        is_set = 'left' in settings and 'right' in settings
+        return (Need.NUMBERS, '') if is_set else (Need.PROBABILITIES, 'set "left" and "right" in its config')
     if name in _PROBABILITIES:
         return Need.PROBABILITIES, ''
     if settings.get('thresholds') is not None or settings.get('threshold') is not None:

@@ -18,8 +18,8 @@ class Observation:
     """What is seen of one example.
 
     Attributes:
-      agrees: whether both models answer the same; None where an answer cannot be told.
-      labelled: whether a label tells which answer is right.
+      agrees: whether both models answer the same; None where there is no top-1 answer.
+      labelled: whether a label says which answer is right.
       worse: whether the baseline answers right and the candidate wrong.
       better: whether it is the other way round.
       outputs: the candidate's and the baseline's values of each output that is compared.
@@ -54,7 +54,7 @@ class SliceStatistics:
       tests: how each metric is tested.
       examples: all.
       agreeing: those on which both models answer the same.
-      labelled: those with a label that tells which answer is right.
+      labelled: those with a label that says which answer is right.
       worse: those that the baseline answers right and the candidate wrong.
       better: those where it is the other way round.
       differences: of each output.

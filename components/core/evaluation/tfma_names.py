@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeAlias
+
+# A number of `report.json`; 'nan', 'inf' or '-inf' where it is none.
+Number: TypeAlias = float | str
+# Features of a slice with their values; [] for all examples.
+SliceFeatures: TypeAlias = list[tuple[str, Any]]
 
 
 def sub_key(key: Any) -> str:
@@ -16,17 +21,19 @@ def sub_key(key: Any) -> str:
     return ' '.join([*parts, *filter(None, [key.aggregation_type.WhichOneof('type')])])
 
 
-def number(value: float | int | str | None) -> float | int | str | None:
+def number(value: float) -> Number:
     """JSON has no NaN and no infinity: their names stand for them."""
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+    return value if math.isfinite(value) else str(float(value))
 
 
-def slice_features(slice_key: Any) -> list[list[Any]]:
+def slice_features(slice_key: Any) -> SliceFeatures:
     """A slice's features and values; [] for all examples."""
-    return [[single.column, _slice_value(single)] for single in slice_key.single_slice_keys]
+    return [(single.column, _slice_value(single)) for single in slice_key.single_slice_keys]
 
 
 def _slice_value(single: Any) -> Any:
     kind = single.WhichOneof('kind')
     value = getattr(single, kind) if kind else ''
-    return value.decode('utf-8', 'replace') if isinstance(value, bytes) else number(value)
+    if isinstance(value, bytes):
+        return value.decode('utf-8', 'replace')
+    return number(value) if isinstance(value, float) else value

@@ -68,7 +68,7 @@ def try_within_limits(model: bytes) -> None:
 def try_model(model: bytes) -> None:
     """Does what an evaluation does with a file, on made-up examples; may end the process.
 
-    That the file does not take the made-up examples is no fault: real ones will tell.
+    That the file does not take the made-up examples is no fault: real ones may fit.
 
     Args:
       model: bytes of a `.tflite` file.

@@ -59,10 +59,11 @@ def test_exec_properties_are_json_strings_and_the_version(channels, accuracy_con
 
 def test_the_limits_of_the_calibration_are_on_unless_switched_off():
     limits = options.edge_limits(proto.EdgeEvaluation())
-    assert (limits.max_clipping, limits.min_range_used, limits.judge_calibration) == (0.04, 0.15, True)
+    assert (limits['max_clipping'], limits['min_range_used']) == (0.04, 0.15)
     limits = options.edge_limits(proto.EdgeEvaluation(max_clipping=1, min_range_used=0))
-    assert (limits.max_clipping, limits.min_range_used, limits.judge_calibration) == (None, None, False)
-    assert options.edge_limits(proto.EdgeEvaluation(max_clipping=0, min_range_used=0)).judge_calibration
+    assert (limits['max_clipping'], limits['min_range_used']) == (None, None)
+    strict = options.edge_limits(proto.EdgeEvaluation(max_clipping=0, min_range_used=1))
+    assert (strict['max_clipping'], strict['min_range_used']) == (0, 1)
 
 
 def test_defaults_are_the_eval_split_and_the_limits_of_the_message(channels, accuracy_config):
@@ -117,7 +118,7 @@ def test_json_and_runtime_parameters_are_taken(channels, accuracy_config):
         (
             'devices',
             {'devices': [{'name': 'tflite-micro', 'max_cycles': 9}]},
-            'tells no cycles; expected limits on',
+            'reports no cycles; expected limits on',
         ),
         (
             'devices',

@@ -135,3 +135,24 @@ def test_a_baseline_that_no_file_can_be_made_of_is_told_and_evaluated(
     )
     assert outcome.report['layers']['not_compared'] == outcome.report['weights']['not_compared']
     assert outcome.report['agreement'] == 1
+
+
+def test_a_baseline_with_other_classes_is_evaluated_and_not_compared(
+    evaluate, as_tflite_model, as_saved_model, as_examples, accuracy_config, pairs, tmp_path
+) -> None:
+    file = convert_saved_model(str(_saved(tmp_path / 'two', lambda x: tf.nn.softmax(x))), 'serving_default')
+    three = _saved(tmp_path / 'three', lambda x: tf.nn.softmax(tf.concat([x, x[:, :1] - 9.0], 1)))
+    outcome = evaluate(
+        as_tflite_model(file),
+        as_examples(pairs, ['eval']),
+        accuracy_config(0.9),
+        baseline=as_saved_model(three, 'three_classes'),
+    )
+    report = outcome.report
+    assert outcome.blessed
+    assert report['comparison']['not_compared'].endswith(
+        'has the shape (None, 2), but (None, 3) in the baseline'
+    )
+    (confused,) = report['confusion']['outputs']
+    (candidate,) = confused['models']
+    assert (candidate['model'], np.sum(candidate['table'])) == ('candidate', 40)

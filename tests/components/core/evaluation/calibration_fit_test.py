@@ -44,7 +44,7 @@ def run(source, tmp_path):
         with beam.Pipeline(argv=options) as pipeline:
             batches = pipeline | ReadExamples(paths, None)
             _ = batches | calibration_fit.MeasureCalibrationFit(source, parser, result)
-        return calibration_fit.read_calibration_fit(result)
+        return calibration_fit.read_calibration_fit(pathlib.Path(result).read_text())
 
     return measure
 

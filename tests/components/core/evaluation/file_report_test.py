@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from tfx_edge.components.core.evaluation.file_report import file_part
 from tfx_edge.components.core.litert.inspect import inspect_model
+from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.quantization_options import LITERT, QuantizationOptions
 from tfx_edge.components.core.litert.quantize import quantize_model
-
-from .gates_test import GOOD
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +23,8 @@ def test_integer_share_counts_operators_that_compute(
     """A FLOAT16 file has a conversion for each weight, which computes nothing."""
     file = quantize_model(digits_float, QuantizationOptions(mode, engine=LITERT), digits_ranges)
     summary = inspect_model(file)
-    part = file_part(dataclasses.replace(GOOD, file_bytes=len(file)), summary, ())
+    part = file_part(ModelFile(file), summary)
+    assert part['file_bytes'] == len(file)
     assert part['integer_share'] == summary.integer_coverage == integer_share
 
 
@@ -34,8 +32,9 @@ def test_integer_share_of_a_file_with_some_operators_in_float(
     digits_float: bytes, digits_ranges: dict
 ) -> None:
     options = QuantizationOptions('INT8', keep_float=('dense',), engine=LITERT)
-    summary = inspect_model(quantize_model(digits_float, options, digits_ranges))
+    file = quantize_model(digits_float, options, digits_ranges)
+    summary = inspect_model(file)
     computing = [operator for operator in summary.operators if operator.arithmetic != 'conversion']
-    share = file_part(GOOD, summary, ())['integer_share']
+    share = file_part(ModelFile(file), summary)['integer_share']
     assert share == (len(computing) - len(summary.float_ops)) / len(computing)
     assert 0 < share < 1

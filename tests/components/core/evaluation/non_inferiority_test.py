@@ -6,10 +6,10 @@ import dataclasses
 
 import pytest
 
-from tfx_edge.components.core.evaluation.comparison import SliceComparison
 from tfx_edge.components.core.evaluation.example_values import ExampleMetric
 from tfx_edge.components.core.evaluation.non_inferiority import Rules, gates_of, judge_tests
 from tfx_edge.components.core.evaluation.paired_proportions import PairedCounts, score_test
+from tfx_edge.components.core.evaluation.slice_comparison import SliceComparison
 from tfx_edge.components.core.evaluation.tested_metrics import TestedMetric
 
 ACCURACY = TestedMetric('SparseCategoricalAccuracy', ExampleMetric('SparseCategoricalAccuracy'), 0.02)

@@ -111,6 +111,7 @@ def _report(text: str = 'name', number: float = 0.123456789) -> dict[str, Any]:
                 {'output': '', 'classes': 40, 'names': [], 'models': [_confused(None)]},
             ],
         },
+        'figures': {text: {text: 4711, 'share': number, 'which': text, 'absent': None}},
         'outputs': [{'output': text, 'values': 330, 'at_lowest': 3, 'at_highest': 11, 'changes': True}],
         'runtime': {'package': text, 'kernels': text, 'threads': 1, 'largest_batch': 8},
         'layers': {
@@ -168,6 +169,7 @@ def test_every_number_shown_is_in_the_report() -> None:
     text = ' '.join(_Page(render_page(report, {})).text)
     shown = {float(found.replace(',', '')) for found in re.findall(r'-?\d[\d,]*\.?\d*(?:e-?\d+)?', text)}
     assert shown <= _numbers(report)
+    assert 4711 in shown
     assert len(shown) > 20
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfx_edge.components.core.evaluation.confusion import Answer, confusion_part
+from tfx_edge.components.core.evaluation.confusion_part import Answer, confusion_part
 
 _PAIRS = st.lists(st.tuples(st.integers(0, 4), st.one_of(st.none(), st.integers(0, 4))), min_size=1)
 
