@@ -10,6 +10,9 @@ from tfx_edge.components.core.compression.pruning import PruningOptions
 from tfx_edge.components.core.compression.pruning_criteria import CRITERIA
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.exec_properties import require, require_patterns, require_supported
+from tfx_edge.components.training.configuration import Configuration
+
+PRUNING = Configuration('pruning', proto.Pruning)
 
 
 def pruning_options(message: proto.Pruning) -> PruningOptions:
