@@ -69,6 +69,12 @@ def field_name(message: protobuf_message.Message, field: str) -> str:
     return f'{message.DESCRIPTOR.name}.{field}'
 
 
+def field_name_if_any(message_class: type[protobuf_message.Message], field: str) -> str:
+    """The same for a field that not all messages have; '' for one without it."""
+    descriptor = message_class.DESCRIPTOR
+    return f'{descriptor.name}.{field}' if field in descriptor.fields_by_name else ''
+
+
 def require(
     message: protobuf_message.Message, field: str, holds: Callable[[Any], bool], expected: str
 ) -> Any:

@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tfx import types
-from tfx.dsl.components.base import base_executor
 
 from tfx_edge import proto
-from tfx_edge.components import compression_step, exec_properties
-from tfx_edge.components.clusterer.options import clustering_options
+from tfx_edge.components.clusterer.options import CLUSTERING, clustering_options
 from tfx_edge.components.core.compression.clustering import cluster
+from tfx_edge.components.training.training_executor import Technique, TrainingExecutor
 
-CLUSTERING = 'clustering'
 
-
-class Executor(base_executor.BaseExecutor):
+class Executor(TrainingExecutor):
     """Writes the incoming model with clustered weights."""
 
-    def Do(
+    CONFIGURATION = CLUSTERING
+
+    def technique(
         self,
+        message: proto.Clustering,
         input_dict: dict[str, list[types.Artifact]],
         output_dict: dict[str, list[types.Artifact]],
-        exec_properties_: dict[str, Any],
-    ) -> None:
-        """See `base_executor.BaseExecutor.Do`."""
-        message = exec_properties.decode(exec_properties_[CLUSTERING], proto.Clustering)
+    ) -> Technique:
+        """See `TrainingExecutor.technique`."""
         options = clustering_options(message)
-        compression_step.compress_model(
-            input_dict,
-            output_dict,
-            exec_properties_,
-            lambda graph, fine_tuning, batches: cluster(graph, options, fine_tuning, batches),
-            saved_model_only=message.saved_model_only,
-            field='Clustering.saved_model_only',
-        )
+        return Technique(lambda graph, tuning, batches: cluster(graph, options, tuning, batches))

@@ -11,6 +11,9 @@ from tfx_edge.components.core.compression.constraints.codebook import (
     MIN_CLUSTERS,
 )
 from tfx_edge.components.exec_properties import require, require_patterns, require_supported
+from tfx_edge.components.training.configuration import Configuration
+
+CLUSTERING = Configuration('clustering', proto.Clustering)
 
 
 def clustering_options(message: proto.Clustering) -> ClusteringOptions:

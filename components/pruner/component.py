@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from tfx import types
-from tfx.dsl.components.base import base_component, executor_spec
+from tfx.dsl.components.base import executor_spec
 from tfx.orchestration import data_types
-from tfx.types import component_spec
 from tfx.types.component_spec import ExecutionParameter
+from typing_extensions import Unpack
 
 from tfx_edge import proto
-from tfx_edge.components import compression_spec, exec_properties, user_module
 from tfx_edge.components.pruner import executor
-from tfx_edge.components.pruner.options import pruning_options
+from tfx_edge.components.pruner.options import PRUNING, pruning_options
+from tfx_edge.components.training.training_component import (
+    TrainingArguments,
+    TrainingComponent,
+    with_training_arguments,
+)
+from tfx_edge.components.training.training_spec import TrainingSpec
 
 
-class PrunerSpec(component_spec.ComponentSpec):
+class PrunerSpec(TrainingSpec):
     """The spec of Pruner."""
 
-    PARAMETERS = {**compression_spec.PARAMETERS, executor.PRUNING: ExecutionParameter(type=str)}
-    INPUTS = compression_spec.INPUTS
-    OUTPUTS = compression_spec.OUTPUTS
-    TYPE_ANNOTATION = None
+    PARAMETERS = {**TrainingSpec.PARAMETERS, PRUNING.key: ExecutionParameter(type=str)}
 
 
-class Pruner(base_component.BaseComponent):
+class Pruner(TrainingComponent):
     """Sets the weights that count least to zero while the others are trained.
 
     The graph, signatures, assets and Keras metadata of the model stay byte for byte as they came in;
@@ -61,49 +63,20 @@ class Pruner(base_component.BaseComponent):
 
     SPEC_CLASS = PrunerSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
+    CONFIGURATION = PRUNING
 
+    @with_training_arguments
     def __init__(
         self,
         model: types.BaseChannel,
         examples: types.BaseChannel | None = None,
         *,
-        schema: types.BaseChannel | None = None,
-        transform_graph: types.BaseChannel | None = None,
         pruning: proto.Pruning | str | data_types.RuntimeParameter | None = None,
-        fine_tuning: proto.FineTuning | str | data_types.RuntimeParameter | None = None,
-        signature_name: str | data_types.RuntimeParameter = '',
-        module_file: str | None = None,
-        module_path: str | None = None,
+        **shared: Unpack[TrainingArguments],
     ) -> None:
         """Checks the configuration and makes the component.
 
         Args:
-          model: a Channel of Model: what a Trainer, Pruner, Clusterer or QATTrainer exported.
-          examples: a Channel of Examples to train on; None with `num_steps` 0 only.
-          schema: a Channel of Schema, for defaults of absent features and features of variable length.
-          transform_graph: a Channel of TransformGraph, applied to raw examples. Those of an ExampleGen are raw, those
-            that Transform wrote are not; of others it is found out, or asked for.
           pruning: what to prune; None for the defaults of `proto.Pruning`.
-          fine_tuning: how to train; None for the defaults of `proto.FineTuning`.
-          signature_name: what to take of the SavedModel: a signature, whose dense part is found behind strings, or a
-            function of Keras; '' to choose (`core.dense_function.choice`, `tfx-edge inspect SAVED_MODEL`).
-          module_file: a Python file with any of `loss_fn`, `augment_fn` and `optimizer_fn`
-            (`core.compression.training.user_functions`); packed into a wheel when the pipeline is compiled.
-          module_path: instead of it, the dotted path of an importable module.
-
-        Raises:
-          EdgeError: a value is out of range or not supported.
         """
-        shared = compression_spec.spec_arguments(
-            model=model,
-            examples=examples,
-            schema=schema,
-            transform_graph=transform_graph,
-            fine_tuning=fine_tuning,
-            signature_name=signature_name,
-            module_file=module_file,
-            module_path=module_path,
-        )
-        encoded = exec_properties.encode(pruning, proto.Pruning, pruning_options)
-        super().__init__(spec=PrunerSpec(**shared, **{executor.PRUNING: encoded}))
-        user_module.package(self)
+        super().__init__(model, examples, config=pruning, check=pruning_options, **shared)

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 from tfx import types
-from tfx.dsl.components.base import base_component, executor_spec
+from tfx.dsl.components.base import executor_spec
 from tfx.orchestration import data_types
-from tfx.types import component_spec
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
+from typing_extensions import Unpack
 
 from tfx_edge import proto
-from tfx_edge.components import artifact_types, artifacts, compression_spec, exec_properties, user_module
+from tfx_edge.components import artifact_types, artifacts
 from tfx_edge.components.qat_trainer import executor
-from tfx_edge.components.qat_trainer.options import fidelity_bound, qat_options
+from tfx_edge.components.qat_trainer.options import QAT, fidelity_bound, qat_options
+from tfx_edge.components.training.training_component import (
+    TrainingArguments,
+    TrainingComponent,
+    with_training_arguments,
+)
+from tfx_edge.components.training.training_spec import TrainingSpec
 
 
-class QATTrainerSpec(component_spec.ComponentSpec):
+class QATTrainerSpec(TrainingSpec):
     """The spec of QATTrainer."""
 
-    PARAMETERS = {**compression_spec.PARAMETERS, executor.QAT: ExecutionParameter(type=str)}
-    INPUTS = compression_spec.INPUTS
+    PARAMETERS = {**TrainingSpec.PARAMETERS, QAT.key: ExecutionParameter(type=str)}
     OUTPUTS = {
-        **compression_spec.OUTPUTS,
+        **TrainingSpec.OUTPUTS,
         artifacts.CALIBRATION: ChannelParameter(type=artifact_types.Calibration),
     }
-    TYPE_ANNOTATION = None
 
 
-class QATTrainer(base_component.BaseComponent):
+class QATTrainer(TrainingComponent):
     """Trains a model in the arithmetic of the file that it becomes.
 
     What the file computes in integers is read off the file itself, and simulated in training: kernels after batch
@@ -72,56 +76,25 @@ class QATTrainer(base_component.BaseComponent):
 
     SPEC_CLASS = QATTrainerSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
+    CONFIGURATION = QAT
 
+    @with_training_arguments
     def __init__(
         self,
         model: types.BaseChannel,
         examples: types.BaseChannel | None = None,
         *,
-        schema: types.BaseChannel | None = None,
-        transform_graph: types.BaseChannel | None = None,
         qat: proto.QuantizationAwareTraining | str | data_types.RuntimeParameter | None = None,
-        fine_tuning: proto.FineTuning | str | data_types.RuntimeParameter | None = None,
-        signature_name: str | data_types.RuntimeParameter = '',
-        module_file: str | None = None,
-        module_path: str | None = None,
+        **shared: Unpack[TrainingArguments],
     ) -> None:
         """Checks the configuration and makes the component.
 
         Args:
-          model: a Channel of Model: what a Trainer, Pruner, Clusterer or QATTrainer exported.
-          examples: a Channel of Examples to train on; None with `num_steps` 0 only.
-          schema: a Channel of Schema, for defaults of absent features and features of variable length.
-          transform_graph: a Channel of TransformGraph, applied to raw examples. Those of an ExampleGen are raw, those
-            that Transform wrote are not; of others it is found out, or asked for.
           qat: what to simulate; None for the defaults of `proto.QuantizationAwareTraining`.
-          fine_tuning: how to train; None for the defaults of `proto.FineTuning`.
-          signature_name: what to take of the SavedModel: a signature, whose dense part is found behind strings, or a
-            function of Keras; '' to choose (`core.dense_function.choice`, `tfx-edge inspect SAVED_MODEL`).
-          module_file: a Python file with any of `loss_fn`, `augment_fn` and `optimizer_fn`
-            (`core.compression.training.user_functions`); packed into a wheel when the pipeline is compiled.
-          module_path: instead of it, the dotted path of an importable module.
-
-        Raises:
-          EdgeError: a value is out of range or not supported.
         """
-        shared = compression_spec.spec_arguments(
-            model=model,
-            examples=examples,
-            schema=schema,
-            transform_graph=transform_graph,
-            fine_tuning=fine_tuning,
-            signature_name=signature_name,
-            module_file=module_file,
-            module_path=module_path,
-            trains_ranges=True,
-        )
 
         def check(message: proto.QuantizationAwareTraining) -> None:
             qat_options(message)
             fidelity_bound(message, examples=examples is not None)
 
-        encoded = exec_properties.encode(qat, proto.QuantizationAwareTraining, check)
-        shared[artifacts.CALIBRATION] = types.Channel(type=artifact_types.Calibration)
-        super().__init__(spec=QATTrainerSpec(**shared, **{executor.QAT: encoded}))
-        user_module.package(self)
+        super().__init__(model, examples, config=qat, check=check, **shared)

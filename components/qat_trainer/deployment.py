@@ -1,24 +1,15 @@
-"""What the deployed file computes in integers, told in terms of the graph that is trained."""
+"""What is integer in the deployed file, planned before training: what is simulated, and what stays float."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-import re
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from tfx_edge.components.core.compression.activation_quantization import (
-    SimulatedActivation,
-    SimulatedConstant,
-    calibrate,
-)
-from tfx_edge.components.core.compression.bias_quantization import SimulatedBias, find_bias
-from tfx_edge.components.core.compression.double_rounding import TwiceRounded, rounds_twice
-from tfx_edge.components.core.compression.graph.batch_norm_steps import with_batch_norms_in_steps
+from tfx_edge.components.core.compression.activation_quantization import calibrate
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
-from tfx_edge.components.core.compression.graph.tensor_matching import match_constants, match_tensors
 from tfx_edge.components.core.compression.quantization_aware_training import (
     DeployedArithmetic,
     QATOptions,
@@ -26,7 +17,6 @@ from tfx_edge.components.core.compression.quantization_aware_training import (
     simulate,
 )
 from tfx_edge.components.core.compression.weights.deployed_kernels import (
-    DeployedConstant,
     DeployedKernel,
     match_kernels,
 )
@@ -44,10 +34,14 @@ from tfx_edge.components.core.signature import Signature
 from tfx_edge.components.qat_trainer.deployed_constants import quantized_constants
 from tfx_edge.components.qat_trainer.local_parity import broken_activations, operators_behind
 from tfx_edge.components.qat_trainer.non_finite_operators import non_finite_operators
+from tfx_edge.components.qat_trainer.simulated_tensors import (
+    ROWS,
+    IntegerTensors,
+    outputs_of_weights,
+    simulated_arithmetic,
+)
 
 _LOG = logging.getLogger(__name__)
-# What LiteRT runs at once.
-_ROWS = 8
 # Each keeps one more place of the graph in float.
 _MOST_ROUNDS = 16
 
@@ -121,11 +115,11 @@ def plan_deployment(
     """
     sites = find_weight_sites(graph)
     precisions = weight_precisions(sites, qat)
-    mode = _mode(qat)
     model = ModelFile.of(convert(graph.folder, graph.signature))
+    plan = _Plan(graph, qat, sites, precisions, model, batch, _mode(qat))
     try:
-        always = sound(model, mode)
-        deployed = _quantized_tensors(model, always, mode)
+        always = sound(model, plan.mode)
+        tensors = plan.integer_tensors(always)
     except EdgeError as error:
         _LOG.warning(
             'nothing is simulated, and all weights stay float, for there is no integer file: %s', error
@@ -135,22 +129,79 @@ def plan_deployment(
             float_weights=tuple(site.variable.name for site in sites),
             fault=str(error),
         )
-    unwanted = [site for site in sites if not precisions[site.variable.key]]
-    kernels = match_kernels(graph, sites, deployed.constants)
-    kept_float = _outputs_of(graph, unwanted, kernels, deployed.constants)
-    kept_float = tuple(sorted({*always, *kept_float, *non_finite_operators(model, batch, graph.inputs)}))
-    for _ in range(_MOST_ROUNDS):
-        if kept_float:
-            deployed = _quantized_tensors(model, kept_float, mode)
-        deployment = _deployment(graph, model, sites, precisions, deployed, kept_float, qat, batch)
-        broken = {} if batch is None else _broken(graph, model, deployment, qat, batch)
-        behind = _first_to_keep(model, deployment, broken)
-        if not behind:
-            break
-        kept_float = tuple(sorted({*kept_float, *behind}))
+    deployment = plan.without_broken_activations(tensors, always)
     for name in deployment.not_simulated:
         _LOG.warning('not simulated: %r is integer in the file and has no counterpart in the graph', name)
     return deployment
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """What the deployments that are tried have in common."""
+
+    graph: ServingGraph
+    qat: QATOptions
+    sites: Sequence[WeightSite]
+    precisions: Mapping[str, int]
+    model: ModelFile
+    batch: Mapping[str, np.ndarray] | None
+    mode: str
+
+    def integer_tensors(self, kept_float: tuple[str, ...]) -> IntegerTensors:
+        """What is integer in the file when some operators are kept float."""
+        activations = quantized_activations(self.model, keep_float=kept_float, mode=self.mode)
+        options = QuantizationOptions(self.mode, keep_float=kept_float, engine=LITERT)
+        return IntegerTensors(activations, quantized_constants(self.model, activations, options))
+
+    def without_broken_activations(self, tensors: IntegerTensors, always: tuple[str, ...]) -> Deployment:
+        """Keeps float what is to be, and one after the other what the file computes otherwise than is simulated."""
+        unwanted = [site for site in self.sites if not self.precisions[site.variable.key]]
+        kernels = match_kernels(self.graph, self.sites, tensors.constants)
+        of_weights = outputs_of_weights(self.graph, unwanted, kernels, tensors.constants)
+        non_finite = non_finite_operators(self.model, self.batch, self.graph.inputs)
+        kept_float = tuple(sorted({*always, *of_weights, *non_finite}))
+        for _ in range(_MOST_ROUNDS):
+            if kept_float:
+                tensors = self.integer_tensors(kept_float)
+            deployment = self.deployment(tensors, kept_float)
+            behind = _first_to_keep(self.model, deployment, self.broken(deployment))
+            if not behind:
+                break
+            kept_float = tuple(sorted({*kept_float, *behind}))
+        return deployment
+
+    def deployment(self, tensors: IntegerTensors, kept_float: tuple[str, ...]) -> Deployment:
+        """What is integer when some operators are kept float."""
+        kernels = match_kernels(self.graph, self.sites, tensors.constants)
+        kernels = {key: kernel for key, kernel in kernels.items() if self.precisions[key]}
+        for key, kernel in kernels.items():
+            _require_bits(kernel, self.precisions[key])
+        arithmetic, unknown = simulated_arithmetic(
+            self.graph, self.model, kernels, tensors, self.qat.activation_bits, self.batch
+        )
+        return Deployment(
+            arithmetic=arithmetic,
+            activations=tensors.activations,
+            kept_float=kept_float,
+            float_weights=tuple(s.variable.name for s in self.sites if s.variable.key not in kernels),
+            weight_bits={kernel.constant.name: kernel.constant.bits for kernel in kernels.values()},
+            not_simulated=unknown,
+            mode=self.mode,
+        )
+
+    def broken(self, deployment: Deployment) -> dict[str, float]:
+        """Activations of the incoming model that its file computes otherwise, over the ranges of the batch."""
+        if self.batch is None:
+            return {}
+        arithmetic = deployment.arithmetic
+        values = rounded_values(self.graph, self.qat, arithmetic)
+        ranges = calibrate(self.graph, values, arithmetic.activations, [self.batch])
+        simulated = simulate(self.graph, arithmetic, ranges).ranges()
+        inputs = {name: self.batch[name] for name in self.graph.inputs}
+        trained = trained_ranges(deployment, simulated, self.model, [inputs])
+        file = quantized_file(self.model, deployment.options, trained)
+        few = {name: rows[:ROWS] for name, rows in inputs.items()}
+        return broken_activations(self.graph, arithmetic, values, ranges, self.model, file, few)
 
 
 def _first_to_keep(model: ModelFile, deployment: Deployment, broken: Mapping[str, float]) -> tuple[str, ...]:
@@ -179,63 +230,6 @@ def _first_to_keep(model: ModelFile, deployment: Deployment, broken: Mapping[str
     return ()
 
 
-def _deployment(
-    graph: ServingGraph,
-    model: ModelFile,
-    sites: Sequence[WeightSite],
-    precisions: Mapping[str, int],
-    deployed: _QuantizedTensors,
-    kept_float: tuple[str, ...],
-    qat: QATOptions,
-    batch: Mapping[str, np.ndarray] | None,
-) -> Deployment:
-    """What is integer when some operators are kept float."""
-    kernels = match_kernels(graph, sites, deployed.constants)
-    kernels = {key: kernel for key, kernel in kernels.items() if precisions[key]}
-    for key, kernel in kernels.items():
-        _require_bits(kernel, precisions[key])
-    taken = {kernel.constant.name for kernel in kernels.values()}
-    others = [constant for constant in deployed.constants if constant.name not in taken]
-    constants, unknown = _simulated_constants(graph, others)
-    found: list[SimulatedActivation] = []
-    if batch is not None:
-        found = _simulated_activations(graph, model, deployed.activations, batch)
-        groups = {activation.group for activation in found}
-        unknown += [activation.name for activation in deployed.activations if activation.group not in groups]
-    biases = _simulated_biases(graph, kernels, deployed.activations, found)
-    twice = _twice_rounded(kernels, deployed.activations, found)
-    return Deployment(
-        arithmetic=DeployedArithmetic(
-            kernels, tuple(found), tuple(constants), qat.activation_bits, biases, twice
-        ),
-        activations=deployed.activations,
-        kept_float=kept_float,
-        float_weights=tuple(site.variable.name for site in sites if site.variable.key not in kernels),
-        weight_bits={kernel.constant.name: kernel.constant.bits for kernel in kernels.values()},
-        not_simulated=tuple(unknown),
-        mode=_mode(qat),
-    )
-
-
-def _broken(
-    graph: ServingGraph,
-    model: ModelFile,
-    deployment: Deployment,
-    qat: QATOptions,
-    batch: Mapping[str, np.ndarray],
-) -> dict[str, float]:
-    """Activations of the incoming model that its file computes otherwise, over the ranges of a batch."""
-    arithmetic = deployment.arithmetic
-    values = rounded_values(graph, qat, arithmetic)
-    ranges = calibrate(graph, values, arithmetic.activations, [batch])
-    simulated = simulate(graph, arithmetic, ranges).ranges()
-    inputs = {name: batch[name] for name in graph.inputs}
-    trained = trained_ranges(deployment, simulated, model, [inputs])
-    file = quantized_file(model, deployment.options, trained)
-    few = {name: rows[:_ROWS] for name, rows in inputs.items()}
-    return broken_activations(graph, arithmetic, values, ranges, model, file, few)
-
-
 def trained_ranges(
     deployment: Deployment,
     trained: Mapping[str, tuple[float, float]],
@@ -261,8 +255,8 @@ def trained_ranges(
         return ranges
     reader = ActivationReader(float_model)
     for batch in batches:
-        for start in range(0, len(next(iter(batch.values()))), _ROWS):
-            values = reader({name: rows[start : start + _ROWS] for name, rows in batch.items()})
+        for start in range(0, len(next(iter(batch.values()))), ROWS):
+            values = reader({name: rows[start : start + ROWS] for name, rows in batch.items()})
             for activation in alone:
                 if activation.name not in values:
                     continue  # the runtime keeps no values of it
@@ -272,23 +266,9 @@ def trained_ranges(
     return ranges
 
 
-@dataclasses.dataclass(frozen=True)
-class _QuantizedTensors:
-    """What becomes integer in a file."""
-
-    activations: tuple[ActivationTensor, ...]
-    constants: tuple[DeployedConstant, ...]
-
-
 def _mode(qat: QATOptions) -> str:
     quantized = [bits for _, bits in qat.overrides if bits != FLOAT]
     return static_mode([qat.weight_bits, *quantized], qat.activation_bits)
-
-
-def _quantized_tensors(model: ModelFile, kept_float: tuple[str, ...], mode: str) -> _QuantizedTensors:
-    activations = quantized_activations(model, keep_float=kept_float, mode=mode)
-    options = QuantizationOptions(mode, keep_float=kept_float, engine=LITERT)
-    return _QuantizedTensors(activations, quantized_constants(model, activations, options))
 
 
 def _require_bits(kernel: DeployedKernel, wanted: int) -> None:
@@ -301,88 +281,3 @@ def _require_bits(kernel: DeployedKernel, wanted: int) -> None:
         )
     if found > wanted:
         _LOG.info('%s: %d bits, for LiteRT has no int4 %s', name, found, kernel.constant.operator)
-
-
-def _outputs_of(
-    graph: ServingGraph,
-    sites: Sequence[WeightSite],
-    kernels: Mapping[str, DeployedKernel],
-    constants: Sequence[DeployedConstant],
-) -> tuple[str, ...]:
-    """Expressions that match the outputs of the operators which use some weights, and nothing else."""
-    outputs = {o for site in sites for k in [kernels.get(site.variable.key)] if k for o in k.constant.outputs}
-    tables = {read for site in sites if site.variable.key not in kernels for read in site.variable.reads}
-    if tables:
-        matches = match_constants(graph, {constant.name: constant.values for constant in constants})
-        for constant in constants:
-            if tables & set(matches.get(constant.name, ())):
-                outputs.update(constant.outputs)
-    return tuple(sorted(f'^{re.escape(output)}$' for output in outputs))
-
-
-def _simulated_activations(
-    graph: ServingGraph,
-    model: ModelFile,
-    activations: Sequence[ActivationTensor],
-    batch: Mapping[str, np.ndarray],
-) -> list[SimulatedActivation]:
-    inputs = {name: batch[name][:_ROWS] for name in graph.inputs}
-    values = ActivationReader(model)(inputs)
-    steps = with_batch_norms_in_steps(graph.graph_def)
-    matches = match_tensors(
-        graph, inputs, {a.name: values[a.name] for a in activations if a.name in values}, steps
-    )
-    return [
-        SimulatedActivation(a.name, matches[a.name], a.group, a.fixed)
-        for a in activations
-        if a.name in matches
-    ]
-
-
-def _simulated_biases(
-    graph: ServingGraph,
-    kernels: Mapping[str, DeployedKernel],
-    activations: Sequence[ActivationTensor],
-    simulated: Sequence[SimulatedActivation],
-) -> tuple[SimulatedBias, ...]:
-    """The biases of the kernels whose input is simulated."""
-    steps = with_batch_norms_in_steps(graph.graph_def)
-    known = {activation.group for activation in simulated}
-    group = {a.name: a.group for a in activations if a.group in known}
-    ends = {activation.tensor for activation in simulated}
-    found = (
-        find_bias(graph, steps, kernel, group[kernel.constant.source], ends)
-        for kernel in kernels.values()
-        if kernel.constant.source in group
-    )
-    return tuple(bias for bias in found if bias is not None)
-
-
-def _twice_rounded(
-    kernels: Mapping[str, DeployedKernel],
-    activations: Sequence[ActivationTensor],
-    simulated: Sequence[SimulatedActivation],
-) -> tuple[TwiceRounded, ...]:
-    group = {activation.name: activation.group for activation in activations}
-    known = {activation.group for activation in simulated}
-    by_name = {activation.name: activation for activation in simulated}
-    return tuple(
-        TwiceRounded(output.tensor, output.group, group[kernel.constant.source], kernel)
-        for kernel in kernels.values()
-        if rounds_twice(kernel) and group.get(kernel.constant.source) in known
-        for output in [by_name.get(name) for name in kernel.constant.outputs]
-        if output is not None
-    )
-
-
-def _simulated_constants(
-    graph: ServingGraph, constants: Sequence[DeployedConstant]
-) -> tuple[list[SimulatedConstant], list[str]]:
-    """The constants with one scale that the graph has, and the names of the others."""
-    whole = [constant for constant in constants if constant.axis is None]
-    steps = with_batch_norms_in_steps(graph.graph_def)
-    matches = match_constants(graph, {constant.name: constant.values for constant in whole}, steps)
-    found = [
-        SimulatedConstant(c.name, matches[c.name], c.bits, c.symmetric) for c in whole if c.name in matches
-    ]
-    return found, [constant.name for constant in constants if constant.name not in matches]

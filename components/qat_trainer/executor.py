@@ -7,17 +7,15 @@ import itertools
 import logging
 import os
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from tfx import types
-from tfx.dsl.components.base import base_executor
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from tfx_edge import proto
-from tfx_edge.components import artifacts, compression_step, exec_properties, fidelity
+from tfx_edge.components import artifacts, fidelity
 from tfx_edge.components.core.calibration import arithmetic
 from tfx_edge.components.core.calibration.ranges import FILE_NAME, write_ranges
 from tfx_edge.components.core.calibration.reference import Reference, write_reference
@@ -40,42 +38,41 @@ from tfx_edge.components.core.post_training.held_file import Bound, make_held
 from tfx_edge.components.qat_trainer import parity
 from tfx_edge.components.qat_trainer.deployment import Deployment, plan_deployment, trained_ranges
 from tfx_edge.components.qat_trainer.held_out import split_held_out
-from tfx_edge.components.qat_trainer.options import fidelity_bound, qat_options
+from tfx_edge.components.qat_trainer.options import QAT, fidelity_bound, qat_options
 from tfx_edge.components.qat_trainer.sound_arithmetic import operators_to_keep
 from tfx_edge.components.qat_trainer.telling_batch import telling_batch
-
-QAT = 'qat'
+from tfx_edge.components.training.training_examples import Batches
+from tfx_edge.components.training.training_executor import Technique, TrainingExecutor
 
 _LOG = logging.getLogger(__name__)
 
 
-class Executor(base_executor.BaseExecutor):
+class Executor(TrainingExecutor):
     """Writes the incoming model with weights on the integer grid, and the ranges of its activations."""
 
-    def Do(
+    CONFIGURATION = QAT
+
+    def technique(
         self,
+        message: proto.QuantizationAwareTraining,
         input_dict: dict[str, list[types.Artifact]],
         output_dict: dict[str, list[types.Artifact]],
-        exec_properties_: dict[str, Any],
-    ) -> None:
-        """See `base_executor.BaseExecutor.Do`."""
-        message = exec_properties.decode(exec_properties_[QAT], proto.QuantizationAwareTraining)
+    ) -> Technique:
+        """See `TrainingExecutor.technique`."""
         model = artifact_utils.get_single_instance(output_dict[artifacts.MODEL])
+        calibration = artifact_utils.get_single_instance(output_dict[artifacts.CALIBRATION])
         training = _Training(
             qat_options(message),
             fidelity_bound(message, examples=bool(input_dict.get(artifacts.EXAMPLES))),
             artifacts.float_files(model),
             parity_by_activation=message.parity_by_activation,
         )
-        compression_step.compress_model(
-            input_dict, output_dict, exec_properties_, training.train, trains_ranges=True
-        )
-        calibration = artifact_utils.get_single_instance(output_dict[artifacts.CALIBRATION])
-        with (
-            artifacts.gone_on_error(path_utils.serving_model_dir(model.uri)),
-            artifacts.written_whole(calibration.uri) as folder,
-        ):
-            training.write_calibration(folder, model)
+
+        def write_calibration() -> None:
+            with artifacts.written_whole(calibration.uri) as folder:
+                training.write_calibration(folder, model)
+
+        return Technique(training.train, write_calibration)
 
 
 class _Training:
@@ -93,7 +90,7 @@ class _Training:
         self._reference: Reference | None = None
 
     def train(
-        self, graph: ServingGraph, fine_tuning: FineTuningOptions, batches: compression_step.Batches | None
+        self, graph: ServingGraph, fine_tuning: FineTuningOptions, batches: Batches | None
     ) -> dict[str, np.ndarray]:
         """What `compress_model` is to do."""
         self._graph, self._output_kind = graph, fine_tuning.output_kind
@@ -163,7 +160,7 @@ class _Training:
         with fileio.open(os.path.join(folder, parity.FILE_NAME), 'w') as file:
             file.write(parity.to_json(report))
         parity.log_summary(report)
-        _tell(model, report)
+        _describe(model, report)
 
     def _held_file(
         self,
@@ -189,7 +186,7 @@ class _Training:
         return held.made.file
 
 
-def _tell(model: types.Artifact, report: parity.Parity) -> None:
+def _describe(model: types.Artifact, report: parity.Parity) -> None:
     """Puts the report's summary into the artifact's custom properties, for metadata to show."""
     model.set_int_custom_property('tfx_edge_parity_samples', report.samples)
     model.set_float_custom_property('tfx_edge_parity_within_2_steps', report.within_2)

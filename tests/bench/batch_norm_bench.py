@@ -30,8 +30,8 @@ def compress(
     from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
     from tfx_edge.components.core.compression.pruning import prune
     from tfx_edge.components.core.dense_function.choice import choose_signature
-    from tfx_edge.components.fine_tuning_options import fine_tuning_options
     from tfx_edge.components.pruner.options import pruning_options
+    from tfx_edge.components.training.fine_tuning_options import fine_tuning_options
 
     kind, amount, steps = point
     graph = ServingGraph(source, choose_signature(source, ''))

@@ -170,8 +170,8 @@ def _by_tfx_edge(arguments: argparse.Namespace, data: Data, point: str, target: 
     from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
     from tfx_edge.components.core.compression.pruning import prune
     from tfx_edge.components.core.dense_function.choice import choose_signature
-    from tfx_edge.components.fine_tuning_options import fine_tuning_options
     from tfx_edge.components.pruner.options import pruning_options
+    from tfx_edge.components.training.fine_tuning_options import fine_tuning_options
 
     source = str(arguments.work / 'base')
     graph = ServingGraph(source, choose_signature(source, ''))

@@ -59,11 +59,11 @@ from tfx_edge.components.core.post_training.fidelity import Fidelity, compare
 from tfx_edge.components.core.post_training.float_answers import reference_answers
 from tfx_edge.components.core.post_training.held_file import MIN_DB, Bound, HeldFile, make_held
 from tfx_edge.components.core.signature import Signature
-from tfx_edge.components.fine_tuning_options import fine_tuning_options
 from tfx_edge.components.qat_trainer.deployment import plan_deployment, trained_ranges
 from tfx_edge.components.qat_trainer.held_out import split_held_out
 from tfx_edge.components.qat_trainer.options import qat_options
 from tfx_edge.components.qat_trainer.sound_arithmetic import operators_to_keep
+from tfx_edge.components.training.fine_tuning_options import fine_tuning_options
 
 QAT = 'QAT'
 MODES = ('INT8', 'INT16X8', 'DYNAMIC_INT8', QAT)

@@ -240,7 +240,7 @@ def _graph(folder: pathlib.Path) -> Any:
 
 def _fine_tuning(arguments: argparse.Namespace) -> Any:
     from tfx_edge import proto
-    from tfx_edge.components.fine_tuning_options import fine_tuning_options
+    from tfx_edge.components.training.fine_tuning_options import fine_tuning_options
 
     return fine_tuning_options(
         proto.FineTuning(num_steps=arguments.steps, batch_size=BATCH, learning_rate=RATE, seed=arguments.seed)

@@ -19,6 +19,7 @@ from tfx_edge.components.core.compression.constraints.constraints import Constra
 from tfx_edge.components.core.compression.constraints.geometric_codebook import make_geometric_codebook
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions, fine_tune
+from tfx_edge.components.core.compression.training.training_hooks import TrainingHooks
 from tfx_edge.components.core.compression.weight_summary import distinct_integers
 from tfx_edge.components.core.compression.weights.made_kernels import report_made_kernels
 from tfx_edge.components.core.compression.weights.weight_selection import select_weight_sites
@@ -85,7 +86,7 @@ def cluster(
             model.trainable,
             batches,
             fine_tuning,
-            state=model.state,
+            TrainingHooks(model.state),
         )
     return model.final_values()
 

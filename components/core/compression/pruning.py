@@ -1,4 +1,4 @@
-"""Magnitude pruning of a SavedModel."""
+"""Pruning of a SavedModel."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from tfx_edge.components.core.compression.constraints import codebook as codebooks
 from tfx_edge.components.core.compression.constraints import sparsity
@@ -24,7 +23,14 @@ from tfx_edge.components.core.compression.constraints.sparsity_structure import 
     m_of_n_mask,
 )
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
+from tfx_edge.components.core.compression.pruning_criteria import (
+    CRITERIA,
+    PrunedWeight,
+    PruningCriterion,
+    gradient_free,
+)
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions, fine_tune
+from tfx_edge.components.core.compression.training.training_hooks import Gradients, TrainingHooks
 from tfx_edge.components.core.compression.weights.made_kernels import report_made_kernels
 from tfx_edge.components.core.compression.weights.weight_selection import (
     select_pointwise_sites,
@@ -73,11 +79,8 @@ def prune(
 ) -> dict[str, np.ndarray]:
     """Sets the weights that count least to zero while the others are trained.
 
-    Gradual pruning (Zhu and Gupta, 2017, arXiv:1710.01878). What a weight counts is its magnitude: a dropped
-    weight goes on getting the gradient that the pruned model has at its place, and may come back (Lin et al., 2020,
-    arXiv:2006.07253). With criterion TAYLOR it is what the loss would change by without the weight, to first order:
-    |weight * gradient| (Molchanov et al., 2016, arXiv:1611.06440), added up over the steps since the mask before;
-    a dropped weight has no gradient then, and stays dropped.
+    Gradual pruning (Zhu and Gupta, 2017, arXiv:1710.01878); what a weight counts is up to the criterion
+    (`pruning_criteria`).
 
     Codebooks that came in stay codebooks of the same size; one of their members becomes zero.
 
@@ -106,19 +109,17 @@ def prune(
             keep=np.ones(site.variable.value.shape, bool),
             codebook=None if codebook is None else codebooks.with_zero(codebook),
         )
-    model = ConstrainedModel(graph, sites, constraints, feedback=pruning.criterion == 'MAGNITUDE')
-    weights = [model.variables[site.variable.key] for site in selected]
-    scores = _Scores(weights, pruning.criterion)
+    criterion_class = CRITERIA[pruning.criterion]
+    model = ConstrainedModel(graph, sites, constraints, feedback=criterion_class.dropped_weights_learn)
+    weights = [PrunedWeight(site, model.variables[site.variable.key]) for site in selected]
     interval = pruning.frequency or _interval(schedule, sum(site.variable.value.size for site in selected))
-    schedule = dataclasses.replace(schedule, frequency=interval)
-
-    def update_masks(step: int) -> None:
-        if schedule.is_update(step):
-            masks = _masks(scores.read(), selected, pruning, schedule.sparsity(step))
-            for site, keep in zip(selected, masks, strict=True):
-                model.set_mask(site.variable.key, keep)
-            scores.reset(masks)
-
+    masks = _GradualMasks(
+        model,
+        selected,
+        pruning,
+        dataclasses.replace(schedule, frequency=interval),
+        criterion_class(weights, fine_tuning.seed),
+    )
     if fine_tuning.num_steps and batches is not None:
         fine_tune(
             graph,
@@ -126,43 +127,47 @@ def prune(
             list(model.variables.values()),
             batches,
             fine_tuning,
-            before_step=update_masks,
-            describe=lambda: f'sparsity {_share_of_zeros(model.final_values(), selected):.1%}',
-            state=model.state,
-            importance=scores.importance,
+            masks,
         )
     else:
-        update_masks(schedule.end_step)
+        masks.before_step(schedule.end_step)
     values = model.final_values()
     _report(values, selected, pruning)
     return values
 
 
-class _Scores:
-    """How much each selected weight counts at the next mask.
+class _GradualMasks(TrainingHooks):
+    """Makes the masks anew when they are due, of the scores of a criterion."""
 
-    A weight's accumulator holds what was added up since the mask before, and -1 where that mask dropped the
-    weight: below every other score, so that a kept weight without gradient does not bring it back. All state
-    is in the accumulators.
-    """
+    def __init__(
+        self,
+        model: ConstrainedModel,
+        selected: Sequence[WeightSite],
+        pruning: PruningOptions,
+        schedule: sparsity.SparsitySchedule,
+        criterion: PruningCriterion,
+    ) -> None:
+        super().__init__([*model.state, *criterion.state])
+        self._model = model
+        self._selected = selected
+        self._pruning = pruning
+        self._schedule = schedule
+        self._criterion = criterion
 
-    def __init__(self, weights: Sequence[tf.Variable], criterion: str) -> None:
-        self._weights = weights
-        self.importance: list[tuple[tf.Variable, tf.Variable]] = []
-        if criterion == 'TAYLOR':
-            self.importance = [(w, tf.Variable(tf.zeros_like(w), trainable=False)) for w in weights]
+    def before_step(self, step: int) -> None:
+        if not self._schedule.is_update(step):
+            return
+        scores = self._criterion.scores()
+        masks = _masks(scores, self._selected, self._pruning, self._schedule.sparsity(step))
+        for site, keep in zip(self._selected, masks, strict=True):
+            self._model.set_mask(site.variable.key, keep)
+        self._criterion.masked(masks)
 
-    def read(self) -> list[np.ndarray]:
-        """The scores; magnitudes as long as no gradient was seen."""
-        added = [accumulator.numpy() for _, accumulator in self.importance]
-        if any((score > 0).any() for score in added):
-            return added
-        return [np.abs(weight.numpy()) for weight in self._weights]
+    def observe(self, gradients: Gradients) -> None:
+        self._criterion.observe(gradients)
 
-    def reset(self, masks: Sequence[np.ndarray]) -> None:
-        """Begins to add up anew, under new masks."""
-        for (_, accumulator), keep in zip(self.importance, masks, strict=False):
-            accumulator.assign(keep.astype(np.float32) - 1.0)
+    def describe(self) -> str:
+        return f'sparsity {_share_of_zeros(self._model.final_values(), self._selected):.1%}'
 
 
 def _select(
@@ -221,10 +226,11 @@ def _schedule(pruning: PruningOptions, num_steps: int) -> sparsity.SparsitySched
         end_step=min(max(end, pruning.begin_step), num_steps),
         frequency=1,
     )
-    if pruning.criterion == 'TAYLOR' and schedule.sparsity(0) >= schedule.target > 0:
+    if CRITERIA[pruning.criterion].needs_gradients and schedule.sparsity(0) >= schedule.target > 0:
         raise EdgeError(
-            'Pruning.criterion TAYLOR needs gradients of steps before the target is met, and it is met at step '
-            f'0 (FineTuning.num_steps is {num_steps}). Train for more steps, or use criterion MAGNITUDE.'
+            f'Pruning.criterion {pruning.criterion} needs gradients of steps before the target is met, and it is met '
+            f'at step 0 (FineTuning.num_steps is {num_steps}). Train for more steps, or use criterion '
+            f'{gradient_free()}.'
         )
     return schedule
 

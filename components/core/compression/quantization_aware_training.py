@@ -24,6 +24,7 @@ from tfx_edge.components.core.compression.constraints.constrained_model import (
 from tfx_edge.components.core.compression.double_rounding import TwiceRounded
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions, Tensors, fine_tune
+from tfx_edge.components.core.compression.training.training_hooks import TrainingHooks
 from tfx_edge.components.core.compression.weights.deployed_kernels import DeployedKernel, with_deployed_axes
 from tfx_edge.components.core.compression.weights.weight_sites import find_weight_sites
 from tfx_edge.components.core.errors import NotFiniteError
@@ -123,7 +124,7 @@ def train_quantization_aware(
     variables = model.trainable + (simulated.variables if qat.train_ranges else [])
     if fine_tuning.num_steps:
         stream = _finite_where_integer(itertools.chain(calibration, batches), graph, deployed)
-        fine_tune(graph, forward, variables, stream, fine_tuning, state=model.state)
+        fine_tune(graph, forward, variables, stream, fine_tuning, TrainingHooks(model.state))
     return QATResult(model.final_values(), simulated.ranges())
 
 

@@ -19,10 +19,10 @@ from tfx_edge.components.core.compression.training.fine_tuning import FineTuning
 from tfx_edge.components.core.dense_function.choice import choose_signature
 from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.quantize import quantize_model
-from tfx_edge.components.fine_tuning_options import fine_tuning_options
 from tfx_edge.components.qat_trainer.deployment import Deployment, plan_deployment, trained_ranges
 from tfx_edge.components.qat_trainer.options import qat_options
 from tfx_edge.components.qat_trainer.parity import Parity, measure_parity
+from tfx_edge.components.training.fine_tuning_options import fine_tuning_options
 
 Batches = Iterator[Mapping[str, np.ndarray]]
 Technique = Callable[[ServingGraph, FineTuningOptions, Batches], dict[str, np.ndarray]]

@@ -20,10 +20,10 @@ from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.inspect import inspect_model
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.quantize import quantize_model
-from tfx_edge.components.fine_tuning_options import fine_tuning_options
 from tfx_edge.components.qat_trainer.deployment import Deployment, plan_deployment, trained_ranges
 from tfx_edge.components.qat_trainer.options import qat_options
 from tfx_edge.components.qat_trainer.parity import Parity, TensorParity, measure_parity
+from tfx_edge.components.training.fine_tuning_options import fine_tuning_options
 
 from . import nets
 

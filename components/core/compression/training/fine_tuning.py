@@ -14,6 +14,7 @@ import tensorflow as tf
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.training import losses
 from tfx_edge.components.core.compression.training.training_checkpoint import TrainingCheckpoint
+from tfx_edge.components.core.compression.training.training_hooks import TrainingHooks
 from tfx_edge.components.core.compression.training.user_functions import UserFunctions
 from tfx_edge.components.core.errors import EdgeError, NotFiniteError
 
@@ -53,11 +54,7 @@ def fine_tune(
     variables: Sequence[tf.Variable],
     batches: Iterator[Mapping[str, np.ndarray]],
     options: FineTuningOptions,
-    *,
-    before_step: Callable[[int], None] | None = None,
-    describe: Callable[[], str] | None = None,
-    state: Sequence[tf.Variable] = (),
-    importance: Sequence[tuple[tf.Variable, tf.Variable]] = (),
+    hooks: TrainingHooks | None = None,
 ) -> None:
     """Trains variables so that `forward` comes near to the signature as it came in (or to labels).
 
@@ -67,30 +64,26 @@ def fine_tune(
       variables: to train.
       batches: of `training_batches`.
       options: how to train.
-      before_step: called with the number of the step, from 0, before each step and once at the end.
-      describe: what a line of progress adds.
-      state: variables besides the trained ones that `before_step` changes; they are kept with a run's state.
-      importance: trained variables, each with another of its shape to which each step adds |value * gradient|.
+      hooks: what is done besides; None for nothing.
 
     Raises:
       NotFiniteError: the loss or a trained variable is NaN or infinite.
       EdgeError: the labels do not fit the model.
     """
+    hooks = hooks or TrainingHooks()
     first = next(batches)
     _LOG.info('training %d variables; the first step is built, which takes a while', len(variables))
     optimizer = _optimizer(options)
     optimizer.build(list(variables))
     targets = () if options.functions.loss_fn else losses.output_targets(graph, options.output_kind, first)
-    step = _training_step(graph, forward, variables, targets, options, optimizer, importance)
-    accumulators = [accumulator for _, accumulator in importance]
+    step = _training_step(graph, forward, variables, targets, options, optimizer, hooks)
     slots = [variable.value for variable in optimizer.variables]
-    checkpoint = TrainingCheckpoint(options.checkpoint_folder, [*variables, *slots, *state, *accumulators])
+    checkpoint = TrainingCheckpoint(options.checkpoint_folder, [*variables, *slots, *hooks.state])
     begin = checkpoint.restore()
     batches = itertools.islice(itertools.chain([first], batches), begin, options.num_steps)
     started = reported = time.monotonic()
     for number, batch in zip(range(begin, options.num_steps), batches, strict=True):
-        if before_step:
-            before_step(number)
+        hooks.before_step(number)
         _check_labels(batch, targets, options)
         features = {name: tf.constant(value) for name, value in batch.items()}
         loss = step(features, tf.constant([options.seed, number], tf.int64))
@@ -100,12 +93,14 @@ def fine_tune(
         if last or time.monotonic() - reported > _SECONDS_BETWEEN_REPORTS:
             reported = time.monotonic()
             _require_finite(float(loss), number, options)
-            details = f', {describe()}' if describe else ''
-            _LOG.info('step %d of %d, loss %.5f%s', number + 1, options.num_steps, float(loss), details)
+            details = hooks.describe()
+            separator = ', ' if details else ''
+            _LOG.info(
+                'step %d of %d, loss %.5f%s%s', number + 1, options.num_steps, float(loss), separator, details
+            )
         checkpoint.step_done(number + 1)
     _require_finite_variables(variables, options)
-    if before_step:
-        before_step(options.num_steps)
+    hooks.before_step(options.num_steps)
     _LOG.info('fine-tuned %d steps in %.1f s', options.num_steps - begin, time.monotonic() - started)
 
 
@@ -116,10 +111,9 @@ def _training_step(
     targets: Sequence[losses.OutputTarget],
     options: FineTuningOptions,
     optimizer: tf.keras.optimizers.Optimizer,
-    importance: Sequence[tuple[tf.Variable, tf.Variable]],
+    hooks: TrainingHooks,
 ) -> Callable[[Tensors, tf.Tensor], tf.Tensor]:
     loss_of = _loss(graph, forward, targets, options)
-    accumulators = {id(variable): accumulator for variable, accumulator in importance}
 
     @tf.function(autograph=False)
     def step(batch: Tensors, seed: tf.Tensor) -> tf.Tensor:
@@ -130,9 +124,7 @@ def _training_step(
         pairs = [
             (tf.convert_to_tensor(g), v) for g, v in zip(gradients, variables, strict=True) if g is not None
         ]
-        for gradient, variable in pairs:
-            if id(variable) in accumulators:
-                accumulators[id(variable)].assign_add(tf.abs(variable * gradient))
+        hooks.observe(pairs)
         optimizer.apply_gradients(pairs)
         return loss
 

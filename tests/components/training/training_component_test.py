@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import pathlib
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -16,6 +19,7 @@ import tfx_edge
 from tfx_edge import proto
 from tfx_edge.components import Clusterer, Pruner, QATTrainer
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.training.training_component import TrainingArguments
 
 pytestmark = pytest.mark.slow
 
@@ -41,6 +45,55 @@ def test_exec_properties_are_strings_that_hold_what_was_set(component: Any, name
     assert len(json.loads(made.exec_properties[name])) == 1
     assert json.loads(made.exec_properties['fine_tuning']) == {'num_steps': '7'}
     assert made.exec_properties['tfx_edge_version'] == tfx_edge.__version__
+
+
+_ROOT = pathlib.Path(__file__).parents[3]
+_TYPED = """from tfx_edge.components import Pruner
+Pruner('model', schema=None, signature_name='predict')
+Pruner('model', schemas=None)
+Pruner('model', module_file=7)
+"""
+_SHARED = {
+    'schema': None,
+    'transform_graph': None,
+    'fine_tuning': None,
+    'signature_name': '',
+    'module_file': None,
+    'module_path': None,
+}
+
+
+@pytest.mark.parametrize(('component', 'name', 'config'), _COMPONENTS)
+def test_help_shows_each_argument_with_its_default_and_meaning(
+    component: Any, name: str, config: Any
+) -> None:
+    parameters = inspect.signature(component).parameters
+    defaults = {key: parameter.default for key, parameter in parameters.items()}
+    assert defaults == {'model': inspect.Parameter.empty, 'examples': None, name: None, **_SHARED}
+    for key in _SHARED:
+        assert parameters[key].kind is inspect.Parameter.KEYWORD_ONLY
+        assert parameters[key].annotation == TrainingArguments.__annotations__[key].__forward_arg__
+    arguments, raises = component.__init__.__doc__.split('Args:\n')[1].split('\n\n')
+    assert re.findall(r'^  (\w+): [\w`\']', arguments, re.MULTILINE) == list(parameters)
+    assert raises.startswith('Raises:\n  EdgeError: ')
+
+
+def test_an_argument_that_does_not_exist_is_refused_when_it_runs_and_by_a_type_checker(
+    tmp_path: pathlib.Path,
+) -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'schemas'"):
+        Pruner(**_channels(), schemas=None)
+    package = tmp_path / 'tfx_edge'
+    package.mkdir()
+    folders = {'__init__.py': 'components/package/__init__.py', 'proto': 'proto/messages'}
+    for name, target in {**folders, 'components': 'components'}.items():
+        (package / name).symlink_to(_ROOT / target)
+    (tmp_path / 'code.py').write_text(_TYPED)
+    options = ['--config-file', str(_ROOT / 'pyproject.toml'), '--follow-imports=silent', '--cache-dir=cache']
+    command = [sys.executable, '-m', 'mypy', *options, 'code.py']
+    printed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+    found = re.findall(r'^code.py:(\d+): error: .*\[(.*)\]$', printed, re.MULTILINE)
+    assert found == [('3', 'call-arg'), ('4', 'arg-type')], printed
 
 
 def test_qat_trainer_has_a_second_output() -> None:

@@ -56,3 +56,17 @@ def fine_tuning_options(
             message, 'batch_norm_batches', lambda v: v >= 0, '0 (statistics stay as they came) or more'
         ),
     )
+
+
+def require_no_examples_needed(options: proto.FineTuning | FineTuningOptions) -> None:
+    """Refuses options that need examples.
+
+    Raises:
+      EdgeError: there are steps to train, or batch norms to compute anew.
+    """
+    for field in ('num_steps', 'batch_norm_batches'):
+        if getattr(options, field):
+            raise EdgeError(
+                f'FineTuning.{field} is {getattr(options, field)}, which needs examples; '
+                f'give examples, or set {field} to 0.'
+            )

@@ -1,0 +1,117 @@
+"""What a weight counts when weights are dropped: one class for each value of `proto.Pruning.Criterion`."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+import tensorflow as tf
+
+from tfx_edge.components.core.compression.training.training_hooks import Gradients
+from tfx_edge.components.core.compression.weights.weight_sites import WeightSite
+
+
+@dataclasses.dataclass(frozen=True)
+class PrunedWeight:
+    """A weight that is pruned.
+
+    Attributes:
+      site: where the graph uses it.
+      variable: its trained values, those of dropped weights included; float32, of the site's shape.
+    """
+
+    site: WeightSite
+    variable: tf.Variable
+
+
+class PruningCriterion(abc.ABC):
+    """Scores the weights each time that they are masked; those of the lowest scores are dropped.
+
+    A subclass that stands in `CRITERIA` under the name of a value of `proto.Pruning.Criterion` is all that a criterion
+    needs.
+
+    Args:
+      weights: that are pruned.
+      seed: of what is drawn at random, `FineTuning.seed`.
+
+    Attributes:
+      dropped_weights_learn: whether a dropped weight goes on getting the gradient at its place, so that it may come
+        back (Lin et al., 2020, arXiv:2006.07253).
+      needs_gradients: whether the scores say nothing before the first step.
+      state: the variables that it changes; a run that was killed continues with them.
+    """
+
+    dropped_weights_learn: ClassVar[bool]
+    needs_gradients: ClassVar[bool]
+
+    def __init__(self, weights: Sequence[PrunedWeight], seed: int) -> None:
+        self.weights = tuple(weights)
+        self.seed = seed
+        self.state: tuple[tf.Variable, ...] = ()
+
+    def observe(self, gradients: Gradients) -> None:
+        """Sees the gradients of each step before they are applied; traced once, as a part of the step."""
+        del gradients  # not all criteria need them
+
+    @abc.abstractmethod
+    def scores(self) -> list[np.ndarray]:
+        """How much each weight counts now: floating arrays of the weights' shapes."""
+
+    def masked(self, masks: Sequence[np.ndarray]) -> None:
+        """Called with the masks that were made of the scores: boolean arrays, True is kept."""
+        del masks  # not all criteria keep state
+
+
+class Magnitude(PruningCriterion):
+    """|weight|: a dropped weight that grows beyond a kept one comes back at the next mask."""
+
+    dropped_weights_learn = True
+    needs_gradients = False
+
+    def scores(self) -> list[np.ndarray]:
+        return [np.abs(weight.variable.numpy()) for weight in self.weights]
+
+
+class Taylor(PruningCriterion):
+    """|weight * gradient| (Molchanov et al., 2016, arXiv:1611.06440), added up over the steps since the mask before.
+
+    This is, to first order, what the loss would change by without the weight. A dropped weight has no gradient, and
+    stays dropped: its sum begins at -1, below every other score, so that a kept weight without gradient does not bring
+    it back.
+    """
+
+    dropped_weights_learn = False
+    needs_gradients = True
+
+    def __init__(self, weights: Sequence[PrunedWeight], seed: int) -> None:
+        super().__init__(weights, seed)
+        self.state = tuple(tf.Variable(tf.zeros_like(w.variable), trainable=False) for w in weights)
+        self._sums = {id(w.variable): total for w, total in zip(weights, self.state, strict=True)}
+
+    def observe(self, gradients: Gradients) -> None:
+        for gradient, variable in gradients:
+            if id(variable) in self._sums:
+                self._sums[id(variable)].assign_add(tf.abs(variable * gradient))
+
+    def scores(self) -> list[np.ndarray]:
+        """The sums; magnitudes as long as no gradient was seen."""
+        sums = [total.numpy() for total in self.state]
+        if any((total > 0).any() for total in sums):
+            return sums
+        return [np.abs(weight.variable.numpy()) for weight in self.weights]
+
+    def masked(self, masks: Sequence[np.ndarray]) -> None:
+        """Begins to add up anew, under new masks."""
+        for total, keep in zip(self.state, masks, strict=True):
+            total.assign(keep.astype(np.float32) - 1.0)
+
+
+CRITERIA: Mapping[str, type[PruningCriterion]] = {'MAGNITUDE': Magnitude, 'TAYLOR': Taylor}
+
+
+def gradient_free() -> str:
+    """The criteria that can score before the first step, for an error's remedy: `MAGNITUDE`."""
+    return ' or '.join(name for name, criterion in CRITERIA.items() if not criterion.needs_gradients)

@@ -1,0 +1,1 @@
+"""What components that train share: constructor, spec, executor."""

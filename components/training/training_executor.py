@@ -1,0 +1,87 @@
+"""The executor that components which train share."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from tfx import types
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils
+from tfx.utils import path_utils
+
+from tfx_edge.components import artifacts
+from tfx_edge.components.training.compressed_model import Compress, compress_model
+from tfx_edge.components.training.configuration import Configuration
+
+
+def _nothing() -> None:
+    """Writes no output besides the model."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Technique:
+    """What one run does with its model.
+
+    Attributes:
+      compress: makes new values of the model's variables.
+      write_outputs: writes the outputs besides the model, which is written by then.
+    """
+
+    compress: Compress
+    write_outputs: Callable[[], None] = _nothing
+
+
+class TrainingExecutor(base_executor.BaseExecutor, abc.ABC):
+    """Writes the incoming model with the weights that a technique makes of it.
+
+    A subclass names its configuration and makes the technique of it.
+
+    Example:
+      ```
+      class Executor(TrainingExecutor):
+          CONFIGURATION = PRUNING
+
+          def technique(self, message, input_dict, output_dict):
+              options = pruning_options(message)
+              return Technique(lambda graph, tuning, batches: prune(graph, options, tuning, batches))
+      ```
+    """
+
+    CONFIGURATION: ClassVar[Configuration]
+
+    @abc.abstractmethod
+    def technique(
+        self,
+        message: Any,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+    ) -> Technique:
+        """What is done with the model.
+
+        Args:
+          message: the configuration.
+          input_dict: artifacts by key of `TrainingSpec`.
+          output_dict: `model`, and what else the spec has.
+
+        Returns:
+          The technique.
+
+        Raises:
+          EdgeError: a value of the message is out of range.
+        """
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """See `base_executor.BaseExecutor.Do`."""
+        technique = self.technique(self.CONFIGURATION.message(exec_properties), input_dict, output_dict)
+        compress_model(input_dict, output_dict, exec_properties, self.CONFIGURATION, technique.compress)
+        model = artifact_utils.get_single_instance(output_dict[artifacts.MODEL])
+        with artifacts.gone_on_error(path_utils.serving_model_dir(model.uri)):
+            technique.write_outputs()
