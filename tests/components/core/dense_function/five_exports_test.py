@@ -15,6 +15,8 @@ from tfx_edge.components.core.dense_function.choice import choose_signature
 from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
 
+pytestmark = pytest.mark.slow
+
 _NAMES = ('a', 'b')
 
 

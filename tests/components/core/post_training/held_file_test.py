@@ -91,12 +91,12 @@ def nets() -> dict[str, _Net]:
     ('name', 'mode', 'engine', 'operators'),
     [
         ('masked', 'INT8', 'LITERT', ('SELECT', 'SOFTMAX')),
-        ('masked', 'INT8', 'CONVERTER', ('SELECT', 'SOFTMAX')),
+        pytest.param('masked', 'INT8', 'CONVERTER', ('SELECT', 'SOFTMAX'), marks=pytest.mark.slow),
         ('masked', 'INT16X8', 'LITERT', ('SELECT', 'SOFTMAX')),
         ('unlike_columns', 'INT8', 'AUTO', ('SUB', 'FULLY_CONNECTED')),
         ('unlike_columns', 'INT16X8', 'LITERT', ('SUB', 'FULLY_CONNECTED')),
         ('unlike_columns', 'DYNAMIC_INT8', 'LITERT', ('FULLY_CONNECTED',)),
-        ('selected', 'INT8', 'CONVERTER', ('MUL',)),
+        pytest.param('selected', 'INT8', 'CONVERTER', ('MUL',), marks=pytest.mark.slow),
     ],
 )
 def test_the_operators_that_lose_the_answers_stay_float(
