@@ -11,7 +11,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast test-all test-tfx116 test-tfx121 find-tfx121 other-line test-install test-fresh test-image
-.PHONY: test-tfx-examples test-flink test-prism engines fetch-flink fetch-prism lint proto metadata-schema golden lock bench clean
+.PHONY: test-tfx-examples test-flink test-prism engines fetch-flink fetch-prism lint proto report-schema metadata-schema golden lock bench clean
 
 UV_VERSION := 0.13.8
 PYTHON ?=
@@ -165,6 +165,9 @@ proto: $(READY) ## Make proto/messages/*_pb2.py again.
 # The compiler that belongs to the flatbuffers package of both lines.
 FLATC_VERSION := 25.12.19rc0
 SCHEMA_FOLDER := components/core/litert
+report-schema: $(READY) ## Make report.schema.json, of EdgeEvaluator's report, again from the report's classes.
+	PYTHONPATH=. $(BIN)/python -W ignore -m tests.components.core.evaluation.report_schema
+
 metadata-schema: $(READY) ## Make metadata_schema_generated.py, TFLite's metadata format, again from metadata_schema.fbs.
 	@uv=$$(command -v uv || echo $(FETCHED_UV)); \
 	$$uv tool run --quiet --from flatc==$(FLATC_VERSION) flatc --python --gen-onefile -o $(SCHEMA_FOLDER) \
@@ -214,7 +217,7 @@ CHECK_COMPILER = $(if $(and $(IS_TFX116),$(call is_missing,$(firstword $(CXX))))
 CHECK_VENV = $(if $(UV)$(shell python3 -c 'import ensurepip, venv' 2>/dev/null && echo yes),,$(error uv is fetched by a \
   python3 with venv and ensurepip, and there is none: '$(call install,python3-venv,python3)'))
 
-# pyenv shows only the Python that it is told to, so each version is asked for twice.
+# pyenv shows only the Python that it is set to, so each version is asked for twice.
 define FIND_PYTHON
 python=; \
 for version in $(or $(PYTHON),$(PYTHONS)); do \

@@ -1,4 +1,4 @@
-"""Artifacts in and out: where models, examples, schemas and transform graphs lie."""
+"""Keys of the components' inputs and outputs, and the paths of what their artifacts hold."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _LOG = logging.getLogger(__name__)
 
 ArtifactDict = Mapping[str, Sequence[types.Artifact]]
 
-# Keys of inputs and outputs, the same in every component. A spec's inputs and outputs share one name
-# space, so an input that returns as an output of the same name has a key of its own.
+# Keys of inputs and outputs, the same in every component. A spec's inputs and outputs share one name space, so
+# an input whose output has the same name gets another key.
 MODEL = 'model'
 INPUT_MODEL = 'input_model'
 INPUT_CALIBRATION = 'input_calibration'
@@ -34,7 +34,7 @@ CALIBRATION = 'calibration'
 # Custom property of the models that tfx-edge writes: which function of the SavedModel was taken, in a sentence.
 DENSE_FUNCTION = 'tfx_edge_dense_function'
 
-# Either tells that a folder is a model.
+# Either shows that a folder is a model.
 _MODEL_FILES = ('saved_model.pb', 'tflite')
 
 
@@ -70,9 +70,9 @@ def _imported_folders(uri: str) -> list[str]:
 
 @contextlib.contextmanager
 def written_whole(folder: str) -> Iterator[str]:
-    """Yields a folder beside `folder` to write to; it takes its name only when all went well.
+    """Yields a draft folder beside `folder`, and renames it to `folder` if the block raises no error.
 
-    A failed step so leaves nothing that a later one could take for its result.
+    So a failed step leaves nothing that a later step could mistake for its result.
 
     Example:
       >>> with written_whole('/model/3/Format-Serving') as draft:
@@ -93,11 +93,11 @@ def written_whole(folder: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def gone_on_error(folder: str) -> Iterator[None]:
-    """Removes a folder that was written whole when what comes after it fails: a failed step leaves no output behind.
+def removed_on_error(folder: str) -> Iterator[None]:
+    """Removes a finished folder if the block raises an error, so that a failed step leaves no output.
 
     Example:
-      >>> with gone_on_error('/model/3/Format-Serving'):
+      >>> with removed_on_error('/model/3/Format-Serving'):
       ...   write_calibration()
     """
     try:
@@ -112,12 +112,12 @@ def float_files(output: types.Artifact, handed: Sequence[types.Artifact] = ()) -
     """Where the float `.tflite` files of a pipeline's models are kept: in one folder beside the outputs of its steps.
 
     Args:
-      output: of the step that asks.
-      handed: artifacts that bring a file along.
+      output: an output artifact of the step that calls.
+      handed: input artifacts whose folders may hold a file (`pass_on`).
 
     Returns:
-      The files; elsewhere than in TFX's own layout of outputs (`ROOT/STEP/OUTPUT/NUMBER`) nothing is kept, for no
-      other step would find it.
+      The files. If `output` is not in TFX's layout (`ROOT/STEP/OUTPUT/NUMBER`), no file is kept, since no other
+      step would find it.
     """
     root, number = output.uri.rstrip('/'), os.path.basename(output.uri.rstrip('/'))
     for _ in range(3):
@@ -146,9 +146,9 @@ def read_schema(input_dict: ArtifactDict) -> schema_pb2.Schema | None:
             text: Any = file.read()
         return text_format.Parse(text, schema_pb2.Schema())
     except (fileio.NotFoundError, FileNotFoundError, text_format.ParseError) as error:
-        told = ' '.join(str(error).split()) or 'there is no such file'
+        cause = ' '.join(str(error).split()) or 'there is no such file'
         raise EdgeError(
-            f'{path} cannot be read as a schema ({told}); run the step that writes the schema again.'
+            f'{path} cannot be read as a schema ({cause}); run the step that writes the schema again.'
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The float `.tflite` file of the model that comes in: what cannot become one is refused before anything is trained."""
+"""Converts the incoming model to a float `.tflite` file, so that one that cannot be converted is never trained."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from tfx_edge.components.core.signature import Signature
 
 
 @contextlib.contextmanager
-def converted_beside(
+def converting_meanwhile(
     files: FloatFiles, saved_model_dir: str, signature: Signature, unless: str = ''
 ) -> Iterator[Callable[[], bytes]]:
-    """Converts a model while what stands within is done; leaves when the conversion has ended.
+    """Converts a model while the `with` block runs; the end of the block waits for the conversion.
 
     Args:
-      files: takes the file.
+      files: keeps the file.
       saved_model_dir: the folder of the SavedModel.
       signature: of `choose_signature`.
-      unless: the field that is to be set where no file is wanted; '' where one is needed in any case.
+      unless: the field that switches the conversion off, for the error; '' where the file is always needed.
 
     Yields:
       A function that waits for the file and returns it; it raises an EdgeError where there is none.
 
     Example:
-      >>> with converted_beside(files, folder, signature, 'Pruning.saved_model_only') as file:
+      >>> with converting_meanwhile(files, folder, signature, 'Pruning.saved_model_only') as file:
       ...   graph = ServingGraph(folder, signature)
       ...   file()
     """

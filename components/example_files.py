@@ -1,4 +1,4 @@
-"""The TFRecord files of Examples artifacts; every other form is refused by name."""
+"""The TFRecord files of Examples artifacts; other formats are refused by an error that names them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _REMEDIES = {
 def split_files(examples: Sequence[types.Artifact], splits: Sequence[str]) -> list[str]:
     """The TFRecord files of some splits, sorted by name.
 
-    An artifact that was imported may not list its splits; then its folders tell.
+    An artifact that was imported may not list its splits; then its folders show them.
 
     Raises:
       EdgeError: the examples are not tf.Examples in TFRecords, or a split is not there or has no file.
@@ -90,8 +90,8 @@ def _folder(artifact: types.Artifact, split: str) -> str:
     folder = os.path.join(artifact.uri, _SPLIT + split)
     if not artifact.split_names:
         return folder
-    # TFX takes an artifact without a version, such as an imported one, for one of its oldest, whose folders had the
-    # splits' bare names.
+    # TFX reads an artifact without a version, such as an imported one, as one of its oldest, whose folders have no
+    # prefix `Split-`.
     by_version = artifact_utils.get_split_uri([artifact], split)
     return folder if fileio.isdir(folder) and not fileio.isdir(by_version) else by_version
 

@@ -1,4 +1,4 @@
-"""Which step wrote an Examples artifact, as far as the artifact tells."""
+"""Which step wrote an Examples artifact, as far as the artifact shows."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _POST_TRANSFORM_SCHEMA = 'post_transform_schema'
 def origin_of_examples(examples: types.Artifact) -> Origin:
     """Who wrote the examples.
 
-    No artifact of TFX names the step that wrote it when an executor gets it. What it has: a URI that ends in the
-    output's key, which for Transform is fixed; and the custom properties that its step set. An ExampleGen
-    sets the payload format, and Transform does not.
+    An artifact that an executor gets does not name the step that wrote it. It has a URI that ends in the output's
+    key, which is fixed for Transform, and the custom properties that the step set: an ExampleGen sets the payload
+    format, and Transform does not.
 
     Args:
       examples: an Examples artifact, as an executor gets it.
@@ -53,7 +53,7 @@ def origin_of_schema(schema: types.Artifact) -> Origin:
 
 
 def output_key(uri: str) -> str:
-    """The key of the output that an artifact was, by the layout of its URI.
+    """The output key under which an artifact was written, by the layout of its URI.
 
     Example:
       >>> output_key('/pipelines/taxi/Transform/transformed_examples/5')

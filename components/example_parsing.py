@@ -1,4 +1,4 @@
-"""The parser of a step's examples: with its schema, and its transform graph where that is still to be applied."""
+"""Makes the parser of a step's examples, with the schema, and with the transform graph if it must be applied."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def example_parser(
       preparation: see `ExampleParser`.
 
     Raises:
-      EdgeError: with a transform graph, the examples are neither raw nor transformed, or it cannot be told which.
+      EdgeError: with a transform graph, the examples are neither raw nor transformed, or it is not known which.
     """
     of_examples = preparation is not None and preparation.takes_examples
     if of_examples:
@@ -65,9 +65,9 @@ def example_parser(
     }
     stages = {decision.stage: uri for uri, decision in decisions.items()}
     if len(stages) > 1:
-        told = ', '.join(f'{uri} are {stage}' for stage, uri in stages.items())
+        listed = ', '.join(f'{uri} are {stage}' for stage, uri in stages.items())
         raise EdgeError(
-            f'some examples are raw and others transformed ({told}); give one of both in examples.'
+            f'some examples are raw and others transformed ({listed}); give one of both in examples.'
         )
     for uri, decision in decisions.items():
         applied = 'is applied' if decision.stage == 'raw' else 'is not applied'

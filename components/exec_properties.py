@@ -1,4 +1,4 @@
-"""Configuration messages as exec properties: JSON strings, which every orchestrator hands over alike."""
+"""Configuration messages as exec properties: JSON strings, which every orchestrator passes on unchanged."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def field_name_if_any(message_class: type[protobuf_message.Message], field: str)
 def require(
     message: protobuf_message.Message, field: str, holds: Callable[[Any], bool], expected: str
 ) -> Any:
-    """A field's value, if `holds` says so; EdgeError with what was expected otherwise."""
+    """A field's value if `holds` returns True; else an EdgeError with what was expected."""
     value = getattr(message, field)
     if not holds(value):
         raise EdgeError(f'{field_name(message, field)} is {value!r}; expected {expected}.')

@@ -1,4 +1,4 @@
-"""What a component says of the fidelity of the file that it made."""
+"""Writes the fidelity of a file to its artifact, and reads it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tfx import types
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.post_training import fidelity_report
-from tfx_edge.components.core.post_training.held_file import Bound, HeldFile
+from tfx_edge.components.core.post_training.held_file import Bound, ComparedFile
 
 DB_PROPERTY = 'tfx_edge_fidelity_db'
 AGREEMENT_PROPERTY = 'tfx_edge_fidelity_agreement'
@@ -19,13 +19,13 @@ LINE_PROPERTY = 'tfx_edge_fidelity'
 _LOG = logging.getLogger(__name__)
 
 
-def tell(model: types.Artifact, held: HeldFile | None, bound: Bound) -> None:
+def report(model: types.Artifact, held: ComparedFile | None, bound: Bound) -> None:
     """Writes one line to the log, and sums it up in the custom properties of an artifact.
 
     Args:
       model: the output Model.
-      held: what was found out; None where there were no examples.
-      bound: what was asked for.
+      held: the file with its measured fidelity; None where there were no examples.
+      bound: the fidelity that is expected.
 
     Raises:
       EdgeError: fidelity is required, and the file is below the bound.
@@ -44,14 +44,14 @@ def tell(model: types.Artifact, held: HeldFile | None, bound: Bound) -> None:
         model.set_float_custom_property(AGREEMENT_PROPERTY, held.fidelity.agreement)
 
 
-def told_of(model: types.Artifact) -> dict[str, Any] | None:
-    """What `tell` wrote to an artifact, as `report.json` holds it.
+def reported(model: types.Artifact) -> dict[str, Any] | None:
+    """What `report` wrote to an artifact, as `report.json` holds it.
 
     Args:
       model: an input Model.
 
     Returns:
-      `told` (the line), `db`, `agreement` (None for outputs that are of no classes) and `samples`; None where the
+      `told` (the line), `db`, `agreement` (None where the outputs are not classes) and `samples`; None where the
       model's maker wrote nothing.
     """
     if not model.has_custom_property(LINE_PROPERTY):

@@ -34,7 +34,7 @@ def module_properties(module_file: str | None, module_path: str | None) -> dict[
 
 
 def package(component: base_component.BaseComponent) -> None:
-    """Has the pipeline put the component's module file into a wheel when it is compiled, as TFX's Trainer does."""
+    """Makes TFX pack the component's module file into a wheel when the pipeline is compiled, as for a Trainer."""
     if not component.spec.exec_properties.get(MODULE_FILE):
         return
     from tfx.components.util import udf_utils  # takes seconds
@@ -56,7 +56,7 @@ def user_functions(properties: Mapping[str, Any]) -> UserFunctions:
 
     name = module.get(MODULE_PATH) or module[MODULE_FILE]
     try:
-        # The module's own names; what its import raises is told apart from a function that is not there.
+        # The module's own names; what its import raises is kept apart from a function that is not there.
         namespace = udf_utils.get_fn(module, '__dict__')
     except (ImportError, OSError, SyntaxError) as error:
         raise EdgeError(f'the module {name} cannot be imported ({error}); correct it.') from error

@@ -33,13 +33,13 @@ def main(argv: Sequence[str] | None = None) -> int:
       >>> main(['inspect', 'model.tflite', '--json'])
     """
     arguments = _parser().parse_args(argv)
-    # As process 1, of a container, the command would not get it without a handler.
+    # Process 1 of a container receives SIGTERM only if it has a handler.
     signal.signal(signal.SIGTERM, _terminate)
     try:
         return arguments.run(arguments)
     except _Terminated:
         print('tfx-edge: terminated', file=sys.stderr, flush=True)
-        # Not by way of Python's end, which waits for threads that load TensorFlow.
+        # Not `sys.exit`, which waits for threads that load TensorFlow.
         os._exit(143)
     except KeyboardInterrupt:
         print('tfx-edge: interrupted', file=sys.stderr)
@@ -54,11 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM came: what cleans up after an interrupt does it here too."""
+    """SIGTERM; a KeyboardInterrupt, so that code that cleans up after an interrupt runs too."""
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    # A second one has the usual effect, should the cleaning up take long.
+    # A second SIGTERM ends the process at once, in case cleaning up takes long.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     raise _Terminated
 
@@ -299,7 +299,7 @@ def _pipeline_options(arguments: argparse.Namespace, metadata_path: str | None =
 
 def _inspect(arguments: argparse.Namespace) -> int:
     if os.path.isdir(arguments.file) and not os.path.exists(_tflite_in(arguments.file)):
-        # TensorFlow writes about itself before the first line.
+        # Without this, TensorFlow logs lines of its own before the first line of output.
         os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
         from tfx_edge.pipelines.saved_model_inspection import print_saved_model
 

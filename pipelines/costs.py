@@ -1,4 +1,4 @@
-"""What a model costs and is worth: accuracy on labelled examples, sizes, and what its kernels hold."""
+"""Measures a model: accuracy on labelled examples, sizes, and the zeros and distinct values of its kernels."""
 
 from __future__ import annotations
 

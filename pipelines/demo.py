@@ -55,7 +55,7 @@ def run_demo(output: str | os.PathLike[str], beam_args: Sequence[str] = ()) -> b
     log = folder / 'log.txt'
     with quiet(log, '--output DIR') as progress:
         progress.line(f'loading TFX; what libraries print goes to {_short(log)}')
-        # On another core, while TFX loads here.
+        # In another process, while TFX loads here.
         load_ahead(saved_model_converter.convert_signature)
         from tfx_edge.pipelines import runs
         from tfx_edge.pipelines.digits import data

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from tfx_edge.components.core.litert.inspect import ModelSummary, TensorSummary
     from tfx_edge.components.core.litert.metadata import ModelMetadata
 
-# Raised when a key of the JSON changes its meaning or goes; new keys leave it as it is.
+# Incremented when a key of the JSON is removed or changes its meaning, but not for new keys.
 FORMAT_VERSION = 1
 
-# Below it, what belongs together stands below each other.
+# In a narrower terminal, the cell of a tensor's scales has two lines.
 _NARROW = 110
 
 
@@ -153,7 +153,7 @@ def _zero_points(tensor: TensorSummary) -> str:
 
 
 def _first(name: str) -> str:
-    """The converter joins the names of all that it fused into an operator."""
+    """The first of the names that the converter joined when it fused operators."""
     return printable(name.split(';')[0])
 
 

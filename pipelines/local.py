@@ -40,7 +40,7 @@ def run_locally(pipeline: Any, progress: Progress) -> None:
 
 
 def remove_float_files(pipeline_root: str) -> None:
-    """Removes what steps kept for each other, once a run has ended well.
+    """Removes the float `.tflite` files that the steps of a run shared, after the run succeeded.
 
     Args:
       pipeline_root: folder of the pipeline's artifacts.

@@ -1,7 +1,7 @@
 """A console for a few lines of progress, while what TFX and its libraries print goes to a file.
 
 TensorFlow, Beam and LiteRT write to the file descriptors themselves, from C++ and from child processes,
-so that it is the descriptors that are redirected, not Python's streams.
+so the descriptors are redirected, not Python's streams.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def quiet(log: str | os.PathLike[str], option: str = '--log FILE') -> Iterator[P
 
     Args:
       log: the file; its folder is made.
-      option: what names another place for it on the command line.
+      option: the command-line option that names another file, for the error.
 
     Yields:
       The console.

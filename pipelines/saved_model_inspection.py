@@ -1,4 +1,4 @@
-"""`tfx-edge inspect DIR`: what a SavedModel has for tfx-edge, as tables or JSON."""
+"""`tfx-edge inspect DIR`: a SavedModel's signatures, dense function and weights, as tables or JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tfx_edge.components.core.compression.weight_summary import WeightSummary
     from tfx_edge.components.core.signature import Signature, TensorSpec
 
-# Raised when a key of the JSON changes its meaning or goes; new keys leave it as it is.
+# Incremented when a key of the JSON is removed or changes its meaning, but not for new keys.
 FORMAT_VERSION = 1
 # A model artifact holds its SavedModel there.
 _SERVING = 'Format-Serving'

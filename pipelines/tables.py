@@ -70,5 +70,5 @@ def _folded(name: str, width: int) -> str:
 
 
 def printable(text: str) -> str:
-    """Text in one line, without what would command the terminal: a file may come from anywhere."""
+    """Text in one line, without control characters, which a file may hold to change the terminal."""
     return ''.join(letter if letter.isprintable() else '\ufffd' for letter in ' '.join(text.split()))

@@ -1,4 +1,4 @@
-"""Beam's worker processes on this machine: one that is killed ends the run, which Beam alone would wait for."""
+"""Ends a run when a worker process of Beam's on this machine is killed; Beam alone would wait for ever."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _WORKER_MODULE = b'apache_beam.runners.worker.sdk_worker_main'
 
 
 class _WorkerDied(BaseException):
-    """Raised in the main thread; no `except Exception` of a library keeps it."""
+    """Raised in the main thread; a BaseException, so that no `except Exception` of a library catches it."""
 
 
 @contextlib.contextmanager
 def lost_workers_raised() -> Iterator[None]:
-    """Ends what is done meanwhile when a signal ends a worker process of Beam's (`multi_processing`).
+    """Ends the `with` block with an error when a signal ends a worker process of Beam's (`multi_processing`).
 
     Does nothing outside of the main thread, where Python takes no signals.
 
@@ -50,7 +50,7 @@ def lost_workers_raised() -> Iterator[None]:
         with lock:
             if number and not ended_by and threading.excepthook is see:
                 ended_by.append(number)
-                # Beam waits for the others too, which wait for what the lost one had.
+                # Beam waits for the other workers, which wait for data of the lost one.
                 _kill_workers()
                 signal.pthread_kill(to_main, signal.SIGUSR2)
 

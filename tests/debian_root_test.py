@@ -63,7 +63,7 @@ def test_mounts_and_processes_end_with_the_command(root: pathlib.Path) -> None:
     assert list((root / 'usr').iterdir()) == []
 
 
-def test_machine_without_the_tools_is_told_so_in_one_line(tmp_path: pathlib.Path) -> None:
+def test_machine_without_the_tools_is_refused_in_one_line(tmp_path: pathlib.Path) -> None:
     done = subprocess.run(
         [sys.executable, '-m', 'tests.fresh'],
         cwd=pathlib.Path(__file__).parents[1],

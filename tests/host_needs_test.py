@@ -96,7 +96,7 @@ def test_python_without_venv_is_named_before_anything_is_fetched(
 
 
 def test_uv_of_the_machine_needs_no_python_with_venv(new_machine: Machine) -> None:
-    """It is asked for the Pythons of TFX 1.21, the tested one first, and told to fetch that one where none is there."""
+    """It is asked for the Pythons of TFX 1.21, the tested one first, and fetches that one where none is there."""
     new_machine.add('uv', 'if [ "$1" = --version ]; then echo uv 99.0; else echo "$@" >&2; exit 1; fi')
     done = new_machine.make('demo')
     assert done.stderr.splitlines()[0] == 'sync --locked --quiet --python 3.12 --dry-run'

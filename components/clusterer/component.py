@@ -1,4 +1,4 @@
-"""Clusterer as a pipeline sees it."""
+"""The Clusterer component and its spec."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ class ClustererSpec(TrainingSpec):
 
 
 class Clusterer(TrainingComponent):
-    """Gives each weight few distinct values, in the form in which it ships.
+    """Limits the number of distinct values of each weight, in the form in which the `.tflite` file holds it.
 
     With `granularity` DEPLOYED a weight becomes one scale for each output channel times integers from a codebook
     that the whole weight shares, after batch norm is folded in: the `.tflite` file of an int8 model holds at most
     `number_of_clusters` distinct integers for it. TENSOR clusters the weight's own floats, CHANNEL those of
-    each output channel, which leaves as many integers in each channel of the file. Zeros that came in stay. The graph,
+    each output channel, which leaves as many integers in each channel of the file. By default zeros stay 0. The graph,
     signatures, assets and Keras metadata stay byte for byte; training distils the incoming model.
 
-    A weight whose kernels in the file have their scales along different axes, such as an embedding table that is the
-    last layer's kernel too, takes values a * r**k instead (DEPLOYED): they are as few in each of its kernels.
+    A weight can become several kernels of the file with scales along different axes, such as an embedding table that is
+    also the last layer's kernel. With DEPLOYED it takes values a * r**k, which limits the integers of each such kernel.
 
-    First values are placed by k-means (`initialization`: where it starts), then trained: each gets the gradients of
-    all weights that take it, and weights may move from one value to another. Clustering: Han, Mao and Dally, 2016,
-    arXiv:1510.00149; k-means++: Arthur and Vassilvitskii, 2007. Which weights are clustered, and how dropout and batch
-    norm are treated, is as in Pruner.
+    K-means finds the first values (`initialization` sets its start). Training then updates each value with the
+    gradients of all weights that take it, and weights may move from one value to another. Which weights are clustered,
+    and how dropout and batch norm are treated, is as in Pruner. Clustering: Han, Mao and Dally, 2016, arXiv:1510.00149;
+    k-means++: Arthur and Vassilvitskii, 2007.
 
-    A model that no `.tflite` file can be made of is refused before anything is trained, by the names of its layers;
-    `Clustering.saved_model_only` takes it, for where the SavedModel is all that is wanted.
+    A model that cannot be converted to a `.tflite` file is refused before training, with the names of the layers;
+    `Clustering.saved_model_only` skips this check, for users who need only the SavedModel.
 
     Example:
       ```

@@ -1,4 +1,4 @@
-"""Errors raised on Beam workers, told as they were raised."""
+"""EdgeErrors of Beam workers, raised again in one line."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _IN_TRACEBACK = re.compile(rf'^(?:{re.escape(EdgeError.__module__)}\.)?EdgeError
 
 
 @contextlib.contextmanager
-def told_in_one_line() -> Iterator[None]:
-    """Raises the EdgeError of a worker as the EdgeError it was; leaves every other error as it is.
+def raised_in_one_line() -> Iterator[None]:
+    """Raises a worker's EdgeError again with its own message; leaves every other error as it is.
 
     Put it around a whole Beam pipeline. A runner raises an error of its own class with pages of
     traceback, or the worker's with the stage's name; a user needs neither.
@@ -24,7 +24,7 @@ def told_in_one_line() -> Iterator[None]:
       EdgeError: a worker raised one.
 
     Example:
-      >>> with told_in_one_line(), beam.Pipeline() as pipeline:
+      >>> with raised_in_one_line(), beam.Pipeline() as pipeline:
       ...   pipeline | beam.Create(files) | beam.FlatMap(lambda file: read_records([file]))
     """
     try:

@@ -1,4 +1,4 @@
-"""What a SavedModel holds, as one number: the same graph, variables and assets give the same wherever they lie."""
+"""A hash of a SavedModel's graph, variables and assets, which does not depend on the folder's path."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def content_digest(saved_model_dir: str, folders: Sequence[str] = ('variables', 
 
     Args:
       saved_model_dir: the folder of the SavedModel.
-      folders: what counts beside the graph.
+      folders: subfolders that are hashed beside the graph.
 
     Returns:
       A SHA-256 in hexadecimal.
@@ -35,7 +35,7 @@ def content_digest(saved_model_dir: str, folders: Sequence[str] = ('variables', 
 
 
 def _files(saved_model_dir: str, folders: Sequence[str]) -> list[str]:
-    """All files in some folders, at any depth, sorted. Not by a pattern: a path may have brackets in it."""
+    """All files in some folders, at any depth, sorted. Walked, not globbed: a path may have brackets in it."""
     found = []
     for folder in folders:
         for place, _, names in tf.io.gfile.walk(os.path.join(saved_model_dir, folder)):

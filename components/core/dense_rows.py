@@ -21,15 +21,14 @@ Value: TypeAlias = tf.Tensor | tf.SparseTensor | tf.RaggedTensor
 def dense_rows(name: str, value: Value, spec: TensorSpec, *, has_width: bool = False) -> np.ndarray:
     """The rows of a feature, each as wide as the input that reads it.
 
-    What a sparse or ragged feature does not hold is 0, as `tf.sparse.to_dense` makes it, which Keras applies to what a
-    Trainer feeds it; but up to the input's width, not to that of the longest row of a batch. That an example was
-    filled up is told once in a process.
+    Missing values are filled with 0 up to the input's width. Keras does the same in a Trainer by `tf.sparse.to_dense`,
+    but up to the batch's longest row. The first filled row of a feature is logged, once in a process.
 
     Args:
       name: of the feature.
       value: its values for a batch.
       spec: of the input.
-      has_width: a sparse feature has a width of its own, so that what it leaves out is meant to be 0.
+      has_width: whether a sparse feature declares its width, so that values that are absent mean 0.
 
     Returns:
       An array of the value's dtype; dense values as they are, others in the shape (batch, ...) of the input.
@@ -63,10 +62,10 @@ def padded(value: Value) -> np.ndarray:
 
 
 def full(name: str, value: Value) -> np.ndarray:
-    """The rows of a label, whose width no input gives: all must have the same.
+    """The rows of a label, which all must have the same width: no input of the model gives one.
 
     Raises:
-      EdgeError: an example holds fewer values than another, or none does hold one.
+      EdgeError: an example holds fewer values than another, or no example holds a value.
     """
     rows = padded(value)
     if isinstance(value, tf.SparseTensor | tf.RaggedTensor):
@@ -102,23 +101,23 @@ def _rows(
     name: str, value: tf.SparseTensor, shape: tuple[int, ...], spec: TensorSpec, has_width: bool
 ) -> np.ndarray:
     indices = value.indices.numpy()[:, 1:]
-    # A sparse tensor without a width of its own has that of the batch's longest row, or any that the graph gave it.
+    # Without a declared width, `dense_shape` depends on the batch's longest row or on the graph: the values decide.
     found = value.dense_shape.numpy()[1:] if has_width else indices.max(axis=0, initial=-1) + 1
     if (found > shape).any() or (has_width and (found < shape).any()):
         raise record_faults.wrong_shape(name, found.tolist(), spec)
     held = values_in_rows(value)
     if not has_width and len(shape) == 1 and (indices[:, 0] >= held[value.indices.numpy()[:, 0]]).any():
-        _tell_gaps(name)
+        _log_gaps(name)
     if (held < np.prod(shape)).any() and not has_width:
         if len(spec.row_shape) > 1 and len(shape) == 1:
             raise record_faults.wrong_shape(name, (int(held.min()),), spec)
-        _tell_filled(name, int(np.prod(shape)))
+        _log_filled(name, int(np.prod(shape)))
     sized = tf.SparseTensor(value.indices, value.values, [len(held), *shape])
     return tf.sparse.to_dense(tf.sparse.reorder(sized)).numpy()
 
 
 @functools.cache
-def _tell_filled(name: str, width: int) -> None:
+def _log_filled(name: str, width: int) -> None:
     _LOG.warning(
         'feature %r has a variable length, and its input takes %d values: an example that holds fewer is filled up '
         'with 0, as tf.sparse.to_dense does; where 0 means something to the model, fill it in the preprocessing_fn',
@@ -128,7 +127,7 @@ def _tell_filled(name: str, width: int) -> None:
 
 
 @functools.cache
-def _tell_gaps(name: str) -> None:
+def _log_gaps(name: str) -> None:
     _LOG.warning(
         'feature %r is sparse, with gaps before values, which Transform leaves out in the examples that it writes: a '
         'model that was trained on those saw the values in other places; give it a width in the preprocessing_fn, by '

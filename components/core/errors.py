@@ -4,12 +4,12 @@ from __future__ import annotations
 
 
 class EdgeError(ValueError):
-    """Bad input, told in one line: the thing, what was expected, the remedy.
+    """Bad input, in one line: the thing, what was expected, the remedy.
 
-    Everything in tfx-edge that refuses an input raises this type, so that a caller can tell a
+    Everything in tfx-edge that refuses an input raises this type, so that a caller can distinguish a
     user's mistake from a defect.
     """
 
 
 class NotFiniteError(EdgeError):
-    """What is trained became NaN or infinite: by too high a learning rate, or by an example that holds such a value."""
+    """Trained values became NaN or infinite: the learning rate is too high, or an example holds such a value."""

@@ -1,4 +1,4 @@
-"""Whether examples are raw, and a transform graph is still to be applied to them, or what it made of raw ones."""
+"""Decides whether examples are raw, so that the transform graph is applied to them, or transformed already."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import dataclasses
 from tfx_edge.components.core.errors import EdgeError
 
 RAW, TRANSFORMED = 'raw', 'transformed'
-# How a user settles it, as a custom property of the Examples artifact.
+# Custom property of an Examples artifact in which a user states the stage.
 STAGE_PROPERTY = 'tfx_edge_examples'
 
 
 @dataclasses.dataclass(frozen=True)
 class Stages:
-    """What some examples say themselves.
+    """What a sample of examples shows of their stage.
 
     Attributes:
       inputs: the model's, by name.
       not_raw: why the transform graph makes no inputs of them, or ''.
-      surely_not_raw: why it makes none when it is given no raw feature that none of the examples has, or ''.
+      surely_not_raw: why it makes none without the raw features that no example of the sample has, or ''.
       not_transformed: why they do not hold the inputs, or ''.
     """
 
@@ -30,7 +30,7 @@ class Stages:
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """What is known of the examples from elsewhere than the examples.
+    """What is known of the examples from their artifact or their schema.
 
     Attributes:
       stage: RAW, TRANSFORMED or ''.
@@ -54,15 +54,15 @@ class Decision:
 def decide_stage(
     found: Stages, origin: Origin = Origin(), schema: Origin = Origin(), subject: str = 'the examples'
 ) -> Decision:
-    """Decides from where the examples come, from their schema, and from what fits.
+    """Decides by the step that wrote the examples, by their schema, and by the stage that they fit.
 
-    A feature that bears the name of an input decides nothing: transforms that keep names make it so in raw examples
-    as well. What counts is the step that wrote them; without that, that they fit one of both only.
+    A feature with the name of an input decides nothing: raw examples have it too where the transform keeps names. The
+    step that wrote the examples decides; where it is not known, the examples must fit one of the stages only.
 
     Args:
       found: what some examples say.
       origin: who wrote them.
-      schema: which of both their schema describes.
+      schema: which stage their schema describes.
       subject: how messages name them.
 
     Returns:
@@ -90,20 +90,20 @@ def decide_stage(
         )
     if found.not_raw or (found.surely_not_raw and origin.stage != RAW):
         return Decision(TRANSFORMED, 'they hold what the model takes, and not what the transform graph does')
-    told = {known.stage: known.reason for known in (schema, origin) if known.stage}
+    reasons = {known.stage: known.reason for known in (schema, origin) if known.stage}
     if found.surely_not_raw:
-        told[TRANSFORMED] = 'none of the first examples holds what it makes their inputs of'
-    if len(told) == 1:
-        ((stage, reason),) = told.items()
+        reasons[TRANSFORMED] = 'none of the first examples holds what it makes their inputs of'
+    if len(reasons) == 1:
+        ((stage, reason),) = reasons.items()
         return Decision(stage, reason)
-    raise EdgeError(_question(found, told, subject))
+    raise EdgeError(_question(found, reasons, subject))
 
 
-def _question(found: Stages, told: dict[str, str], subject: str) -> str:
+def _question(found: Stages, reasons: dict[str, str], subject: str) -> str:
     names = ', '.join(repr(name) for name in found.inputs[:3])
-    doubt = ', but '.join(told.values()) or 'nothing says whether an ExampleGen or Transform wrote them'
+    doubt = ', but '.join(reasons.values()) or 'nothing says whether an ExampleGen or Transform wrote them'
     return (
-        f'it cannot be told whether {subject} are raw or transformed: they fit the raw features of the transform '
+        f'it is not known whether {subject} are raw or transformed: they fit the raw features of the transform '
         f'graph, and hold the inputs of the model ({names}) as well; {doubt}. If they are transformed, leave out '
         f'transform_graph; if they are raw, set the custom property {STAGE_PROPERTY!r} of the artifact to {RAW!r}.'
     )

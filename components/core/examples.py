@@ -36,16 +36,16 @@ class ExampleParser:
     (`input_values`). With a schema, its defaults fill what is absent, and features that it lets vary in length are
     filled up with 0 (`dense_rows`); with a transform graph, raw examples go through it first, and transformed ones are
     read as it says that they were written.
-    Raw examples may lack what nothing that is asked for is made of, such as the label. An instance can be
-    pickled: TensorFlow's objects are made where they are used.
+    Raw examples may lack features that nothing requested depends on, such as the label. An instance can be
+    pickled: each process makes TensorFlow's objects itself.
 
     Args:
       inputs: specs by input name; dimension 0 is the batch.
       schema: of the examples as stored, or None.
       transform_graph: folder of a TransformGraph, or None.
       label_key: one more feature to return, of any shape, or ''.
-      stage: with a transform graph, whether the examples are RAW or TRANSFORMED (`example_stage`); '' to find out
-        from the first batch, as far as it tells.
+      stage: with a transform graph, whether the examples are RAW or TRANSFORMED (`example_stage`); '' to decide by
+        the first batch, with an EdgeError where that is not possible.
       also_made: outputs of the transform graph that must be made too, where it has them.
       preparation: what the model does with words or encoded images before the inputs; None where the examples, or the
         transform graph, hold the inputs.
@@ -106,7 +106,7 @@ class ExampleParser:
         return self._as_inputs(self._stored(records), records), None
 
     def stages(self, records: Sequence[bytes]) -> Stages:
-        """What speaks for and against the examples being raw, or transformed, judged by some of them.
+        """Reads some examples as raw and as transformed, and returns what is wrong with each.
 
         Args:
           records: serialized tf.Examples, at least one.
@@ -153,7 +153,7 @@ class ExampleParser:
         return self._loaded_transform.outputs
 
     def at_stage(self, stage: str) -> ExampleParser:
-        """The same parser for examples of which it is known whether they are RAW or TRANSFORMED."""
+        """A copy of this parser for examples that are known to be RAW or TRANSFORMED."""
         settled = copy.copy(self)
         settled._stage = stage
         return settled
@@ -166,7 +166,7 @@ class ExampleParser:
         return self._transform
 
     def _wanted(self, *, label: bool = True) -> dict[str, TensorSpec | None]:
-        """Specs of what is read, and None for a label that is none of it."""
+        """Specs of the features to read; None for a label that is none of them."""
         with_label = label and self._label_key not in ('', *self._read)
         return {**self._read, **({self._label_key: None} if with_label else {})}
 
@@ -230,7 +230,7 @@ def read_records(files: Sequence[str]) -> Iterator[bytes]:
 
 
 def _remedy(file: str) -> str:
-    """What to do about a file that is none, told by how it begins."""
+    """The remedy for a file that is no TFRecord file, by its first bytes."""
     try:
         with tf.io.gfile.GFile(file, 'rb') as content:
             begin = content.read(4)
@@ -247,14 +247,14 @@ def record_content(record: bytes) -> bytes:
     """A form of a record that is the same for the same features.
 
     The features of a tf.Example are a map, which may be written in any order: TFX 1.21's ExampleGen writes
-    the same examples in another one in each run. So what is to follow from the content of records, such as their
-    order in training or their choice for calibration, follows from this.
+    the same examples in another order in each run. So what must depend only on the content of records, such as
+    their order in training or their choice for calibration, is computed from this form.
 
     Args:
       record: a serialized tf.Example.
 
     Returns:
-      Its canonical serialization; the record itself if it is no tf.Example (parsing will tell).
+      Its canonical serialization; the record itself if it is no tf.Example (parsing raises the error).
     """
     try:
         return tf.train.Example.FromString(record).SerializeToString(deterministic=True)

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow.core.framework import attr_value_pb2, graph_pb2, node_def_pb2, types_pb2
 
 _OTHERS = {types_pb2.DT_DOUBLE, types_pb2.DT_HALF, types_pb2.DT_BFLOAT16}
-# Of the names of functions.
+# Appended to the names of functions.
 _ENDING = '_float32'
 
 
@@ -29,7 +29,7 @@ def in_float32(graph_def: graph_pb2.GraphDef, given: Collection[str] = ()) -> gr
 
     Args:
       graph_def: with its functions.
-      given: nodes whose results come from elsewhere and keep their type; each is converted behind them.
+      given: nodes whose results come from outside and keep their type; a Cast to float32 follows each.
 
     Returns:
       A new graph with the same names of nodes; functions have another name.
@@ -100,7 +100,7 @@ def _make_identity(cast: node_def_pb2.NodeDef) -> None:
 
 
 def _converted(node: node_def_pb2.NodeDef) -> node_def_pb2.NodeDef:
-    """What converts a node's result."""
+    """A Cast of a node's result to float32."""
     cast = node_def_pb2.NodeDef(op='Cast', name=f'{node.name}/tfx_edge_float32', input=[node.name])
     cast.attr['SrcT'].type = node.attr['dtype'].type
     cast.attr['DstT'].type = types_pb2.DT_FLOAT

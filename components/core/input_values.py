@@ -1,4 +1,4 @@
-"""The values of a feature as the input that reads it takes them: its type and its shape, the same numbers."""
+"""Converts a feature's values to the type and shape of the input that reads it, without changing the numbers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _LOG = logging.getLogger(__name__)
 def as_input(name: str, values: np.ndarray, spec: TensorSpec) -> np.ndarray:
     """Converts a batch of a feature's values.
 
-    tf.Examples and Transform know float32 and int64 alone, so most types of inputs are converted to. Keras casts in
-    a Trainer whatever it is fed; here the numbers stay the same, but for rounding to the nearest that a floating type
-    holds, which is told once in a process where integers are concerned.
+    tf.Examples and Transform hold numbers as float32 or int64 only, so values for other input types are converted.
+    Keras casts whatever a Trainer feeds it; here only rounding to the nearest number of a floating type may change a
+    number. The rounding of integers is logged, once in a process.
 
     Args:
       name: of the feature and its input.
@@ -61,11 +61,11 @@ def _as_floats(name: str, values: np.ndarray, spec: TensorSpec) -> np.ndarray:
             f'at most {spec.dtype.max}. Scale them, or export the model with float32 inputs.'
         )
     if values.dtype.kind != 'f':
-        _tell_type(name, 'integers', spec.dtype.name)
+        _log_type(name, 'integers', spec.dtype.name)
         with np.errstate(invalid='ignore'):
             same = np.array_equal(back.astype(values.dtype), values)
         if not same:
-            _tell_rounded(name, spec.dtype.name)
+            _log_rounded(name, spec.dtype.name)
     return cast
 
 
@@ -79,7 +79,7 @@ def _as_integers(name: str, values: np.ndarray, spec: TensorSpec) -> np.ndarray:
             raise record_faults.wrong_type(
                 name, 'float_list with fractions or numbers beyond its range', spec
             )
-        _tell_type(name, 'floating numbers', spec.dtype.name)
+        _log_type(name, 'floating numbers', spec.dtype.name)
         return cast
     negative = wanted.kind == 'u' and (values < 0).any()
     if not same or negative:
@@ -91,12 +91,12 @@ def _as_integers(name: str, values: np.ndarray, spec: TensorSpec) -> np.ndarray:
 
 
 @functools.cache
-def _tell_type(name: str, stored: str, wanted: str) -> None:
+def _log_type(name: str, stored: str, wanted: str) -> None:
     _LOG.info('feature %r holds %s, and its input takes %s: the same numbers are taken', name, stored, wanted)
 
 
 @functools.cache
-def _tell_rounded(name: str, wanted: str) -> None:
+def _log_rounded(name: str, wanted: str) -> None:
     _LOG.warning(
         'feature %r holds integers that %s does not hold exactly: they are rounded to the nearest, as Keras rounds '
         'them for a Trainer; examples that differ by less look alike to the model',

@@ -1,7 +1,7 @@
-"""The integers that quantized numbers are: from which to which, and how large one step is.
+"""The integers of quantized numbers: their bounds, and the real size of one step.
 
-As LiteRT's 8-bit quantization specification has it, activations of 8 bits use all integers, with a zero point; those of
-16 bits, and kernels, are symmetric and narrow, without the lowest integer.
+By LiteRT's 8-bit quantization specification, activations of 8 bits use all integers, with a zero point; activations of
+16 bits and kernels use a symmetric narrow range, without the lowest integer.
 """
 
 from __future__ import annotations

@@ -67,9 +67,9 @@ def check_numbers(name: str, labels: np.ndarray, reader: str) -> None:
     """
     if not (np.issubdtype(labels.dtype, np.number) or labels.dtype == bool):
         shown = labels.flat[0] if labels.size else ''
-        told = shown.decode('utf-8', 'replace') if isinstance(shown, bytes) else shown
+        text = shown.decode('utf-8', 'replace') if isinstance(shown, bytes) else shown
         raise EdgeError(
-            f'label {name!r} holds texts, such as {told!r}, but {reader} takes numbers; give a transform_graph that '
+            f'label {name!r} holds texts, such as {text!r}, but {reader} takes numbers; give a transform_graph that '
             'makes numbers of them, or name another label_key.'
         )
     if np.issubdtype(labels.dtype, np.floating) and not np.isfinite(labels).all():

@@ -1,4 +1,4 @@
-"""What is wrong with a tf.Example, told with the feature and the remedy; TensorFlow's own errors name no remedy."""
+"""Errors of tf.Examples that name the feature and the remedy, which TensorFlow's own errors do not."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def decode(record: bytes) -> tf.train.Example:
 
 
 def values_of(feature: tf.train.Feature) -> Sequence[float | int | bytes]:
-    """What a feature holds; nothing for one of no kind."""
+    """The values of a feature; none if it has no kind."""
     kind = feature.WhichOneof('kind')
     return getattr(feature, kind).value if kind else ()
 
@@ -71,7 +71,7 @@ def _require_values(
 
 
 def _require_no_sequence(record: bytes, name: str) -> None:
-    """A tf.SequenceExample reads as a tf.Example of its context alone."""
+    """Refuses a tf.SequenceExample, which parses as a tf.Example of its context alone."""
     lists = tf.train.SequenceExample.FromString(record).feature_lists.feature_list
     if lists:
         held = 'a list of steps' if name in lists else 'not there'
@@ -95,8 +95,8 @@ def require_label(record: bytes, name: str, feature: tf.io.FixedLenFeature) -> N
     spec = label_spec(name, record)
     if (spec.dtype, spec.row_shape) != (feature.dtype, tuple(feature.shape)):
         raise EdgeError(
-            f'label {name!r} holds {_told(spec.dtype, spec.row_shape)} in one example, and '
-            f'{_told(feature.dtype, feature.shape)} in another; expected the same in each. Correct the examples, or '
+            f'label {name!r} holds {_shown(spec.dtype, spec.row_shape)} in one example, and '
+            f'{_shown(feature.dtype, feature.shape)} in another; expected the same in each. Correct the examples, or '
             'name another label_key.'
         )
 
@@ -141,7 +141,7 @@ def needs_value(feature: object) -> bool:
 
 
 def label_spec(name: str, record: bytes) -> TensorSpec:
-    """A label may have any type and length: a record tells.
+    """The type and length of a label, which may be any, as one record holds it.
 
     Raises:
       EdgeError: the record does not hold it.
@@ -167,7 +167,7 @@ def absent_input(name: str, present: Mapping[str, object]) -> EdgeError:
 
 
 def wrong_type(name: str, found: str, spec: TensorSpec, stored: tf.DType | None = None) -> EdgeError:
-    """The error of a feature of another type than its input can be made of.
+    """The error of a feature whose type its input cannot be made of.
 
     Args:
       name: of the feature.
@@ -175,19 +175,19 @@ def wrong_type(name: str, found: str, spec: TensorSpec, stored: tf.DType | None 
       spec: of the input.
       stored: the type that the other examples, or the transform graph, say it has; None for any number.
     """
-    told = f'feature {name!r} is {found}, but input {name!r} is {spec.dtype.name}'
+    text = f'feature {name!r} is {found}, but input {name!r} is {spec.dtype.name}'
     if found == 'bytes_list':
         return EdgeError(
-            f'{told}; expected numbers. Encoded images and other bytes are decoded in a preprocessing_fn (such as by '
+            f'{text}; expected numbers. Encoded images and other bytes are decoded in a preprocessing_fn (such as by '
             'tf.io.decode_jpeg, tf.io.decode_raw): give the transform_graph of that.'
         )
     if stored is not None:
         return EdgeError(
-            f'{told}; expected {_LISTS[stored]}, as the other examples, the schema or the transform graph say. Correct '
+            f'{text}; expected {_LISTS[stored]}, as the other examples, the schema or the transform graph say. Correct '
             'the one that is wrong.'
         )
     return EdgeError(
-        f'{told}; expected {"numbers" if spec.dtype.is_floating else "whole numbers within its range"}. '
+        f'{text}; expected {"numbers" if spec.dtype.is_floating else "whole numbers within its range"}. '
         'Correct the examples, or give a transform_graph that converts it.'
     )
 
@@ -206,7 +206,7 @@ def listed(names: Mapping[str, object]) -> str:
     return ', '.join(sorted(names)) or 'none'
 
 
-def _told(dtype: tf.DType, shape: Sequence[int]) -> str:
+def _shown(dtype: tf.DType, shape: Sequence[int]) -> str:
     return f'{int(np.prod(shape))} of {dtype.name}'
 
 

@@ -1,4 +1,4 @@
-"""Where in its file a record lies that cannot be used."""
+"""Names the file and number of a record that cannot be used."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tfx_edge.components.core.examples import read_records
 
 _LOG = logging.getLogger(__name__)
 
-# So many are looked at to find a place; the error is told without it then.
+# How many records are searched for the fault; if it is not among them, the error names no place.
 _LOOKED_AT = 100_000
-# How messages begin of which a record is the subject.
+# Beginnings of messages whose subject is a record.
 _SUBJECTS = ('a record ', 'an example ')
 
 
-def told_place(file: str, number: int) -> str:
+def place_text(file: str, number: int) -> str:
     """A place, as messages name it; the first record of a file is number 0."""
     return f'record {number} of {file}'
 
@@ -26,12 +26,12 @@ def at_place(error: EdgeError, file: str, number: int) -> EdgeError:
     message = str(error)
     for subject in _SUBJECTS:
         if message.startswith(subject):
-            return EdgeError(told_place(file, number) + message[len(subject) - 1 :])
-    return EdgeError(f'{told_place(file, number)}: {message}')
+            return EdgeError(place_text(file, number) + message[len(subject) - 1 :])
+    return EdgeError(f'{place_text(file, number)}: {message}')
 
 
 def is_of_a_record(error: EdgeError) -> bool:
-    """Whether a parser's error is about one record, and does not tell which."""
+    """Whether a parser's error is about one record, and does not say which."""
     return str(error).startswith((*_SUBJECTS, 'feature ', 'raw feature ', 'the records are '))
 
 

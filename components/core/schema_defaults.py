@@ -21,9 +21,9 @@ _HELD_BY = {
 def default_of(
     schema: schema_pb2.Schema | None, name: str, shape: tuple[int, ...], dtype: tf.DType
 ) -> np.ndarray | None:
-    """What a feature is where an example leaves it out.
+    """The value of a feature that an example leaves out.
 
-    A schema says so in the default of a dense tensor representation, whatever it says of the feature's presence.
+    It is the default of the feature's dense tensor representation in the schema, whatever the presence there.
 
     Args:
       schema: of the examples as stored, or None.

@@ -16,7 +16,7 @@ _GROUP = ''
 
 @dataclasses.dataclass(frozen=True)
 class VariableFeature:
-    """A feature that examples may hold different numbers of values of.
+    """A feature whose number of values may vary between examples.
 
     Attributes:
       parsed_as: a VarLenFeature, SparseFeature or RaggedFeature of TensorFlow.
@@ -77,7 +77,7 @@ def _varies(schema: schema_pb2.Schema, name: str) -> bool:
 
 
 def _feature_specs(schema: schema_pb2.Schema) -> dict[str, Any]:
-    from tensorflow_transform.tf_metadata import schema_utils  # takes seconds; only such schemas pay
+    from tensorflow_transform.tf_metadata import schema_utils  # takes seconds, only for such schemas
 
     readable = schema_pb2.Schema()
     readable.CopyFrom(schema)
@@ -96,7 +96,7 @@ def _feature_specs(schema: schema_pb2.Schema) -> dict[str, Any]:
         raise EdgeError(
             f'the schema cannot be read ({" ".join(str(error).split())}); correct its features.'
         ) from error
-    # A VarLenFeature is always called as the feature that it reads; a ragged one need not be.
+    # A VarLenFeature always has the name of the feature that it reads; a RaggedFeature may have another.
     return specs | {
         name: tf.io.RaggedFeature(specs[name].dtype, column)
         for name, column in _renamed(schema).items()

@@ -24,16 +24,16 @@ def stage_of_schema(
     raw_features: Mapping[str, object],
     made_features: Mapping[str, object],
 ) -> Origin:
-    """Tells by names, types and fixed shapes which of both a schema fits.
+    """Finds by names, types and fixed shapes whether a schema fits raw or transformed examples.
 
     Args:
       schema: of the examples.
       inputs: of the model, by name.
       raw_features: TensorFlow's feature spec of what the transform graph takes, by name.
-      made_features: likewise of what it makes: an input may take integers as floats.
+      made_features: the same of what it makes, whose types may differ from those of the inputs.
 
     Returns:
-      RAW or TRANSFORMED where it fits one of both; nothing where it fits both or neither.
+      RAW or TRANSFORMED where it fits one of them; nothing where it fits both or neither.
     """
     features = {feature.name: feature for feature in schema.feature}
     holds_inputs = all(

@@ -1,4 +1,4 @@
-"""The signatures of a SavedModel: what they take and answer."""
+"""The signatures of a SavedModel, with the specs of their inputs and outputs."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class TensorSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Preparing:
-    """What of a signature's graph makes words or encoded images into the numbers that the dense function takes.
+    """The part of a signature's graph that turns words or encoded images into the dense function's inputs.
 
     Attributes:
       examples: the signature's input of serialized tf.Examples, where it begins there; '' where it begins at features.
-      features: what it takes else, by name.
+      features: the features that it begins at otherwise, by name.
       places: the tensor of each feature, by name.
     """
 
@@ -130,7 +130,7 @@ def read_signatures(saved_model_dir: str) -> dict[str, Signature]:
 
 
 def whole_outputs(signature: Signature) -> frozenset[str]:
-    """The outputs without a batch dimension: one number, or as many rows as no batch decides.
+    """The outputs without a batch dimension: a scalar, or a fixed first dimension that is not the batch size.
 
     Example:
       >>> whole_outputs(Signature('s', {'x': TensorSpec((None, 4), tf.float32)}, {'loss': TensorSpec((), tf.float32)}))

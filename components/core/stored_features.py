@@ -22,14 +22,14 @@ _NOT_PARSED = (tf.errors.InvalidArgumentError, UnicodeDecodeError)
 class StoredFeatures:
     """Parses the features that inputs are read from.
 
-    A feature is dense, with as many values as its input takes, unless something says that it varies in length. A
+    A feature is dense, with as many values as its input takes, unless `schema` or `made` lets its length vary. A
     number may be stored as float or as int64, unless the transform graph that wrote it says which.
 
     Args:
       inputs: specs by input name.
       schema: of the examples as stored, or None.
-      made: how what a transform graph wrote is parsed, by name: it goes before the schema, which may be that of the
-        raw examples; empty where no transform graph wrote the examples.
+      made: TensorFlow's feature spec of a transform graph's outputs, by name; it overrides the schema, which may be
+        that of the raw examples. Empty where no transform graph wrote the examples.
 
     Raises:
       EdgeError: the schema contradicts itself.
@@ -52,7 +52,7 @@ class StoredFeatures:
                 if not isinstance(feature, tf.io.FixedLenFeature)
             },
         }
-        # What the dense features are stored as: by what is known of them, or as the last examples were.
+        # Stored types of the dense features: those that are known, else those of the last examples.
         dense = inputs.keys() - self._variable.keys()
         self._types = {name: _first_type(name, inputs[name], schema, made) for name in sorted(dense)}
         self._settled = frozenset(made)
@@ -87,7 +87,7 @@ class StoredFeatures:
         return self._parsed_by_types(records, kinds, labels)
 
     def require_held(self, records: Sequence[bytes]) -> None:
-        """Raises where none of some examples holds a feature; one of variable length is parsed all the same.
+        """Refuses examples of which none holds a feature of variable length, which parsing accepts.
 
         Raises:
           EdgeError: there is such a feature.
@@ -111,7 +111,7 @@ class StoredFeatures:
         kinds: Sequence[Mapping[str, tf.DType]],
         labels: Mapping[str, Any],
     ) -> dict[str, np.ndarray]:
-        """Parses those together that store their numbers alike."""
+        """Parses in one call all records that store their numbers in the same types."""
         alike: dict[tuple[tf.DType, ...], list[int]] = {}
         for place, types in enumerate(kinds):
             alike.setdefault(tuple(types.values()), []).append(place)
@@ -162,7 +162,7 @@ class StoredFeatures:
         return dense_rows(name, value, self._inputs[name], has_width=has_width)
 
     def _types_in(self, record: bytes) -> dict[str, tf.DType]:
-        """What a record stores numbers as, where nothing settles it."""
+        """The types in which a record stores its features, where they are not known already."""
         present = record_faults.decode(record).features.feature
         types = dict(self._types)
         for name in types.keys() - self._settled:
@@ -192,5 +192,5 @@ def _first_type(
     if spec.dtype == tf.string:  # read for the model's own preparation
         return tf.string
     types = {feature.name: feature.type for feature in schema.feature} if schema is not None else {}
-    told = {schema_pb2.FeatureType.INT: tf.int64, schema_pb2.FeatureType.FLOAT: tf.float32}
-    return told.get(types.get(name), tf.float32 if spec.dtype.is_floating else tf.int64)
+    dtypes = {schema_pb2.FeatureType.INT: tf.int64, schema_pb2.FeatureType.FLOAT: tf.float32}
+    return dtypes.get(types.get(name), tf.float32 if spec.dtype.is_floating else tf.int64)

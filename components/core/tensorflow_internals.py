@@ -1,4 +1,4 @@
-"""The adapter for what TensorFlow does but does not export; nothing else here calls a private name."""
+"""The adapter for functions that TensorFlow has but does not export."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def function_as_graph(function: function_pb2.FunctionDef) -> tuple[graph_pb2.Gra
     """A function's body with the tensor names of a graph.
 
     Args:
-      function: whose name the runtime knows, as it does those that it calls.
+      function: registered with the runtime, as the functions that it calls.
 
     Returns:
       A graph with a placeholder for each argument, and the graph's tensor name by that of the function.

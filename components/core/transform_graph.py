@@ -17,7 +17,7 @@ from tfx_edge.components.core.signature import TensorSpec
 
 @contextlib.contextmanager
 def _opened(folder: str) -> Iterator[Any]:
-    import tensorflow_transform as tft  # takes seconds; only users of a transform graph pay
+    import tensorflow_transform as tft  # takes seconds, only with a transform graph
 
     try:
         yield tft.TFTransformOutput(folder)
@@ -56,7 +56,7 @@ class TransformGraph:
             self._raw_spec = output.raw_feature_spec()
             self._made_spec = output.transformed_feature_spec()
             self._layer = output.transform_features_layer()
-        # Features that some example left out, and that nothing which is wanted is made of.
+        # Raw features that some example lacks, and that no wanted output depends on.
         self._not_needed: frozenset[str] = frozenset()
 
     @property
@@ -79,12 +79,12 @@ class TransformGraph:
     ) -> dict[str, np.ndarray]:
         """What the graph makes of raw examples.
 
-        Examples may leave out raw features that nothing wanted is made of, such as the label.
+        Examples may lack raw features that no wanted output depends on, such as the label.
 
         Args:
           records: serialized tf.Examples, at least one.
-          wanted: outputs that must be made, by name, with the spec of the input that reads each; without one (a label),
-            all examples must have the same width.
+          wanted: outputs that must be made, by name, with the spec of the input that reads each; where it is
+            None (a label), all examples must have the same width.
           also: outputs that must be made, of any width.
           without: raw features not to read, though they may be there.
 
@@ -123,7 +123,7 @@ class TransformGraph:
         return tf.io.parse_example(tf.constant(list(records)), spec) if spec else {}
 
     def _absent(self, records: Sequence[bytes]) -> set[str]:
-        """Raw features without which an example cannot be parsed, and that one leaves out."""
+        """Raw features that parsing needs and that at least one record lacks."""
         needed = {name for name, feature in self._raw_spec.items() if record_faults.needs_value(feature)}
         absent: set[str] = set()
         for record in records:

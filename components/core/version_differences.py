@@ -1,14 +1,14 @@
 """What differs between TFX 1.16 (TensorFlow 2.16) and TFX 1.21 (TensorFlow 2.21), and where it is evened out.
 
-Most differences need no question which version runs: the code does what is right on both. What does need it is asked
-here, of what the installed library offers and not of its version, and nowhere else.
+Most code is right on both and does not depend on the version. Where it must, only this module decides, by what the
+installed library offers and not by its version.
 
 | what | 1.16 | 1.21 | evened out by |
 |---|---|---|---|
 | `fingerprint.pb` of a SavedModel | no id | a random id | `set_content_id` below: an id made of the content |
-| features in ExampleGen's records | in one order | in another in each run | `record_content` in `core/examples.py` |
+| features of records | one order | another in each run | `record_content` in `core/examples.py` |
 | converter: order and names of constants, its version | its own | its own | `core/litert/canonical.py` |
-| converter: Keras 3 behind `tf.saved_model.save` | aborts | a file of unset variables | `core/litert/convert.py` |
+| converter: Keras 3's `tf.saved_model.save` | aborts | unset variables | `core/litert/convert.py` |
 | converter: fusions | fewer | more PADs and ADDs | nothing: such files differ, what they compute does not |
 | Keras 3's export: order of variables | fixed | random | `compression/restore_graph.py`, which goes by captures |
 | TFMA: messages it exports | all | some | imports from `tensorflow_model_analysis.proto` |

@@ -60,7 +60,7 @@ class EdgeEvaluator(base_beam_component.BaseBeamComponent):
     all examples and on each slice. It takes metrics of `eval_config` that are means over examples: accuracies
     (a score test for paired proportions) and losses (a paired bootstrap). Each test holds, fails or is
     undecided; an undecided one, as on a slice with fewer than `min_slice_examples`, lets the model pass only with
-    `bless_undecided`. Where the baseline is still to come (a first run), all are undecided, and so
+    `bless_undecided`. Where there is no baseline yet (a first run), all are undecided, and so
     are `min_agreement` and `max_latency_ratio`.
 
     `devices` names hardware that is not here, whose maker's tool reports what the file costs: Arm's Ethos-U NPUs (Vela:
@@ -129,12 +129,12 @@ class EdgeEvaluator(base_beam_component.BaseBeamComponent):
           baseline_model: Channel of Model with a SavedModel or a `.tflite` file, to compare with. Where the
             channel is empty when the step runs (a first run), thresholds on a change are not checked.
           schema: Channel of Schema, for types, defaults and variable lengths of the examples' features.
-          transform_graph: Channel of TransformGraph, applied to raw examples (those of an ExampleGen are, those that
-            Transform wrote are not; of others it is found out, or asked for); labels and slices may use
+          transform_graph: Channel of TransformGraph, applied to raw examples (those of an ExampleGen are raw, those of
+            Transform are not; for others the step decides by features, or an error asks); labels and slices may use
             its outputs.
-          eval_config: TFMA's configuration, as Evaluator takes it; required. In place of
-            `preprocessing_function_names`, functions of the SavedModel, `transform_graph` is applied.
-          edge: limits of the device.
+          eval_config: TFMA's configuration, as Evaluator takes it; required. Its
+            `preprocessing_function_names` are not called; `transform_graph` is applied instead.
+          edge: limits on file size, latency, agreement, devices and more; None for the defaults.
           example_splits: names of the splits to evaluate on; ['eval'] if None.
 
         Raises:

@@ -66,11 +66,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         baseline = _optional(input_dict, keys.BASELINE_MODEL)
         task = _task(input_dict, exec_properties)
         if baseline is not None:
-            # While Beam runs; the baseline is compared as a file afterwards.
+            # The converter loads while Beam runs; afterwards it converts the baseline, to compare the files.
             load_ahead(saved_model_converter.convert_signature)
         outputs = {key: artifact_utils.get_single_instance(output_dict[key]) for key in _OUTPUTS}
         with contextlib.ExitStack() as stack:
-            # They take their names in the order evaluation, report, blessing: a blessing is never alone.
+            # Drafts are renamed in the order evaluation, report, blessing: no blessing exists without the others.
             drafts = {key: stack.enter_context(artifacts.written_whole(outputs[key].uri)) for key in _OUTPUTS}
             findings = run.run(
                 task.evaluation,
@@ -89,7 +89,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 metrics_path=drafts[keys.EVALUATION],
                 folder=drafts[keys.EDGE_EVALUATION],
                 notes=task.notes,
-                fidelity=fidelity.told_of(candidate),
+                fidelity=fidelity.reported(candidate),
             )
             _write_all(drafts, judged)
         _mark(outputs[keys.BLESSING], judged.verdict, candidate, baseline)
@@ -154,7 +154,7 @@ def _notes(config: tfma.EvalConfig, baseline: types.Artifact | None) -> list[str
 
 
 def _preparation(baseline: preparation.Contender | None) -> Preparation | None:
-    """What the Trainer's model does with words or encoded images before what is evaluated."""
+    """What the Trainer's model does with words or encoded images before the evaluated function."""
     if baseline is None or baseline.source.signature is None:
         return None
     return preparation_of(baseline.source.path, baseline.source.signature)
@@ -165,7 +165,7 @@ def _string_signature_note(
     files: Sequence[str],
     parser: ExampleParser,
 ) -> list[str]:
-    """Where the baseline is the dense function behind a signature of strings, whether both answer alike."""
+    """A note on whether the baseline's dense function returns the same as the signature of strings it is part of."""
     signature = None if baseline is None else baseline.source.signature
     if baseline is None or signature is None or signature.source is None:
         return []

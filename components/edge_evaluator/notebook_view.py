@@ -16,7 +16,7 @@ _HEIGHT = '80vh'
 
 
 class EdgeEvaluationView(visualizations.ArtifactVisualization):
-    """TFX's InteractiveContext shows `report.html` with it; TFX knows it once EdgeEvaluator is imported.
+    """Shows `report.html` in TFX's InteractiveContext; registered when EdgeEvaluator is imported.
 
     Example:
       ```python
@@ -43,5 +43,5 @@ class EdgeEvaluationView(visualizations.ArtifactVisualization):
 
 
 def register() -> None:
-    """Tells TFX's InteractiveContext of the view."""
+    """Registers the view with TFX's InteractiveContext."""
     visualizations.get_registry().register(EdgeEvaluationView)

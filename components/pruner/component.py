@@ -1,4 +1,4 @@
-"""Pruner as a pipeline sees it."""
+"""The Pruner component and its spec."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class PrunerSpec(TrainingSpec):
 
 
 class Pruner(TrainingComponent):
-    """Sets the weights that count least to zero while the others are trained.
+    """Sets the least important weights to zero while the others are trained.
 
     The graph, signatures, assets and Keras metadata of the model stay byte for byte as they came in;
     only the values of variables change. Training distils the incoming model: no labels and no training
@@ -38,16 +38,16 @@ class Pruner(TrainingComponent):
     that share of zeros; `scope` GLOBAL ranks all of them together, so that layers of large weights keep more.
     `structure` puts the zeros in blocks, or makes m of every n weights along the input channels zero. `criterion`
     TAYLOR ranks by |weight * gradient| (Molchanov et al., 2016, arXiv:1611.06440) instead of magnitude, and its
-    dropped weights stay dropped. `policy` XNNPACK prunes the 1x1 convolutions alone that its sparse kernels take.
+    dropped weights stay dropped. `policy` XNNPACK prunes only 1x1 convolutions that XNNPACK has sparse kernels for.
 
-    Pruned are kernels of convolutions, factors of matrix products (Einsum and those in loops and branches,
-    such as LSTM and GRU cells, included) and embedding tables; any other weight is trained, left dense, and named
+    It prunes kernels of convolutions, factors of matrix products (also of Einsum, and in loops and branches, such
+    as LSTM and GRU cells) and embedding tables; any other weight is trained, left dense, and named
     in the log. Dropout is off and batch norms use the statistics they came with, as in serving: distillation
     needs no noise, and statistics of small batches would move the function that is to be kept.
     `FineTuning.batch_norm_batches` computes them anew at the end, for one-shot pruning.
 
-    A model that no `.tflite` file can be made of is refused before anything is trained, by the names of its layers;
-    `Pruning.saved_model_only` takes it, for where the SavedModel is all that is wanted.
+    A model that cannot be converted to a `.tflite` file is refused before training, with the names of the layers;
+    `Pruning.saved_model_only` skips this check, for users who need only the SavedModel.
 
     Example:
       ```

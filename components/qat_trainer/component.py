@@ -36,26 +36,26 @@ class QATTrainer(TrainingComponent):
     What the file computes in integers is read off the file itself, and simulated in training: kernels after batch
     norm is folded in, with the file's scales, in `weight_bits` (4 where LiteRT has int4 kernels, 8 elsewhere);
     biases and other constants; activations in `activation_bits`, whose ranges are calibrated, then trained. Zeros and
-    clusters that came in are kept. What `exclude` or an override leaves in float stays float in the file, and so does,
-    with a warning that names it, what the file would compute otherwise than the simulation (SELU, say). The graph,
+    clusters that came in are kept. What `exclude` or an override leaves in float stays float in the file. So do
+    operators that the file computes otherwise than the simulation (SELU, say); a warning names them. The graph,
     signatures, assets and Keras metadata stay byte for byte; training distils the incoming model. Without examples
     (`num_steps` 0) weights are rounded and no ranges result.
 
-    One example in 16 is never trained on. On these the simulation is compared with the file: `parity.json` beside the
-    ranges, with every activation inside where `parity_by_activation` asks for it; summed up in the log and in the
+    One example in 16 is never trained on. On these the simulation is compared with the file: in `parity.json` beside
+    the ranges (with `parity_by_activation`, for every activation inside too), in one line of the log, and in the
     model's custom properties `tfx_edge_parity_samples`,
     `tfx_edge_parity_within_2_steps`, `tfx_edge_parity_largest_steps`, `tfx_edge_parity_agreement` and
     `tfx_edge_not_simulated`. A model that no integer file can be made of stays float, with a warning; one that
-    no `.tflite` file at all can be made of is refused before anything is trained, by the names of its layers.
+    no `.tflite` file at all can be made of is refused before training, with an error that names the layers.
 
-    On 64 of these (fewer of large ones) the finished file is held against the incoming model too: agreement and
-    fidelity in dB, in one line of the log, in the custom properties `tfx_edge_fidelity`, `tfx_edge_fidelity_db`,
+    On 64 of these examples (fewer of large ones) the finished file is compared with the incoming model too: agreement
+    and fidelity in dB, in one line of the log, in the custom properties `tfx_edge_fidelity`, `tfx_edge_fidelity_db`,
     `tfx_edge_fidelity_agreement` and `tfx_edge_fidelity_samples`, and in `fidelity.json` beside the ranges; see
-    TFLiteQuantizer, which measures the same. Before training, the incoming model's file is measured so, and the
-    smallest group of operators without which it is below `min_fidelity_db` (a mask of -1e9 beside logits; the
+    TFLiteQuantizer, which measures the same. Before training, the incoming model's file is measured likewise. Where it
+    is below `min_fidelity_db`, a minimal group of operators that lifts it above (a mask of -1e9 beside logits; the
     normalization of columns of unlike scale) stays float, with a warning, unless `repair_fidelity` is false.
-    A model trained by labels or a `loss_fn` is meant to answer otherwise than before: its file is held against itself
-    in float. `require_fidelity` makes a finished file below the bound an error. `reference.npz` beside the ranges holds
+    A model trained by labels or a `loss_fn` is meant to change its answers: its file is compared with its own float
+    file. `require_fidelity` makes a finished file below the bound an error. `reference.npz` beside the ranges holds
     these examples and the answers, with which TFLiteQuantizer measures the file that it makes.
 
     Krishnamoorthi, 2018, arXiv:1806.08342; Jacob et al., 2018, arXiv:1712.05877.

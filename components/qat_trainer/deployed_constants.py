@@ -17,7 +17,7 @@ from tfx_edge.components.core.litert.operands import OPERANDS
 from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
 from tfx_edge.components.core.litert.quantize import quantized_file
 
-# float32 arithmetic.
+# Relative error of scales in float32.
 _ROUNDING = 1e-5
 
 
@@ -104,7 +104,7 @@ def _constant(
     parameters = quantized.quantization
     bits = BITS[flatbuffer.TENSOR_TYPES[quantized.type]]
     axis = int(parameters.quantizedDimension) if len(parameters.scale) > 1 else None
-    # With one scale a zero point may be 0 by chance; then the scale tells.
+    # With one scale a zero point may be 0 by chance; then the scale decides.
     whole = np.abs(values).max() / largest(bits)
     symmetric = not np.any(parameters.zeroPoint) and (
         axis is not None or float(parameters.scale[0]) >= whole * (1 - _ROUNDING)

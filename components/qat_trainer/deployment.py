@@ -32,7 +32,7 @@ from tfx_edge.components.core.litert.quantization_options import LITERT, Quantiz
 from tfx_edge.components.core.litert.quantize import quantized_file
 from tfx_edge.components.core.signature import Signature
 from tfx_edge.components.qat_trainer.deployed_constants import quantized_constants
-from tfx_edge.components.qat_trainer.local_parity import broken_activations, operators_behind
+from tfx_edge.components.qat_trainer.local_parity import broken_activations, producers_of
 from tfx_edge.components.qat_trainer.non_finite_operators import non_finite_operators
 from tfx_edge.components.qat_trainer.simulated_tensors import (
     ROWS,
@@ -42,7 +42,7 @@ from tfx_edge.components.qat_trainer.simulated_tensors import (
 )
 
 _LOG = logging.getLogger(__name__)
-# Each keeps one more place of the graph in float.
+# Each round keeps the operators float that compute one more activation.
 _MOST_ROUNDS = 16
 
 
@@ -97,14 +97,14 @@ def plan_deployment(
     Args:
       graph: the incoming signature.
       qat: which weights are to be integers, and of how many bits.
-      batch: real inputs by name, by whose values activations are told apart; None to simulate weights only.
+      batch: real inputs by name, by whose values activations are distinguished; None to simulate weights only.
       convert: gives the float `.tflite` of a SavedModel's folder and one of its signatures.
       sound: which operators of the float file stay float in any case in a mode, as regular expressions.
 
     Returns:
       What to simulate. Operators that the file computes otherwise than the simulation, on the same inputs, are named
-      in the log and stay float. What the file has and the graph lacks without such an effect is named too; so is the
-      reason why there is no integer file (of a recurrent net, say), and then nothing is simulated.
+      in the log and stay float. Integer tensors without a counterpart in the graph are named too. Where there is no
+      integer file (of a recurrent net, say), nothing is simulated, and the log says why.
 
     Raises:
       EdgeError: no weight is to be quantized, or a pattern matches none; or there is not even a float file.
@@ -205,10 +205,10 @@ class _Plan:
 
 
 def _first_to_keep(model: ModelFile, deployment: Deployment, broken: Mapping[str, float]) -> tuple[str, ...]:
-    """The operators behind the first broken activation that are not all float yet: those after it may be fine then."""
+    """The operators that compute the first broken activation, unless all are float: later ones may then be right."""
     known = {activation.name for activation in deployment.arithmetic.activations}
     for name, steps in broken.items():
-        behind = operators_behind(model, name, known)
+        behind = producers_of(model, name, known)
         if not behind:
             continue  # an input
         if {*behind} <= {*deployment.kept_float}:
@@ -272,7 +272,7 @@ def _mode(qat: QATOptions) -> str:
 
 
 def _require_bits(kernel: DeployedKernel, wanted: int) -> None:
-    """Refuses what the file would not keep; where LiteRT has no int4 kernel, four bits become eight."""
+    """Refuses a kernel with fewer bits than wanted; where LiteRT has no int4 kernel, four bits become eight."""
     name, found = kernel.site.variable.name, kernel.constant.bits
     if found < wanted:
         raise EdgeError(

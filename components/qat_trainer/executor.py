@@ -27,14 +27,14 @@ from tfx_edge.components.core.compression.quantization_aware_training import (
     train_quantization_aware,
 )
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions
-from tfx_edge.components.core.litert.float_files import FloatFiles, hand_on
+from tfx_edge.components.core.litert.float_files import FloatFiles, pass_on
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.isolation import run_isolated
 from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.quantize import quantized_file
 from tfx_edge.components.core.post_training import fidelity_report
 from tfx_edge.components.core.post_training.float_answers import reference_answers
-from tfx_edge.components.core.post_training.held_file import Bound, make_held
+from tfx_edge.components.core.post_training.held_file import Bound, make_compared
 from tfx_edge.components.qat_trainer import parity
 from tfx_edge.components.qat_trainer.deployment import Deployment, plan_deployment, trained_ranges
 from tfx_edge.components.qat_trainer.held_out import split_held_out
@@ -92,7 +92,7 @@ class _Training:
     def train(
         self, graph: ServingGraph, fine_tuning: FineTuningOptions, batches: Batches | None
     ) -> dict[str, np.ndarray]:
-        """What `compress_model` is to do."""
+        """The training function that `compress_model` calls."""
         self._graph, self._output_kind = graph, fine_tuning.output_kind
         if batches is not None:
             self._held_out, batches = split_held_out(batches, list(graph.inputs))
@@ -116,7 +116,7 @@ class _Training:
 
     @property
     def _samples(self) -> dict[str, np.ndarray]:
-        """What is compared: held out, or where the examples were too few, of the first batch."""
+        """The inputs to compare on: held-out ones, or where there are too few examples, those of the first batch."""
         return self._held_out or {name: self._seen[0][name] for name in self._graph.inputs}
 
     def _operators_to_keep(self, float_model: ModelFile, mode: str) -> tuple[str, ...]:
@@ -142,7 +142,7 @@ class _Training:
             return
         trained, signature = path_utils.serving_model_dir(model.uri), self._graph.signature
         float_model = ModelFile.of(self._float_files.convert(trained, signature))
-        hand_on(folder, trained, signature, float_model.data)
+        pass_on(folder, trained, signature, float_model.data)
         ranges = trained_ranges(deployment, self._result.ranges, float_model, self._seen)
         write_ranges(os.path.join(folder, FILE_NAME), ranges)
         file = self._held_file(folder, model, float_model, ranges)
@@ -169,20 +169,20 @@ class _Training:
         float_model: ModelFile,
         ranges: Mapping[str, tuple[float, float]],
     ) -> ModelFile:
-        """The file as it will be made, held against the incoming model."""
+        """The file as TFLiteQuantizer will make it, compared with the incoming model."""
         options, reference = self._deployment.options, self._reference
         if reference is None:
             return quantized_file(float_model, options, ranges)
         if not self._follows:
-            # Trained to answer otherwise, it is held against itself in float.
+            # A model that was trained to change its answers is compared with its own float file.
             answers = LiteRTModel(float_model.data)(reference.inputs)
             reference = dataclasses.replace(reference, answers=answers)
         write_reference(folder, reference)
         bound = dataclasses.replace(self._bound, repair=False)
-        held = run_isolated(make_held, float_model, options, ranges, reference, bound)
+        held = run_isolated(make_compared, float_model, options, ranges, reference, bound)
         with fileio.open(os.path.join(folder, fidelity_report.FILE_NAME), 'w') as output:
             output.write(fidelity_report.to_json(held))
-        fidelity.tell(model, held, bound)
+        fidelity.report(model, held, bound)
         return held.made.file
 
 

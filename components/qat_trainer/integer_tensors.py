@@ -1,4 +1,4 @@
-"""What a quantized file holds inside after one run."""
+"""The values of a quantized file's integer tensors after one run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def integer_tensors(
     model(inputs)
     details: dict[str, Any] = {}
     for detail in model.interpreter.get_tensor_details():
-        # A tensor that operators want in ranges of their own is there several times; the widest holds all its values.
+        # A tensor that operators need in several ranges is there once for each; the widest holds all its values.
         other = details.setdefault(detail['name'], detail)
         if detail['quantization'][0] > other['quantization'][0]:
             details[detail['name']] = detail

@@ -16,11 +16,11 @@ from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.qat_trainer.integer_tensors import integer_tensors
 
 _LOG = logging.getLogger(__name__)
-# In 8 bits; in 16, where kernels look values up in tables, as much of the range as a tenth of that.
+# By bits. With 16, where kernels look values up in tables, this is a tenth of the share of the range as with 8.
 _TOLERATED_STEPS = {8: 2.0, 16: 51.0}
 _ROUNDING = 0.01
-# Of the values, that must lie within: where operators with no counterpart in the graph come between, and where one
-# operator does, whose kernel may round a few values otherwise.
+# Share of the values that must lie within: where several operators compute an activation from the one before it, and
+# where one does, whose kernel may round a few values otherwise.
 _SHARE, _SHARE_OF_ONE = 0.999, 0.99
 
 
@@ -33,10 +33,10 @@ def broken_activations(
     file: bytes | ModelFile,
     inputs: Mapping[str, np.ndarray],
 ) -> dict[str, float]:
-    """Activations that come out otherwise although what they are computed from is the same.
+    """Activations that the file computes otherwise than the simulation from the same values.
 
-    Each is simulated from the integers that the file has for those before it, so a difference is that of the
-    operators in between.
+    Each is simulated from the file's own values of the activations before it, so a difference is that of the operators
+    in between.
 
     Args:
       graph: the incoming signature.
@@ -79,15 +79,15 @@ def broken_activations(
             found, step = shipped[activation.name]
             steps = np.abs(local[activation.tensor].numpy().ravel() - found.ravel()) / step
             within = float(np.mean(steps <= tolerated))
-            # To look what is behind takes long, and is needed between the two only.
+            # Counting the operators takes long, and is needed only between the two shares.
             if within < _SHARE_OF_ONE or (
-                within < _SHARE and len(operators_behind(float_file, activation.name, simulated_names)) > 1
+                within < _SHARE and len(producers_of(float_file, activation.name, simulated_names)) > 1
             ):
                 broken[activation.name] = float(steps.max())
     return broken
 
 
-def operators_behind(float_model: bytes | ModelFile, name: str, known: Collection[str]) -> tuple[str, ...]:
+def producers_of(float_model: bytes | ModelFile, name: str, known: Collection[str]) -> tuple[str, ...]:
     """Expressions that match the outputs of the operators which compute an activation from others, and nothing else.
 
     Args:

@@ -11,7 +11,7 @@ from tfx_edge.components.core.errors import EdgeError, NotFiniteError
 from tfx_edge.components.core.litert.activation_reader import ActivationReader
 from tfx_edge.components.core.litert.model_file import ModelFile
 
-# What LiteRT runs at once.
+# Rows that LiteRT runs at once.
 _ROWS = 8
 
 

@@ -44,7 +44,7 @@ def qat_options(message: proto.QuantizationAwareTraining) -> QATOptions:
 
 
 def fidelity_bound(message: proto.QuantizationAwareTraining, *, examples: bool) -> Bound:
-    """What is asked of the trained file's answers.
+    """The fidelity that the trained file has to reach.
 
     Raises:
       EdgeError: a value is out of range, or fidelity is required and there are no examples to measure it on.

@@ -33,7 +33,7 @@ _BATCH_SIZE = 64
 _EXPECTED = 0.99
 # A difference of whole steps is whole but for float32's rounding.
 _ROUNDING = 0.01
-# Of a float output, which has no step of its own.
+# Steps in the range of a float output, which has no step of its own.
 _STEPS = integer_types.steps(8)
 
 
@@ -97,12 +97,12 @@ class Parity:
 
     @property
     def agreement(self) -> float | None:
-        """Of the output that agrees least; None where no output is of classes."""
+        """The lowest agreement of all outputs; None where no output holds classes."""
         return min((o.agreement for o in self.outputs if o.agreement is not None), default=None)
 
     @property
     def within_2(self) -> float:
-        """Share of values within two steps, of the output that has the fewest."""
+        """The lowest share of values within two steps of all outputs."""
         return min((output.within_2 for output in self.outputs), default=1.0)
 
     @property
@@ -123,7 +123,7 @@ def measure_parity(
     held_out: bool = True,
     per_activation: bool = False,
 ) -> Parity:
-    """Runs both on the same samples.
+    """Runs the simulation and the file on the same samples.
 
     Args:
       graph: the incoming signature.
@@ -242,7 +242,7 @@ def _compare(
 def _sides(
     graph: ServingGraph, output_kind: str, samples: Mapping[str, np.ndarray]
 ) -> dict[str, float | None]:
-    """Outputs that may be of classes: the bound between two of them, or None for rows with one value for each class."""
+    """Outputs that may hold classes: the bound between two classes, or None for rows with a value for each class."""
     if output_kind == 'REGRESSION':
         return {}
     first = _batches(samples, _BATCH_SIZE)[0]

@@ -1,4 +1,4 @@
-"""Operators that no training mends: quantized, they lose what the incoming model answers."""
+"""Operators that lose so much fidelity in integers, whatever the weights are, that training cannot restore it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tfx_edge.components.core.litert.isolation import run_isolated
 from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.modes import mode_of
 from tfx_edge.components.core.litert.quantization_options import LITERT, QuantizationOptions
-from tfx_edge.components.core.post_training.held_file import Bound, make_held
+from tfx_edge.components.core.post_training.held_file import Bound, make_compared
 from tfx_edge.components.core.post_training.sensitivity import exactly
 from tfx_edge.components.qat_trainer.steep_operators import SteepOperator, steep_operators
 
 _LOG = logging.getLogger(__name__)
-# What LiteRT runs at once, and how many rows the ranges are read of.
+# Rows that LiteRT runs at once, and most rows that the ranges are measured on.
 _ROWS, _MOST_ROWS = 8, 256
 
 
@@ -30,42 +30,42 @@ def operators_to_keep(
     reference: Reference,
     bound: Bound,
 ) -> tuple[str, ...]:
-    """The smallest group of operators without which the incoming model's file loses its answers.
+    """A minimal group of operators that has to stay float for the incoming model's file to reach the bound.
 
     An input whose columns have scales of 1e5 and 1e-3, or a mask of -1e9 beside logits, is lost in eight bits whatever
-    the weights are. Weights of four bits are taken for eight: what these lose, training mends.
+    the weights are. Four-bit weights are tested with eight bits: training restores what four bits lose.
 
     Args:
       float_model: the incoming model as a float file.
       mode: of the deployed file.
       batches: inputs by name, whose values the ranges are read of.
       reference: what the incoming model answers.
-      bound: what is asked of the file.
+      bound: the fidelity that the file has to reach.
 
     Returns:
       Regular expressions on the outputs of these operators; none where the file keeps the answers, no small group helps
-      (training has to mend it then, and the finished file tells), or the bound repairs nothing (a warning tells).
+      (training has to mend it then, and the finished file shows it), or the bound repairs nothing (a warning says so).
     """
     ranges, mode = _ranges(float_model, batches), mode_of(mode).with_int8_weights or mode
-    steep = _told_steep(steep_operators(float_model, ranges, mode)) if bound.repair else ()
+    steep = _named_steep(steep_operators(float_model, ranges, mode)) if bound.repair else ()
     options = QuantizationOptions(mode, engine=LITERT, keep_float=steep)
     try:
-        held = run_isolated(make_held, float_model, options, ranges, reference, bound)
+        held = run_isolated(make_compared, float_model, options, ranges, reference, bound)
     except EdgeError as error:
-        # Told where the deployment is planned, with what follows from it.
+        # Logged where the deployment is planned, with what follows from it.
         _LOG.debug('no file to look at before training: %s', error)
         return steep
     lost = held.lost
     if lost is not None and bound.allows(lost):
-        told = (
+        message = (
             f'before training, the file keeps {lost.db_before:.1f} dB of the incoming answers (expected '
             f'{bound.min_db:g}) and, with these operators float ({lost.bytes_more:+d} bytes), {lost.db_after:.1f} dB: '
             f'{", ".join(lost.operators)}'
         )
         if held.repaired:
-            _LOG.warning('%s; they stay float', told)
+            _LOG.warning('%s; they stay float', message)
             return (*steep, *lost.keep_float)
-        _LOG.warning('%s; training seldom mends that: set repair_fidelity to keep them float', told)
+        _LOG.warning('%s; training seldom mends that: set repair_fidelity to keep them float', message)
         return steep
     if held.is_low:
         _LOG.info(
@@ -75,7 +75,7 @@ def operators_to_keep(
     return steep
 
 
-def _told_steep(found: Sequence[SteepOperator]) -> tuple[str, ...]:
+def _named_steep(found: Sequence[SteepOperator]) -> tuple[str, ...]:
     """Expressions for the operators that stay float; each is named in the log."""
     for operator in found:
         _LOG.warning(
@@ -91,7 +91,7 @@ def _told_steep(found: Sequence[SteepOperator]) -> tuple[str, ...]:
 def _ranges(
     float_model: ModelFile, batches: Sequence[Mapping[str, np.ndarray]]
 ) -> dict[str, tuple[float, float]]:
-    """Of all float activations."""
+    """The ranges of all float activations."""
     reader = ActivationReader(float_model)
     ranges: dict[str, tuple[float, float]] = {}
     size = reader.model.fixed_batch_size or _ROWS

@@ -1,4 +1,4 @@
-"""Operators with no derivative at 0, whose inputs are above 0 in float and round to it in integers."""
+"""Operators with no derivative at 0, whose inputs are above 0 in float and round to 0 in integers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STEEP = frozenset(('LOG', 'RSQRT', 'SQRT'))
 
 @dataclasses.dataclass(frozen=True)
 class SteepOperator:
-    """One of them.
+    """An operator with no derivative at 0, whose input rounds to 0.
 
     Attributes:
       name: in the format, with its output.

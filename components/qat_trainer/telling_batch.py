@@ -1,4 +1,4 @@
-"""The examples by which it is told what the deployed file computes otherwise than the simulation."""
+"""The examples on which the deployed file is compared with the simulation."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 Batch = Mapping[str, np.ndarray]
-# Of the first rows, which alone are run on the file, so many are of this kind.
+# Most examples of this kind at the front; only the first rows of the batch are run on the file.
 _ROWS = 4
 
 
 def telling_batch(seen: Sequence[Batch], inputs: Collection[str]) -> Batch | None:
     """The first batch, with examples in front that hold NaN or infinity, where there are some in any batch.
 
-    A model may fill in such values itself, which integers cannot: on an example of the kind alone does it show.
+    A model may fill in such values itself, but integers cannot hold them: this shows only on such an example.
 
     Args:
       seen: batches, arrays of shape (batch, ...) by feature.

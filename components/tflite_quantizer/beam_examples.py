@@ -24,7 +24,7 @@ from tfx_edge.components.tflite_quantizer.options import QuantizerOptions
 
 
 class BeamExamples:
-    """What `recipe.CalibrationExamples` asks for.
+    """`recipe.CalibrationExamples` of a component's examples.
 
     Args:
       make_pipeline: makes the Beam pipeline to run on.
@@ -86,7 +86,7 @@ class BeamExamples:
 
     def reference(self) -> Reference | None:
         """See `recipe.CalibrationExamples`."""
-        # Where nothing was calibrated on them, any are held out.
+        # Without calibration, all examples are held out.
         records, held_out = self._compared or (self._records(self._sample_count), True)
         if not records:
             return None

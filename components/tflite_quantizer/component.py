@@ -61,8 +61,8 @@ class TFLiteQuantizer(base_beam_component.BaseBeamComponent):
 
     `range_method` chooses each activation's range: the smallest and largest value (`MIN_MAX`), the central
     `percentile` of the values, or the range with the least squared error (`MSE`) or least divergence (`ENTROPY`,
-    Migacz, 2017). `equalize` and `correct_bias` (Nagel et al., 2019, arXiv:1906.04721) mend models whose channels
-    differ much in size, without training.
+    Migacz, 2017). `equalize` and `correct_bias` (Nagel et al., 2019, arXiv:1906.04721) raise the fidelity of
+    models whose channels differ much in size, without training.
 
     In modes with integer activations a mask that puts -1e9, or the smallest float, beside the scores of a softmax is
     brought so near to them that the softmax's output, which has steps of 1/256, does not change; its range would leave
@@ -73,7 +73,7 @@ class TFLiteQuantizer(base_beam_component.BaseBeamComponent):
     log says which and why.
 
     The finished file and the SavedModel answer the same 64 examples (fewer of large ones): those that come after the
-    calibration's in the order of their content, or, where there are not 32 of these, the last of the calibration's.
+    calibration's in the order of their hashes, or, where there are not 32 of these, the last of the calibration's.
     Where they differ is reported per output: agreement of classes, and fidelity, the power of the answers around
     their mean over the power of the error, in dB. A column or a magnitude that is much smaller than the others is
     judged by itself. One line in the log, `fidelity.json` beside the ranges, and the custom properties
@@ -88,8 +88,8 @@ class TFLiteQuantizer(base_beam_component.BaseBeamComponent):
     The file is inspected after it is made: types of inputs and outputs, names of tensors and of the signature, that
     it runs, and operators that stayed float. These are named in the log, or with `require_full_integer` an error.
     With `report_sensitivity`, `sensitivity.json` beside the ranges names the operators that lose most; with
-    `keep_float=['AUTO']` the file may grow by `float_budget_bytes`, spent on operators that stay float where that buys
-    most fidelity; operators that must stay float together are among them.
+    `keep_float=['AUTO']` the file may grow by `float_budget_bytes`, spent on operators that stay float where that gains
+    most fidelity; a group that lifts the file over `min_fidelity_db` has to fit into what is left.
 
     Example:
       ```
@@ -128,11 +128,11 @@ class TFLiteQuantizer(base_beam_component.BaseBeamComponent):
           model: a Channel of Model: what a Trainer, Pruner, Clusterer or QATTrainer exported.
           examples: a Channel of Examples to calibrate on, unlabelled ones too.
           schema: a Channel of Schema, for defaults of absent features and features of variable length.
-          transform_graph: a Channel of TransformGraph, applied to raw examples. Those of an ExampleGen are raw, those
-            that Transform wrote are not; of others it is found out, or asked for.
+          transform_graph: a Channel of TransformGraph, applied to raw examples. Examples of an
+            ExampleGen are raw, those of Transform are not; for others the step decides by features, or an error asks.
           calibration: a Channel of tfx_edge.Calibration, such as QATTrainer's.
-          signature_name: what to take of the SavedModel: a signature, whose dense part is found behind strings, or a
-            function of Keras; '' to choose (`core.dense_function.choice`, `tfx-edge inspect SAVED_MODEL`).
+          signature_name: a signature of the SavedModel (one with string inputs is cut after parsing) or a function that
+            Keras saved; '' to choose (`core.dense_function.choice`, `tfx-edge inspect SAVED_MODEL`).
           quantization: which file to make; None for the defaults of `proto.Quantization`.
 
         Raises:

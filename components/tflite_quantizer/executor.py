@@ -42,7 +42,7 @@ SENSITIVITY_FILE = 'sensitivity.json'
 # TFMA wants this name, without extension.
 _FILE_NAME = 'tflite'
 
-# What metadata say of an input.
+# Description of an input in the metadata.
 _TRANSFORMED = 'the feature of this name as Transform makes it'
 
 _LOG = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         model = artifact_utils.get_single_instance(output_dict[artifacts.MODEL])
         calibrations = input_dict.get(artifacts.INPUT_CALIBRATION) or []
         if input_dict.get(artifacts.EXAMPLES):
-            # Before the conversion, which takes longer: they may not be readable.
+            # Before the conversion, which takes longer, so that unreadable examples are refused early.
             split_files(input_dict[artifacts.EXAMPLES], options.calibration_splits)
         float_files = artifacts.float_files(model, calibrations)
         float_model = ModelFile.of(float_files.convert(source, signature))
@@ -91,7 +91,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 options.recipe, float_model, examples, given, _handed_reference(calibrations)
             )
             _LOG.info('engine %s: %s', made.engine, made.reason)
-            fidelity.tell(model, made.held, options.recipe.bound)
+            fidelity.report(model, made.held, options.recipe.bound)
             file = metadata.add(made.file, _described(options.metadata, signature, input_dict))
             summary = _check(file, float_model, options, signature)
             log_older_runtimes(file)
@@ -99,13 +99,13 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             with fileio.open(os.path.join(model_folder, _FILE_NAME), 'wb') as output:
                 output.write(file)
         model.set_string_custom_property(artifacts.DENSE_FUNCTION, describe(signature))
-        _tell(model, options, made, summary)
+        _write_properties(model, options, made, summary)
 
 
 def _described(
     given: metadata.ModelMetadata, signature: Signature, input_dict: artifacts.ArtifactDict
 ) -> metadata.ModelMetadata:
-    """Says of inputs that a transform graph makes where their numbers come from, where the user says nothing."""
+    """Describes the inputs that a transform graph makes, where the user does not."""
     if not input_dict.get(artifacts.TRANSFORM_GRAPH):
         return given
     inputs = dict.fromkeys(signature.inputs, _TRANSFORMED)
@@ -115,7 +115,7 @@ def _described(
 def _asked_for(
     input_dict: Mapping[str, list[types.Artifact]], properties: Mapping[str, Any]
 ) -> tuple[QuantizerOptions, dict[str, tuple[float, float]] | None]:
-    """The options, as far as given together with what the calibration was trained for, and the given ranges."""
+    """The options, with the arithmetic that the calibration was trained for, if any; and the given ranges."""
     message = exec_properties.decode(properties[QUANTIZATION], proto.Quantization)
     options = quantizer_options(with_labels(message))
     has_calibration = bool(input_dict.get(artifacts.INPUT_CALIBRATION))
@@ -162,7 +162,7 @@ def _write_calibration(folder: str, made: recipe.Outcome) -> None:
             file.write(json.dumps(content, indent=1) + '\n')
 
 
-def _tell(
+def _write_properties(
     model: types.Artifact, options: QuantizerOptions, made: recipe.Outcome, summary: ModelSummary
 ) -> None:
     mode = options.recipe.quantization.mode

@@ -40,7 +40,7 @@ def _read(path: str) -> list[str]:
     if len(content) > _MAX_BYTES:
         raise EdgeError(f'Quantization.metadata.label_file {path} is larger than 1 MiB; {remedy}')
     try:
-        # Not splitlines, which takes more than ends of lines for one.
+        # Not splitlines, which splits at other characters than line ends too.
         labels = content.decode('utf-8').replace('\r\n', '\n').removesuffix('\n').split('\n')
     except UnicodeDecodeError as error:
         raise EdgeError(f'Quantization.metadata.label_file {path} is no UTF-8 text; {remedy}') from error

@@ -22,7 +22,7 @@ from tfx_edge.components.core.post_training.recipe import Recipe
 from tfx_edge.components.exec_properties import require, require_patterns, require_supported
 
 _RANGE_METHODS = ('MIN_MAX', 'PERCENTILE', 'MSE', 'ENTROPY')
-# In place of regular expressions.
+# Of keep_float, in place of regular expressions.
 _AUTO = 'AUTO'
 
 
@@ -85,7 +85,7 @@ def quantizer_options(message: proto.Quantization) -> QuantizerOptions:
 
 
 def require_inputs(options: QuantizerOptions, *, examples: bool, calibration: bool) -> None:
-    """Refuses options that the inputs of the component do not serve.
+    """Refuses options that do not fit the inputs of the component.
 
     Args:
       options: what was asked for.
@@ -93,7 +93,7 @@ def require_inputs(options: QuantizerOptions, *, examples: bool, calibration: bo
       calibration: whether a calibration is given.
 
     Raises:
-      EdgeError: something is needed and not there, or given and without meaning.
+      EdgeError: an input that an option needs is missing, or an option has no effect with these inputs.
     """
     recipe = options.recipe
     if recipe.quantization.needs_ranges and not (examples or calibration):
@@ -170,7 +170,7 @@ def _float_budget(message: proto.Quantization, keep_float: tuple[str, ...]) -> i
 def _bound(message: proto.Quantization) -> Bound:
     return Bound(
         min_db=require(message, 'min_fidelity_db', lambda db: -100 <= db <= 100, 'between -100 and 100'),
-        # What stays float is refused there.
+        # With require_full_integer, float operators are an error.
         repair=message.repair_fidelity and not message.require_full_integer,
         required=message.require_fidelity,
     )

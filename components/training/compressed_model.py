@@ -33,7 +33,7 @@ from tfx_edge.components.core.litert import saved_model_converter
 from tfx_edge.components.core.litert.isolation import load_ahead
 from tfx_edge.components.core.litert.loops_of_files import has_loops
 from tfx_edge.components.core.signature import Signature
-from tfx_edge.components.deployable_model import converted_beside
+from tfx_edge.components.deployable_model import converting_meanwhile
 from tfx_edge.components.example_files import split_files
 from tfx_edge.components.training import training_spec
 from tfx_edge.components.training.configuration import Configuration
@@ -47,7 +47,7 @@ from tfx_edge.components.training.training_examples import (
 
 _LOG = logging.getLogger(__name__)
 
-# New values by checkpoint key, of a signature, training options and batches (None without examples).
+# Takes a signature's graph, training options and batches (None without examples); returns new values by checkpoint key.
 Compress = Callable[[ServingGraph, FineTuningOptions, Batches | None], dict[str, np.ndarray]]
 
 
@@ -60,7 +60,7 @@ def compress_model(
 ) -> None:
     """Runs one technique on a Model artifact and writes the Model artifact that results.
 
-    Before that the model that comes in is converted, so that none is trained that no `.tflite` file can be made of.
+    The incoming model is converted first, so that no model is trained that cannot become a `.tflite` file.
 
     Args:
       input_dict: `input_model`, and where given `examples`, `schema` and `transform_graph`.
@@ -88,7 +88,7 @@ def compress_model(
         source,
         properties.get(training_spec.SIGNATURE_NAME) or '',
         transform_graph=artifacts.transform_graph_folder(input_dict),
-        load=LOADED.look_into,
+        load=LOADED.load_briefly,
     )
     _LOG.info('compressing signature %r', signature.name)
     output = artifact_utils.get_single_instance(list(output_dict[artifacts.MODEL]))
@@ -115,11 +115,11 @@ def compress_model(
 def _file(
     output: types.Artifact, source: str, signature: Signature, unless: str, *, saved_model_only: bool
 ) -> contextlib.AbstractContextManager[Callable[[], bytes] | None]:
-    """The float file of the incoming model, made beside what is done first."""
+    """Converts the incoming model to a float file while the step opens the model and its examples."""
     if saved_model_only:
         _LOG.info('%s is set: whether a .tflite file can be made of the model is not found out', unless)
         return contextlib.nullcontext()
-    return converted_beside(artifacts.float_files(output), source, signature, unless=unless)
+    return converting_meanwhile(artifacts.float_files(output), source, signature, unless=unless)
 
 
 def _opened(
@@ -128,7 +128,7 @@ def _opened(
     graph = ServingGraph(source, signature, in_float32=trains_ranges)
     if not trains_ranges or file is None or not graph.has_loops or has_loops(file()):
         return graph
-    # The file has no loops: its steps are told apart in the graph too.
+    # The converter unrolled the loops; unrolled in the graph too, each iteration has ranges of its own.
     return ServingGraph(source, signature, in_float32=True, unroll_loops=True)
 
 
@@ -151,9 +151,9 @@ def _checkpoint_folder(
     options: FineTuningOptions,
     properties: Mapping[str, Any],
 ) -> str:
-    """Where the state of the training is kept: beside the outputs of all runs, under what decides the result.
+    """The folder of the training's state, beside the outputs of all runs; named by a hash of what decides the result.
 
-    A run that is started again has another output folder; the same model, examples and configuration find the state.
+    A restarted run has another output folder; with the same model, examples and configuration it finds the state here.
     """
     decisive = [json.dumps(dict(properties), sort_keys=True, default=str), content_digest(source)]
     if input_dict.get(artifacts.EXAMPLES):
@@ -166,7 +166,7 @@ def _checkpoint_folder(
 
 
 def _describe(output: types.Artifact, weights: Sequence[WeightSummary]) -> None:
-    """Puts into the artifact's custom properties what became of each weight, for metadata to show."""
+    """Writes a summary of each weight into the artifact's custom properties, for ML Metadata."""
     elements, zeros = sum(w.elements for w in weights), sum(w.zeros for w in weights)
     output.set_float_custom_property('tfx_edge_zeros', zeros / elements if elements else 0.0)
     output.set_int_custom_property('tfx_edge_distinct', max((w.distinct for w in weights), default=0))

@@ -75,14 +75,14 @@ class TrainingComponent(base_component.BaseComponent):
           config: the component's own message, its JSON, a RuntimeParameter, or None for its defaults.
           check: raises EdgeError when a value of the message is out of range.
           schema: a Channel of Schema, for defaults of absent features and features of variable length.
-          transform_graph: a Channel of TransformGraph, applied to raw examples. Those of an ExampleGen are raw, those
-            that Transform wrote are not; of others it is found out, or asked for.
+          transform_graph: a Channel of TransformGraph, applied to raw examples. Examples of an
+            ExampleGen are raw, those of Transform are not; for others the step decides by features, or an error asks.
           fine_tuning: how to train; None for the defaults of `proto.FineTuning`.
-          signature_name: what to take of the SavedModel: a signature, whose dense part is found behind strings, or a
-            function of Keras; '' to choose (`core.dense_function.choice`, `tfx-edge inspect SAVED_MODEL`).
+          signature_name: a signature of the SavedModel (one with string inputs is cut after parsing) or a function that
+            Keras saved; '' to choose (`core.dense_function.choice`, `tfx-edge inspect SAVED_MODEL`).
           module_file: a Python file with any of `loss_fn`, `augment_fn` and `optimizer_fn`
             (`core.compression.training.user_functions`); packed into a wheel when the pipeline is compiled.
-          module_path: instead of it, the dotted path of an importable module.
+          module_path: the dotted path of an importable module, instead of module_file.
 
         Raises:
           EdgeError: a value is out of range or not supported.

@@ -40,7 +40,7 @@ class TrainingExamples:
 
 @contextlib.contextmanager
 def faults_of_examples(examples: TrainingExamples | None) -> Iterator[None]:
-    """Where training ends in NaN and an example holds NaN, names that example and not the learning rate."""
+    """Where training ends in NaN and an example holds NaN, the error names the example, not the learning rate."""
     try:
         yield
     except NotFiniteError as error:

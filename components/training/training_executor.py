@@ -83,5 +83,5 @@ class TrainingExecutor(base_executor.BaseExecutor, abc.ABC):
         technique = self.technique(self.CONFIGURATION.message(exec_properties), input_dict, output_dict)
         compress_model(input_dict, output_dict, exec_properties, self.CONFIGURATION, technique.compress)
         model = artifact_utils.get_single_instance(output_dict[artifacts.MODEL])
-        with artifacts.gone_on_error(path_utils.serving_model_dir(model.uri)):
+        with artifacts.removed_on_error(path_utils.serving_model_dir(model.uri)):
             technique.write_outputs()

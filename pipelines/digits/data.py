@@ -15,7 +15,7 @@ _HELD_OUT = 5
 def write_examples(folder: str | os.PathLike[str]) -> None:
     """Writes `train/` (1438 examples) and `eval/` (359) below a folder, unless they are there.
 
-    ExampleGen knows a file by its size and time, so that writing it again would undo every cached step.
+    ExampleGen's fingerprint of a file is its size and time, so writing it again would invalidate every cached step.
 
     Args:
       folder: is made when all is written.

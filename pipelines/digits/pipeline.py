@@ -96,7 +96,7 @@ def _training(data_root: str, steps: int) -> tuple[ImportExampleGen, Trainer]:
         examples=example_gen.outputs['examples'],
         train_args=trainer_pb2.TrainArgs(num_steps=steps),
         eval_args=trainer_pb2.EvalArgs(),
-        # Not read: a run_fn named by its path is not part of the cache key, so the version stands for it.
+        # For the cache key only, which does not include the code of a run_fn that is named by its path.
         custom_config={'tfx_edge_version': tfx_edge.__version__},
     )
     return example_gen, trainer
@@ -173,7 +173,7 @@ def _eval_config() -> tfma.EvalConfig:
             direction=tfma.MetricDirection.HIGHER_IS_BETTER, absolute={'value': -0.015}
         ),
     )
-    # One image of a single digit's 36 weighs three points: those are for the report alone.
+    # A digit has 36 images, each worth three points of accuracy: slices of digits have no threshold.
     overall = config_pb2.PerSliceMetricThreshold(slicing_specs=[tfma.SlicingSpec()], threshold=accuracy)
     metrics = [
         tfma.MetricConfig(class_name='ExampleCount'),

@@ -24,7 +24,7 @@ def run_fn(fn_args: Any) -> None:
       fn_args: `train_files`, `eval_files` (patterns), `train_steps`, and `serving_model_dir`, where
         the SavedModel is written.
     """
-    # Names of layers count up in a process, and end up in the file.
+    # Keras numbers the names of layers within a process, and the file holds these names.
     keras.utils.clear_session()
     keras.utils.set_random_seed(0)
     images, labels = _read(fn_args.train_files)
@@ -60,7 +60,7 @@ def _with_batch_norm(convolution: keras.layers.Layer) -> list[keras.layers.Layer
 
 
 def _read(patterns: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """All images (n, 8, 8, 1) and labels (n,), in an order of their own: ExampleGen's changes from run to run."""
+    """All images (n, 8, 8, 1) and labels (n,), sorted by content: ExampleGen's order changes from run to run."""
     files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
     records = list(tf.data.TFRecordDataset(files, compression_type='GZIP').as_numpy_iterator())
     features = {
@@ -74,7 +74,7 @@ def _read(patterns: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _shift(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Each image moved by at most one pixel to each side; what is moved in is blank."""
+    """Each image moved by at most one pixel along each axis; pixels from outside are 0."""
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
     corners = rng.integers(0, 3, (len(images), 2))
     return np.stack(

@@ -1,1 +1,1 @@
-"""The same pipeline on a cluster: open-source Kubeflow Pipelines 2, and Vertex AI."""
+"""Compiles and runs pipelines for a cluster: open-source Kubeflow Pipelines 2, and Vertex AI."""

@@ -76,7 +76,7 @@ def compile_user_pipeline(
 
 
 def compile_pipeline(pipeline: Any, image: str, form: str, pods: PodOptions = NO_PODS) -> dict[str, Any]:
-    """What a cluster runs.
+    """Compiles a pipeline for a cluster.
 
     Args:
       pipeline: a `tfx.v1.dsl.Pipeline`.

@@ -1,7 +1,7 @@
-"""What an ExampleGen's data are now, so that Kubeflow's cache sees a change: a container of a compiled pipeline.
+"""Computes the fingerprint of an ExampleGen's data for Kubeflow's cache, in a container of a compiled pipeline.
 
-Kubeflow's cache asks for a step's parameters and inputs, and an address stays the same when the files at it change.
-So this runs before the ExampleGen, in every run, and its answer is one of the ExampleGen's parameters.
+Kubeflow's cache compares a step's parameters and inputs, and an address stays the same when the files at it change.
+So this runs before the ExampleGen, in every run, and the fingerprint is one of the ExampleGen's parameters.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from google.protobuf import struct_pb2
     from tfx.proto import example_gen_pb2
 
-# Of ExampleGen's patterns (TFX's `example_gen.utils`): which files they mean changes with the files.
+# In ExampleGen's patterns (TFX's `example_gen.utils`): their values depend on which files exist.
 _CHANGING_PATTERN = re.compile(r'\{(SPAN|VERSION|YYYY|MM|DD)\b')
 
 
@@ -44,15 +44,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def data_fingerprint(parameters: Mapping[str, struct_pb2.Value]) -> str:
-    """What the data of a file-based ExampleGen are at this moment.
+    """The fingerprint of a file-based ExampleGen's data as they are now.
 
     Args:
       parameters: the ExampleGen's: 'input_base', 'input_config' and, if it has one, 'range_config'.
 
     Returns:
       For each split its number of files, their bytes, and a digest of their names, sizes and marks. A file's mark is
-      the ETag that an object store gives to its content; elsewhere it is the time at which the file was written. With
-      a span or a version in the pattern they are those that the ExampleGen would take now.
+      the ETag that an object store gives to its content; elsewhere it is the time at which the file was written. If the
+      pattern has a span or a version, the files are those that the ExampleGen would take now.
 
     Raises:
       EdgeError: no file matches, or the store does not answer.

@@ -12,7 +12,7 @@ _AGAIN = 'Then run again: finished steps are taken from the cache.'
 _OUR_ERROR = re.compile(r'\b' + re.escape(f'{EdgeError.__module__}.{EdgeError.__name__}') + r': (.+)')
 _WHILE = re.compile(r' \[while running .*')
 _ADDRESS = re.compile(r"remote task manager '([^' ]+)")
-# What Flink and Beam's Java runner write, and what it means; the first that fits.
+# Patterns of errors of Flink and Beam's Java runner, with the line to print; the first match counts.
 _FAULTS = (
     (
         re.compile('Insufficient number of network buffers'),

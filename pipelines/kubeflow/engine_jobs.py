@@ -48,14 +48,14 @@ class EngineJobs:
         self.flink: str = '' if flink in _FLINK_PLACES else flink
         self.beam_args: Sequence[str] = tuple(beam_args)
         given = options.view_as(pipeline_options.GoogleCloudOptions).job_name
-        # A name that was given may be that of other jobs.
+        # Jobs are cancelled by name, and a name that the user gave may be that of other jobs.
         self.name: str = '' if given else f'tfx-edge-{_short(executor)}-{str(uuid.uuid4())[:8]}'
         if self.name and (self.endpoint or self.flink):
             self.beam_args = (*beam_args, f'--job_name={self.name}')
 
     @contextlib.contextmanager
     def cancelled_early(self) -> Iterator[None]:
-        """Cancels the jobs when what is done meanwhile fails or is terminated."""
+        """Cancels the jobs if the `with` block fails or is terminated."""
         try:
             yield
         except BaseException:
@@ -69,7 +69,7 @@ class EngineJobs:
           seconds: how long to wait.
 
         Returns:
-          Whether nothing of the step runs elsewhere any more. If not, a line on stderr says what may still run.
+          Whether no job of the step runs any more. If not, a line on stderr says what may still run.
         """
         return not self.name or cancel_jobs(self.name, self.endpoint, self.flink, seconds)
 
@@ -96,8 +96,8 @@ def cancel_jobs(name: str, endpoint: str, flink: str, seconds: float = 20.0) -> 
     """
     until = time.monotonic() + seconds
     if flink:
-        # Asked first, since a step that is terminated has little time, and alone: what a job server that was lost, or
-        # has forgotten the job, says of it is no matter.
+        # Only Flink is asked: a step that is terminated has little time, and a job server that was started anew does
+        # not know the job.
         return _cancelled_on_flink(flink, name, until)
     ended = True
     if endpoint:
@@ -156,7 +156,7 @@ def _option(job: beam_job_api_pb2.JobInfo, name: str) -> str:
 
 
 def _flink_of(endpoint: str, name: str) -> str:
-    """Where a job server runs the jobs of a name, if that is Flink."""
+    """The address of Flink where a job server runs the jobs of a name; '' if it runs them elsewhere."""
     with _job_service(endpoint) as service:
         found = {_option(job, 'flink_master') for job in _jobs_of(service, name)}
     return next((address for address in sorted(found) if address and address not in _FLINK_PLACES), '')
@@ -194,7 +194,7 @@ def _running_on_flink(address: str, name: str) -> list[str]:
 def _flink(address: str, path: str, method: str) -> bytes:
     root = address if address.startswith(('http://', 'https://')) else f'http://{address}'
     request = urllib.request.Request(root + path, method=method)
-    # Within the cluster: no proxy of the environment's is asked.
+    # Flink is in the cluster: proxies in environment variables are not for it.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(request, timeout=_CALL_SECONDS) as answer:
         return answer.read()

@@ -1,4 +1,4 @@
-"""The task before each ExampleGen that looks at its data, in the spec of a compiled pipeline."""
+"""Adds a task before each ExampleGen to the spec of a compiled pipeline: it fingerprints the ExampleGen's data."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _LONGEST_NAME = 121
 
 
 def with_fingerprints(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """A spec in which a task looks at the data of each ExampleGen that reads files, and the cache sees its answer.
+    """A spec with a task that fingerprints the data of each ExampleGen that reads files, for the cache to compare.
 
-    Such an ExampleGen is one for which TFX asks for a driver before the cache is asked (`lifecycle`), which
-    open-source Kubeflow Pipelines ignores. One that is not cached needs no such task.
+    TFX gives such an ExampleGen a driver to run before the cache is read (`lifecycle`), which open-source Kubeflow
+    Pipelines ignores. An ExampleGen that is not cached needs no task.
 
     Args:
       spec: a PipelineSpec as JSON, as TFX writes it.
@@ -31,7 +31,7 @@ def with_fingerprints(spec: Mapping[str, Any]) -> dict[str, Any]:
       A changed copy. The task of an ExampleGen 'ImportExampleGen' is 'ImportExampleGen-data', and is never cached.
 
     Raises:
-      EdgeError: a component's name leaves no name for the task.
+      EdgeError: the name of a task is taken, or too long.
 
     Example:
       >>> spec = with_fingerprints(job['pipelineSpec'])

@@ -21,11 +21,11 @@ class Owner:
     """A process that works on a folder.
 
     Attributes:
-      execution: of the step; a second process of the same one is there because the first is gone.
+      execution: of the step; a second process with the same execution means that the first has ended.
       job: name of the step's Beam jobs.
-      host: which kernel and which namespace of processes `process` is a number in.
-      process: the process.
-      started: when it started, in the kernel's ticks, since numbers are used again.
+      host: the boot of the kernel and the PID namespace that `process` belongs to.
+      process: its PID.
+      started: when it started, in the kernel's ticks, since PIDs are used again.
     """
 
     execution: str
@@ -40,10 +40,10 @@ class Owner:
         return cls(execution, job, _host(), process, _started(process) or 0)
 
     def is_gone(self, execution: str, silent_seconds: float) -> bool:
-        """Whether the process works no more.
+        """Whether the process has ended.
 
         Args:
-          execution: that of the step which asks.
+          execution: of the step that calls.
           silent_seconds: how long ago the owner wrote its last beat.
         """
         if execution and self.execution == execution:
@@ -54,7 +54,7 @@ class Owner:
 
 
 def read(path: pathlib.Path) -> Owner | None:
-    """The owner that a file names; None if it is not there, or was not written by this."""
+    """The owner that a file names; None if there is no such file, or it holds something else."""
     try:
         return Owner(**json.loads(path.read_text(encoding='utf-8')))
     except (FileNotFoundError, ValueError, TypeError):

@@ -18,7 +18,7 @@ def image_version(image: str) -> str:
       image: such as 'registry.example:5000/tfx-edge:0.1.0' or 'tfx-edge@sha256:...'.
 
     Returns:
-      What stands behind '@' or ':'; 'latest', as for every container engine, if neither is given.
+      The text after '@' or ':'; 'latest', as for every container engine, if neither is given.
 
     Example:
       >>> image_version('registry.example:5000/tfx-edge:0.1.0')

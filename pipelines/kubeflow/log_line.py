@@ -1,4 +1,4 @@
-"""Lines for a pod's log, also when what hands them on has ended."""
+"""Writes lines to a pod's log, even after Kubeflow's launcher, which passes them on, has ended."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def log(line: str) -> None:
     try:
         print(line, file=sys.stderr, flush=True)
     except (BrokenPipeError, RuntimeError):
-        # Nobody reads; or a signal came in the middle of a line, which Python does not let another one into.
-        # The same user's in a container; elsewhere the line has no reader at all.
+        # The reader has ended; or a signal came during a write, into which Python refuses to write again.
+        # In a container process 1 has the same user; elsewhere its stderr may not be writable, and the line is lost.
         with contextlib.suppress(OSError), open(_PROCESS_1, 'w', encoding='utf-8') as file:
             file.write(f'{line}\n')

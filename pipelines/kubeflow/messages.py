@@ -17,7 +17,7 @@ _MODEL_IDS = ('current_model_id', 'baseline_model_id')
 
 
 def parse(text: str, message: protobuf_message.Message, what: str) -> None:
-    """Fills a message from JSON; fields of a newer Kubeflow are passed over.
+    """Fills a message from JSON; fields of a newer Kubeflow are ignored.
 
     Raises:
       EdgeError: the text is something else.
@@ -37,12 +37,12 @@ def fit_for_tfx(
 ) -> None:
     """Changes what the launcher gave so that TFX can read it.
 
-    Inputs come without their types, which stand in the spec. An output of Kubeflow's own is taken away.
+    Inputs come without their types, which are in the spec. Outputs that Kubeflow added are removed.
 
     Args:
       executor_input: is changed.
       inputs_spec: of the step's component.
-      path: from an artifact's URI to where its files lie.
+      path: returns the path of an artifact's files for its URI.
 
     Raises:
       EdgeError: an input has no type, neither of its own nor in the spec.
@@ -66,15 +66,15 @@ def fit_for_tfx(
 def fit_for_launcher(
     output: pipeline_spec_pb2.ExecutorOutput, uri: Callable[[str], str], names: Mapping[int, str]
 ) -> None:
-    """Changes what TFX answered so that the launcher can publish it.
+    """Changes TFX's output so that the launcher can publish it.
 
     Paths become URIs again, in the metadata too (a blessing names its model). A model's id in a blessing becomes the
-    model's name: on Kubeflow TFX makes ids of names, and a double holds one no more than nearly. A null cannot be
-    published, and says no more than a key that is not there.
+    model's name: on Kubeflow TFX makes ids of names, which a double does not hold exactly. A null cannot be
+    published, so its key is removed.
 
     Args:
       output: is changed.
-      uri: from a path to the URI that it came from; other texts stay as they are.
+      uri: returns the URI that a path came from; other texts stay as they are.
       names: of the inputs, by the ids that TFX made of them.
     """
     rounded = {float(number): name for number, name in names.items()}
@@ -94,7 +94,7 @@ def fit_for_launcher(
 def add_metadata(
     executor_input: pipeline_spec_pb2.ExecutorInput, driver_output: pipeline_spec_pb2.ExecutorOutput
 ) -> None:
-    """Puts what a driver found out about the outputs (span, version, fingerprint) into the executor's input."""
+    """Adds the metadata that a driver found for the outputs (span, version, fingerprint) to the executor's input."""
     for key, artifacts in driver_output.artifacts.items():
         for known, found in zip(
             executor_input.outputs.artifacts[key].artifacts, artifacts.artifacts, strict=True

@@ -17,7 +17,7 @@ from tfx.dsl.io import fileio, filesystem, filesystem_registry
 
 from tfx_edge.components.core.errors import EdgeError
 
-# TFX's own plugin for TensorFlow has 10: it takes s3://, but TensorFlow cannot read there.
+# Preferred to TFX's plugin for TensorFlow, which has 10: it accepts s3://, but TensorFlow cannot read there.
 _PRIORITY = 5
 
 
@@ -55,7 +55,7 @@ def is_at_store(path: object) -> bool:
 
 
 def register() -> None:
-    """Gives TFX the file system; once or more."""
+    """Registers the file system with TFX; may be called again."""
     filesystem_registry.DEFAULT_FILESYSTEM_REGISTRY.register(ObjectStoreFilesystem, priority=_PRIORITY)
 
 
@@ -79,7 +79,7 @@ def download(uri: str, folder: str) -> str:
 
 
 def _copy_file(source: str, target: str) -> None:
-    """Copies one file; it keeps its time, which ExampleGen takes for its data's fingerprint."""
+    """Copies one file with its time, which is part of ExampleGen's fingerprint of its data."""
     os.makedirs(os.path.dirname(target), exist_ok=True)
     with fileio.open(source, 'rb') as reader, open(target, 'wb') as writer:
         while block := reader.read(1 << 20):
@@ -107,7 +107,7 @@ class FileStatistics:
 
 
 class ObjectStoreFilesystem(filesystem.Filesystem):
-    """An object store with folders as far as its keys have slashes: making one does nothing.
+    """An object store, whose folders are the parts of keys between slashes: making one does nothing.
 
     Consoles and other clients mark a folder by an object of no bytes at its name. The mark makes a folder here too, and
     is no file: nothing lists, walks or copies it, and removing the folder removes it.

@@ -13,7 +13,7 @@ from types import FrameType
 from tfx_edge.pipelines.failure import one_line
 from tfx_edge.pipelines.kubeflow.log_line import log
 
-# As a shell has it for a process that SIGTERM ended.
+# The status that a shell reports for a process that SIGTERM ended.
 TERMINATED = 128 + signal.SIGTERM
 
 
@@ -25,7 +25,7 @@ def exit_status(name: str, body: Callable[[], None]) -> int:
     """Does a container's work, and reports on stderr what went wrong.
 
     SIGTERM (a run that is terminated, a pod that is moved) ends the work at once, and what it holds is cleaned up.
-    Process 1 of a container ignores it otherwise.
+    Without a handler, process 1 of a container ignores the signal.
 
     Args:
       name: of the work, for the line.
@@ -56,15 +56,15 @@ def exit_status(name: str, body: Callable[[], None]) -> int:
 
 
 def end_process(status: int) -> None:
-    """Ends the process; one that was terminated without waiting for threads of libraries that may wait for ever."""
+    """Ends the process; after SIGTERM without waiting for threads of libraries, which may never end."""
     if status == TERMINATED:
         os._exit(status)
     sys.exit(status)
 
 
 def _raise_terminated(number: int, frame: FrameType | None) -> None:
-    # Once: what is being cleaned up is not interrupted by a second one.
+    # A second SIGTERM must not interrupt the cleaning up.
     signal.signal(number, signal.SIG_IGN)
-    # Now: a container that is terminated may have no time for a last line.
+    # Logged now: a container that is terminated may have no time for a last line.
     log('tfx-edge: terminating; what runs for this step is cancelled, and what it wrote is removed')
     raise Terminated

@@ -57,7 +57,7 @@ def write_pages(
     Args:
       uris: what `page_uris` said.
       executor_input: of the step, with paths in place of URIs.
-      path: from an artifact's URI to where its files lie.
+      path: returns the path of an artifact's files for its URI.
     """
     from tfx.dsl.io import fileio
 

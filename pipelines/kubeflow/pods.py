@@ -16,7 +16,7 @@ SHARED_FOLDER = '/tfx-edge-shared'
 
 _CLAIM = re.compile(r'[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?')
 _VARIABLE = re.compile(r'[A-Za-z_][A-Za-z0-9_]*')
-# Names of variables, and of Beam's options, whose values are to be read by nobody.
+# Names of variables, and of Beam's options, whose values are secrets.
 _SECRET_NAME = re.compile('SECRET|PASSWORD|PASSWD|TOKEN|ACCESS_KEY|API_KEY|PRIVATE_KEY|CONNECTION_STRING')
 _CPU = re.compile(r'\d+(\.\d+)?|(?P<milli>\d+)m')
 _MEMORY = re.compile(r'(?P<number>\d+(\.\d+)?)(?P<unit>[MGT]i?)')
@@ -135,7 +135,7 @@ def _component(spec: Mapping[str, Any], task: str) -> str:
 
 
 def _set_gpu_image(containers: Mapping[str, dict[str, Any]], image: str | None) -> None:
-    """Gives the steps with a GPU the image with CUDA: in another one TensorFlow trains on the processor, unasked."""
+    """Gives the steps with a GPU the image with CUDA: elsewhere TensorFlow would train on the CPU without an error."""
     with_gpu = [
         name
         for name, container in containers.items()
@@ -163,7 +163,7 @@ def _check_no_secret(step: str, arguments: Iterable[str]) -> None:
 
 
 def _resources(text: str) -> tuple[str, dict[str, Any]]:
-    """The same for request and limit: a step that takes more than it asked for makes its neighbours fail."""
+    """A step and its resources. Limits equal requests, since a step that takes more makes other pods fail."""
     step, equals, rest = text.partition('=')
     resources: dict[str, Any] = {}
     for part in rest.split(','):

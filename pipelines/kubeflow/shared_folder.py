@@ -1,4 +1,4 @@
-"""A step's artifacts where the workers of Beam in other pods see them too: on a volume that they share."""
+"""Keeps a step's artifacts on a volume that Beam's workers in other pods have mounted too."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 
 # Types of artifacts that are never empty.
 _HOLD_FILES = {'tfx.Examples', 'tfx.Model', 'tfx.ModelEvaluation'}
-# Of the folders: that of a `uuid.UUID`.
+# Names of the steps' folders: each is the text of a `uuid.UUID`.
 _OWN_NAME = re.compile(r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}')
-# Within this time a worker whose job was cancelled writes its last.
+# Within this time a worker whose job was cancelled may still write.
 _QUIET_SECONDS = 1.0
 _CHECK_SECONDS = 0.1
 
 
 @contextlib.contextmanager
 def own_folder(shared: str, execution: str, jobs: EngineJobs) -> Iterator[str]:
-    """A folder for one execution of a step, taken away when it ends.
+    """A folder for one execution of a step, removed when the step ends.
 
-    Kubeflow's launcher could put the artifacts on the volume by itself. But it writes a file anew for every step that
-    reads it, under the eyes of the workers of another, and takes none away.
+    Kubeflow's launcher could put the artifacts on the volume by itself. But it overwrites a file for every step that
+    reads it, even while workers of another step read it too, and never removes one.
 
     A step that ends early has its Beam jobs cancelled before the folder is removed: their workers would write it again.
-    What a step leaves that had no time for this, the next one on the volume removes.
+    If a step has no time for this, the next step on the volume removes its folder.
 
     Args:
       shared: folder of the volume.
@@ -54,7 +54,7 @@ def own_folder(shared: str, execution: str, jobs: EngineJobs) -> Iterator[str]:
     folder = pathlib.Path(shared, str(uuid.uuid4()))
     owner_file = folder.with_name(folder.name + folder_owner.SUFFIX)
     try:
-        # First: what has no owner's file would be found by nobody.
+        # Written first: a folder without an owner's file would never be removed.
         folder_owner.write(owner_file, folder_owner.Owner.of_this_process(execution, jobs.name))
         folder.mkdir()
     except OSError as error:
@@ -85,9 +85,9 @@ def remove_abandoned(shared: str, execution: str, own_file: pathlib.Path, jobs: 
 
     Args:
       shared: folder of the volume.
-      execution: of the step that asks.
-      own_file: its owner's file: its time is the volume's own.
-      jobs: of the step that asks; where its jobs run, those of the others are looked for.
+      execution: of the step that calls.
+      own_file: the owner's file of that step; its time is "now" by the volume's clock.
+      jobs: of the step that calls; jobs of other steps are cancelled on the same servers.
     """
     now = own_file.stat().st_mtime
     for file in sorted(pathlib.Path(shared).glob(f'*{folder_owner.SUFFIX}')):
@@ -109,11 +109,11 @@ def remove_abandoned(shared: str, execution: str, own_file: pathlib.Path, jobs: 
 
 
 def _remove(folder: pathlib.Path, quiet_seconds: float) -> None:
-    """Removes a folder, and again while a worker that is about to end still writes there.
+    """Removes a folder, repeatedly while a worker that is about to end still writes there.
 
     Args:
       folder: may be gone already.
-      quiet_seconds: for how long nobody must have written it again.
+      quiet_seconds: how long the folder must stay removed.
     """
     gone_since = time.monotonic()
     give_up = gone_since + 30 * quiet_seconds

@@ -1,4 +1,4 @@
-"""What TFX leaves out of a PipelineSpec, and what open-source Kubeflow Pipelines 2 cannot take of it."""
+"""Adds to a PipelineSpec what TFX leaves out, and changes what open-source Kubeflow Pipelines 2 cannot run."""
 
 from __future__ import annotations
 

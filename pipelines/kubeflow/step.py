@@ -1,6 +1,6 @@
 """What a container of a compiled pipeline runs: `python -m tfx_edge.pipelines.kubeflow.step`.
 
-Around TFX's own entry point for Kubeflow, which alone cannot work on open-source Kubeflow Pipelines 2.
+It wraps TFX's own entry point for Kubeflow, which alone does not work on open-source Kubeflow Pipelines 2.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_step(arguments: argparse.Namespace, beam_args: Sequence[str]) -> None:
-    """Runs a component's executor on what Kubeflow's launcher gives, and writes the file that it reads.
+    """Runs a component's executor on the launcher's input, and writes the output file that the launcher reads.
 
     Args:
       arguments: the command line, parsed.
@@ -97,13 +97,13 @@ def run_step(arguments: argparse.Namespace, beam_args: Sequence[str]) -> None:
 
 
 def _execution(executor_input: pipeline_spec_pb2.ExecutorInput) -> str:
-    """Where the outputs go: Kubeflow gives each execution of a step places of its own, and keeps them for a new pod."""
+    """A name of the execution: an output's URI, which Kubeflow makes for each execution and keeps for a new pod."""
     outputs = executor_input.outputs.artifacts
     return min((artifact.uri for key in outputs for artifact in outputs[key].artifacts), default='')
 
 
 def _check_data(parameters: MutableMapping[str, struct_pb2.Value]) -> None:
-    """Takes away what only the cache asks for, and refuses data that are others than it was asked about."""
+    """Removes the fingerprint from the parameters, and refuses data that have another one now."""
     if PARAMETER not in parameters:
         return
     from tfx_edge.pipelines.kubeflow.data_fingerprint import data_fingerprint
@@ -146,11 +146,11 @@ def _execute(
     with engine_faults.raised_as_edge_error(jobs.endpoint), lost_workers_raised():
         kubeflow_v2_run_executor.main((stock, list(jobs.beam_args)))
     pages.write_pages(page_uris, executor_input, mounts.path)
-    _mend_answer(executor_input, mounts.uri)
+    _fit_output_for_launcher(executor_input, mounts.uri)
 
 
 def _make_output_folders(executor_input: pipeline_spec_pb2.ExecutorInput) -> None:
-    """As LocalDagRunner does: Kubeflow makes only the folder around an output."""
+    """Makes the folders of the outputs, as LocalDagRunner does: Kubeflow makes only their parents."""
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils
     from tfx.orchestration.portable import outputs_utils
 
@@ -184,7 +184,9 @@ def _run_driver(executor_input: pipeline_spec_pb2.ExecutorInput, spec_text: str)
     messages.add_metadata(executor_input, found)
 
 
-def _mend_answer(executor_input: pipeline_spec_pb2.ExecutorInput, uri: Callable[[str], str]) -> None:
+def _fit_output_for_launcher(
+    executor_input: pipeline_spec_pb2.ExecutorInput, uri: Callable[[str], str]
+) -> None:
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
     from tfx.dsl.io import fileio
@@ -208,7 +210,7 @@ def _unchanged(uri: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    # What is not known here is Beam's, abbreviations included.
+    # Unknown arguments are for Beam, and abbreviations too.
     parser = argparse.ArgumentParser(prog='tfx_edge.pipelines.kubeflow.step', allow_abbrev=False)
     parser.add_argument(
         '--artifacts',

@@ -1,4 +1,4 @@
-"""Files that a step's parameters name at an object store, brought to where the step can read them."""
+"""Downloads the files at an object store that a step's parameters name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _REMOTE = ('gs://', *object_store_files.STORES)
 
 @contextlib.contextmanager
 def fetched(parameters: MutableMapping[str, struct_pb2.Value], shared: str | None) -> Iterator[None]:
-    """Has the files of a step's parameters on disk while the step runs, and changes the parameters to their paths.
+    """Downloads the files of a step's parameters for as long as the step runs, and sets the parameters to their paths.
 
     Args:
       parameters: of an ExecutorInput; are changed.

@@ -9,7 +9,7 @@ MobileNet v2 0.35 at 96x96 with random weights, on random images. Three tables:
   difference between few and many examples, so that starting up does not count. Beside the wall clock, which other
   programs on the machine disturb, stands the processor time of the busiest worker, which they hardly do.
 - memory: the peak of one process that calibrates on few and on many examples. The same files are listed again and
-  again, which only the reading of them could tell from more files.
+  again, which only the reading of them could distinguish from more files.
 
 Each measurement is a process of its own; of the rounds the median counts.
 """

@@ -5,7 +5,7 @@ the last layer is fitted to it. Both sides get the same file, examples and eval_
 
 - stock: TFMA's default extractors, its TFLitePredictExtractor among them.
 - ours: `evaluation.run`, as EdgeEvaluator runs it, without a baseline.
-- ours and fit: the same while it measures how the calibration fits, as EdgeEvaluator does unless told not to. It
+- ours and fit: the same while it measures how the calibration fits, as EdgeEvaluator does unless it is switched off. It
   does so on a fixed number of examples: past it, that costs nothing but the choice.
 
 Each is run on few and on many examples in turns; of the rounds the median counts. What one more example costs is the
@@ -53,7 +53,7 @@ def export(folder: pathlib.Path) -> None:
     head = keras.Sequential([keras.layers.Dense(_KINDS, activation='softmax')])
     for layer in body.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0  # one batch tells the statistics, without which random layers fade out
+            layer.momentum = 0.0  # one batch gives the statistics, without which random layers fade out
     body(images[:100], training=True)
     head.compile(keras.optimizers.Adam(1e-2), 'sparse_categorical_crossentropy')
     head.fit(body.predict(images, verbose=0), labels, epochs=40, verbose=0)

@@ -57,7 +57,7 @@ from tfx_edge.components.core.litert.quantization_options import QuantizationOpt
 from tfx_edge.components.core.post_training import recipe
 from tfx_edge.components.core.post_training.fidelity import Fidelity, compare
 from tfx_edge.components.core.post_training.float_answers import reference_answers
-from tfx_edge.components.core.post_training.held_file import MIN_DB, Bound, HeldFile, make_held
+from tfx_edge.components.core.post_training.held_file import MIN_DB, Bound, ComparedFile, make_compared
 from tfx_edge.components.core.signature import Signature
 from tfx_edge.components.qat_trainer.deployment import plan_deployment, trained_ranges
 from tfx_edge.components.qat_trainer.held_out import split_held_out
@@ -116,10 +116,10 @@ def _outcome(row: Row) -> str:
     if row.fidelity is None:
         return row.fault
     outputs = row.fidelity.outputs
-    told = [
+    listed = [
         f'{output.name} {output.db:.1f}{f" ({output.part})" if output.part else ""}' for output in outputs
     ]
-    return ', '.join([*told, *([row.remedy] if row.remedy else [])])
+    return ', '.join([*listed, *([row.remedy] if row.remedy else [])])
 
 
 # Title, width, and what stands in it.
@@ -174,7 +174,7 @@ class ArrayExamples:
 
 def make_file(
     mode: str, net: Net, signature: Signature, folder: pathlib.Path, answer: Answer, *, repair: bool
-) -> HeldFile:
+) -> ComparedFile:
     """The finished file of a net whose SavedModel lies in `folder / 'model'`."""
     source = str(folder / 'model')
     bound = Bound(repair=repair)
@@ -188,7 +188,7 @@ def make_file(
     return made
 
 
-def _trained_file(net: Net, graph: ServingGraph, folder: pathlib.Path, bound: Bound) -> HeldFile:
+def _trained_file(net: Net, graph: ServingGraph, folder: pathlib.Path, bound: Bound) -> ComparedFile:
     options = qat_options(proto.QuantizationAwareTraining())
     fine_tuning = fine_tuning_options(proto.FineTuning(num_steps=200))
     samples, batches = split_held_out(
@@ -209,7 +209,7 @@ def _trained_file(net: Net, graph: ServingGraph, folder: pathlib.Path, bound: Bo
     write_with_values(graph.folder, str(folder / 'trained'), result.values)
     float_model = ModelFile(convert_saved_model(str(folder / 'trained'), graph.signature.name))
     ranges = trained_ranges(deployment, result.ranges, float_model, seen)
-    return make_held(float_model, deployment.options, ranges, reference, Bound(repair=False))
+    return make_compared(float_model, deployment.options, ranges, reference, Bound(repair=False))
 
 
 def _batches(arrays: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
@@ -234,7 +234,7 @@ def _agreement(found: np.ndarray | None, expected: np.ndarray | None) -> float |
     return float(np.mean(found.reshape(expected.shape) == expected))
 
 
-def row_of(net: Net, mode: str, expected: Outputs, held: HeldFile, seconds: float, remedy: str) -> Row:
+def row_of(net: Net, mode: str, expected: Outputs, held: ComparedFile, seconds: float, remedy: str) -> Row:
     """The row of a file."""
     file = held.made.model
     found = LiteRTModel(file)(net.held_out)
@@ -289,7 +289,7 @@ def measure(name: str, modes: Sequence[str]) -> Iterator[Row]:
                     break
 
 
-def _remedy(held: HeldFile) -> str:
+def _remedy(held: ComparedFile) -> str:
     """What a repaired file has, or what else the warning names."""
     if held.lost is not None and held.repaired:
         return f'with {", ".join(held.lost.operators)} in float'
@@ -305,16 +305,16 @@ def disagreements(lines: Sequence[str]) -> list[str]:
     fine = [row for row in rows if row['db'] > MIN_DB + _MARGIN_DB and row['warned']]
     still = [row for row in rows if row['remedied'] and not row['warned'] and row['db'] < MIN_DB]
 
-    def told(found: Sequence[Mapping[str, Any]]) -> str:
+    def listed(found: Sequence[Mapping[str, Any]]) -> str:
         return f'{len(found)}' + ''.join(
             f'\n    {row["net"]} {row["mode"]} {row["db"]:.1f} dB' for row in found
         )
 
     return [
         f'{len(rows)} files; the bound is {MIN_DB:g} dB, {_MARGIN_DB:g} dB around it count as either',
-        f'below the bound without a warning: {told(lost)}',
-        f'warned of though above it: {told(fine)}',
-        f'below it with what the warning named: {told(still)}',
+        f'below the bound without a warning: {listed(lost)}',
+        f'warned of though above it: {listed(fine)}',
+        f'below it with what the warning named: {listed(still)}',
     ]
 
 
@@ -341,15 +341,15 @@ def main() -> None:
             print(_as_json(row), file=sys.stderr, flush=True)
         return
     print(as_line([title for title, _, _ in COLUMNS]), flush=True)
-    told: list[str] = []
+    listed: list[str] = []
     for name in arguments.net:
         command = [sys.executable, '-W', 'ignore', __file__, '--net', name, '--modes', *arguments.modes]
         done = subprocess.run(command, capture_output=True, text=True)
         print(done.stdout, end='', flush=True)
-        told += [line for line in done.stderr.splitlines() if line.startswith('{"net"')]
+        listed += [line for line in done.stderr.splitlines() if line.startswith('{"net"')]
         if done.returncode:
             print(f'{name}: {done.stderr.strip().splitlines()[-1]}', flush=True)
-    print('\n'.join(['', *disagreements(told)]))
+    print('\n'.join(['', *disagreements(listed)]))
 
 
 if __name__ == '__main__':

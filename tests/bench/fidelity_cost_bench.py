@@ -2,7 +2,7 @@
 
 The files of the demo's QATTrainer and TFLiteQuantizer are made in turns with and without the comparison, in a process
 of their own as the steps do, and the answers of the float models are computed as the steps do. The median of what the
-comparison takes more is told beside the time of the step, as ML Metadata has it from the demo's last run.
+comparison takes more is printed beside the time of the step, as ML Metadata has it from the demo's last run.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tfx_edge.components.core.litert.isolation import run_isolated
 from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
 from tfx_edge.components.core.post_training.float_answers import reference_answers
-from tfx_edge.components.core.post_training.held_file import Bound, make_held
+from tfx_edge.components.core.post_training.held_file import Bound, make_compared
 from tfx_edge.pipelines import runs
 from tfx_edge.pipelines.digits.pipeline import PIPELINE_NAME
 
@@ -67,7 +67,7 @@ def main() -> None:
     more = []
     for _ in range(_TIMES):
         plain = _seconds(lambda: run_isolated(quantize.make_file, float_file, options, ranges))
-        held = _seconds(lambda: run_isolated(make_held, float_file, options, ranges, reference, Bound()))
+        held = _seconds(lambda: run_isolated(make_compared, float_file, options, ranges, reference, Bound()))
         more.append(held - plain)
     compared, made = statistics.median(more), plain
     # QATTrainer makes one file more, before training, and compares twice.

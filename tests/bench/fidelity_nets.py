@@ -36,7 +36,7 @@ class Net:
       build: trains it and writes it as SavedModel into a folder.
       calibration: inputs that it was trained on, by name, of shape (rows, ...).
       held_out: others.
-      class_output: name of an output that tells a class: integers, or values of which the largest along the last axis
+      class_output: name of an output that says a class: integers, or values of which the largest along the last axis
         counts; None for what has no class.
       right: what it should say on the held-out rows, where it is known.
       independent: whether each value of the class output stands alone, and its side of 0.5 counts.

@@ -78,7 +78,7 @@ def keras_2_stage(arguments: argparse.Namespace) -> None:
         base = train_base(data, arguments.seed)
         export(base, arguments.work / 'base')
         if 'qat' in arguments.tables:
-            _tell('qat', 'toolkit QAT', seconds=_by_toolkit(arguments, data, base))
+            _report('qat', 'toolkit QAT', seconds=_by_toolkit(arguments, data, base))
     if 'int4' in arguments.tables:
         export(train_small(data, arguments.seed), arguments.work / 'small')
 
@@ -106,23 +106,23 @@ def tfx_edge_stage(arguments: argparse.Namespace) -> None:
     tables, base = arguments.tables, arguments.work / 'base'
     plain = quantization_aware(arguments, base, data) if base.exists() else {}
     if 'qat' in tables:
-        _tell('qat', 'float', **measure(float_file(base), data))
-        _tell('qat', 'int8 after training', **measure(quantized(base, data), data))
-        _tell('qat', 'toolkit QAT', **measure((arguments.work / _TOOLKIT).read_bytes(), data))
-        _tell('qat', 'tfx-edge QAT', **plain)
+        _report('qat', 'float', **measure(float_file(base), data))
+        _report('qat', 'int8 after training', **measure(quantized(base, data), data))
+        _report('qat', 'toolkit QAT', **measure((arguments.work / _TOOLKIT).read_bytes(), data))
+        _report('qat', 'tfx-edge QAT', **plain)
     if 'combined' in tables:
-        _tell('combined', 'QAT', **plain)
+        _report('combined', 'QAT', **plain)
         for name, course in _COURSES.items():
             folder = base
             for technique in course:
                 folder = compressed(arguments, folder, data, technique)
-            _tell('combined', name, **quantization_aware(arguments, folder, data))
+            _report('combined', name, **quantization_aware(arguments, folder, data))
     if 'int4' in tables:
         small = arguments.work / 'small'
-        _tell('int4', 'float', **measure(float_file(small), data))
-        _tell('int4', 'int8 after training', **measure(quantized(small, data), data))
-        _tell('int4', 'int4 after training', **measure(quantized(small, data, weight_bits=4), data))
-        _tell('int4', 'int4 QAT', **quantization_aware(arguments, small, data, weight_bits=4))
+        _report('int4', 'float', **measure(float_file(small), data))
+        _report('int4', 'int8 after training', **measure(quantized(small, data), data))
+        _report('int4', 'int4 after training', **measure(quantized(small, data, weight_bits=4), data))
+        _report('int4', 'int4 QAT', **quantization_aware(arguments, small, data, weight_bits=4))
 
 
 def compressed(
@@ -252,7 +252,7 @@ def _features(arguments: argparse.Namespace, graph: Any, data: Data) -> Iterator
     return ({name: images} for images, _ in batches(data, arguments.seed))
 
 
-def _tell(table: str, row: str, **figures: float) -> None:
+def _report(table: str, row: str, **figures: float) -> None:
     print(json.dumps({'table': table, 'row': row, **figures}), flush=True)
 
 

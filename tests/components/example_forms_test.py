@@ -136,7 +136,7 @@ class TestSpans:
 
 
 class TestImported:
-    def test_without_split_names_their_folders_tell(
+    def test_without_split_names_their_folders_show_them(
         self, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         _write(tmp_path / 'Split-train' / 'mine.gz', [4.0])
@@ -185,7 +185,7 @@ class TestImported:
         ):
             split_files([examples], ['eval'])
 
-    def test_parquet_files_without_a_payload_format_are_told(self, tmp_path: pathlib.Path) -> None:
+    def test_parquet_files_without_a_payload_format_are_reported(self, tmp_path: pathlib.Path) -> None:
         (tmp_path / 'Split-train').mkdir()
         (tmp_path / 'Split-train' / 'part-0.parquet').write_bytes(b'PAR1' + bytes(50))
         with pytest.raises(

@@ -1,4 +1,4 @@
-"""What an Examples artifact tells of the step that wrote it, and which files it has."""
+"""What an Examples artifact says of the step that wrote it, and which files it has."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def _examples(uri: str, payload: str = '', stage: str = '') -> Any:
         ('/minio/mlpipeline/v2/artifacts/taxi/8f3c/transform/transformed_examples', '', TRANSFORMED),
         ('gs://bucket/taxi/123/taxi-2020/Transform_-42/transformed_examples', '', TRANSFORMED),
         ('/root/CsvExampleGen/examples/1', 'FORMAT_TF_EXAMPLE', RAW),
-        # A folder's name within the path tells nothing, nor does one that is only alike.
+        # A folder's name within the path says nothing, nor does one that is only alike.
         ('/data/transformed_examples/mine', '', ''),
         ('/data/my_transformed_examples/3', 'FORMAT_TF_EXAMPLE', RAW),
         ('/root/CustomStep/examples/1', '', ''),
     ],
 )
-def test_the_writer_is_told_by_the_layout_and_the_properties(uri: str, payload: str, stage: str) -> None:
+def test_the_writer_is_known_by_the_layout_and_the_properties(uri: str, payload: str, stage: str) -> None:
     assert origin_of_examples(_examples(uri, payload)).stage == stage
 
 

@@ -139,7 +139,7 @@ def test_examples_of_an_unknown_step_are_asked_about_and_the_property_answers(wo
     assert _range_of_age(world.run(TFLiteQuantizer, world.model, world.unknown)) == pytest.approx((2.0, 7.9))
 
 
-def test_transform_s_own_schema_tells_of_examples_of_an_unknown_step(world: _World) -> None:
+def test_transform_s_own_schema_shows_of_examples_of_an_unknown_step(world: _World) -> None:
     copied = world.examples('copied', [record(age=[float(age) / 10]) for age in _AGES])
     schema = world.schema('Transform/post_transform_schema/3')
     outputs = world.run(TFLiteQuantizer, world.model, copied, schema)

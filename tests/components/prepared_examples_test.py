@@ -25,7 +25,7 @@ _TUNING = proto.FineTuning(num_steps=60, batch_size=16, learning_rate=1e-2)
 
 
 class _Net(tf.Module):
-    """Tells bright images from dark ones."""
+    """Distinguishes bright images from dark ones."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -113,7 +113,7 @@ def test_module_that_does_not_fit_is_one_clear_line(
     assert not (tmp_path / 'run' / 'model' / 'Format-Serving').exists()
 
 
-def test_custom_properties_tell_what_became_of_each_weight(
+def test_custom_properties_show_what_became_of_each_weight(
     model_artifact: Any, examples_artifact: Any, tmp_path: pathlib.Path
 ) -> None:
     made = Pruner(

@@ -1,4 +1,4 @@
-"""The image, as far as it is told without building it: `make test-image` builds and runs it."""
+"""The image, as far as it is known without building it: `make test-image` builds and runs it."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def test_pip_finds_tensorflow_and_the_overridden_requirement(packages: pathlib.P
     assert found['tensorflow-data-validation'].requires == ['numpy>=1', 'pyfarmhash>=0.2.2']
 
 
-def test_an_override_without_use_is_told(packages: pathlib.Path) -> None:
+def test_an_override_without_use_is_reported(packages: pathlib.Path) -> None:
     (metadata,) = packages.glob('tensorflow_data_validation-*/METADATA')
     metadata.write_text('Name: tensorflow-data-validation\nVersion: 1.21.0\n')
     done = slim(packages)

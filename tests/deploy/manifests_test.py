@@ -68,7 +68,7 @@ def test_pod_runs_without_rights_and_asks_for_its_resources(name: str) -> None:
 
 
 def test_flink_has_all_the_memory_that_it_takes() -> None:
-    """A JVM that was told its size does not give memory back: what it is to have is reserved for it, and some more."""
+    """A JVM that was given its size does not give memory back: what it is to have is reserved for it, and some more."""
     for name in ('flink-jobmanager', 'flink-taskmanager'):
         container = deployments()[name]['spec']['containers'][0]
         (size,) = re.findall(r'memory\.process\.size: (\d+)m$', flink_properties(container), re.MULTILINE)

@@ -1,4 +1,4 @@
-"""What a pipeline of TFX leaves on Examples artifacts tells which step wrote them."""
+"""What a pipeline of TFX leaves on Examples artifacts says which step wrote them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ feature { name: "age" type: FLOAT presence { min_fraction: 1.0 } shape { dim { s
 """
 
 
-def test_example_gen_and_transform_are_told_apart(tmp_path: pathlib.Path) -> None:
+def test_example_gen_and_transform_are_distinguished(tmp_path: pathlib.Path) -> None:
     import tensorflow as tf
 
     (tmp_path / 'data').mkdir()

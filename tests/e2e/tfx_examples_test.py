@@ -65,10 +65,10 @@ def test_file_is_blessed_pushed_and_takes_what_transform_makes(done: Done) -> No
     assert LiteRTModel(pushed).inputs.keys() == done.example.inputs
 
 
-def test_dense_function_is_told_and_answers_as_the_string_signature(done: Done) -> None:
+def test_dense_function_is_reported_and_answers_as_the_string_signature(done: Done) -> None:
     for step in ('Pruner', 'QATTrainer', 'TFLiteQuantizer'):
-        told = done.properties(step, 'model')['tfx_edge_dense_function']
-        assert "signature 'serving_default'" in told
+        described = done.properties(step, 'model')['tfx_edge_dense_function']
+        assert "signature 'serving_default'" in described
     evaluator = 'FloatEvaluator' if done.example.compared else 'EdgeEvaluator'
     (note,) = (note for note in done.notes(evaluator) if 'serving_default' in note)
     assert note.startswith("the evaluated function answers as signature 'serving_default' does on")

@@ -63,19 +63,19 @@ def main() -> None:
 
 
 def _try(release: Release, wanted: needs.Needs, folder: pathlib.Path) -> None:
-    tell = _teller(release.suite)
-    tell(f'a bare root with {" ".join(wanted.always)}')
+    report = _reporter(release.suite)
+    report(f'a bare root with {" ".join(wanted.always)}')
     machine = Machine(release.suite, wanted.always, folder)
-    tell('an ordinary user has cloned the repository')
-    _refuses_without_compiler(machine, tell)
+    report('an ordinary user has cloned the repository')
+    _refuses_without_compiler(machine, report)
     if release.is_tfx116:
-        tell(f'installing {" ".join(wanted.for_tfx116)}')
+        report(f'installing {" ".join(wanted.for_tfx116)}')
         machine.install(wanted.for_tfx116)
-        _find_python(machine, release.python, tell)
-    _runs_the_demo(machine, release, tell)
+        _find_python(machine, release.python, report)
+    _runs_the_demo(machine, release, report)
 
 
-def _refuses_without_compiler(machine: Machine, tell: Callable[[str], None]) -> None:
+def _refuses_without_compiler(machine: Machine, report: Callable[[str], None]) -> None:
     """Python 3.10 is asked for explicitly, so that this holds on every release."""
     if compilers := [name for name in ('g++', 'gcc', 'c++', 'cc', 'clang') if machine.has(name)]:
         raise FreshError(f'the bare root has a compiler already: {", ".join(compilers)}')
@@ -88,10 +88,10 @@ def _refuses_without_compiler(machine: Machine, tell: Callable[[str], None]) -> 
             f'without a compiler Python 3.10 should stop in one line with the remedy within {_AT_ONCE:.0f} s; '
             f'after {seconds:.1f} s and with status {status} it wrote: {" | ".join(lines)}'
         )
-    tell(f'make demo PYTHON=3.10 stopped after {seconds:.2f} s: {lines[0]}')
+    report(f'make demo PYTHON=3.10 stopped after {seconds:.2f} s: {lines[0]}')
 
 
-def _find_python(machine: Machine, version: str, tell: Callable[[str], None]) -> None:
+def _find_python(machine: Machine, version: str, report: Callable[[str], None]) -> None:
     if settings.uv_reaches_its_pythons():
         return
     folder = settings.python_of_the_host(version)
@@ -101,18 +101,18 @@ def _find_python(machine: Machine, version: str, tell: Callable[[str], None]) ->
             f'install one with pyenv: pyenv install {version}'
         )
     machine.hand_in_python(version, folder)
-    tell(f"uv cannot reach GitHub: using the host's {version} in {folder}")
+    report(f"uv cannot reach GitHub: using the host's {version} in {folder}")
     written: list[str] = []
     if machine.run(f'python{version} -c "import ctypes, sqlite3, ssl"', written.append):
         raise FreshError(f"the host's Python {version} does not run in the root: {' | '.join(written[-2:])}")
 
 
-def _runs_the_demo(machine: Machine, release: Release, tell: Callable[[str], None]) -> None:
+def _runs_the_demo(machine: Machine, release: Release, report: Callable[[str], None]) -> None:
     written: list[str] = []
 
     def show(line: str) -> None:
         written.append(line)
-        tell(f'  {line}')
+        report(f'  {line}')
 
     start = time.monotonic()
     status = machine.run('make demo', show)
@@ -124,15 +124,17 @@ def _runs_the_demo(machine: Machine, release: Release, tell: Callable[[str], Non
     machine.run('.venv/bin/python --version && du -sh .venv | cut -f1', versions.append)
     if not versions[0].startswith(f'Python {release.python}.'):
         raise FreshError(f'make demo on {release.suite} took {versions[0]}; expected {release.python}')
-    tell(f'make demo passed in {time.monotonic() - start:.0f} s with {versions[0]}; .venv has {versions[1]}')
+    report(
+        f'make demo passed in {time.monotonic() - start:.0f} s with {versions[0]}; .venv has {versions[1]}'
+    )
 
 
-def _teller(suite: str) -> Callable[[str], None]:
-    def tell(line: str) -> None:
+def _reporter(suite: str) -> Callable[[str], None]:
+    def report(line: str) -> None:
         seconds = int(time.monotonic() - _START)
         print(f'{seconds // 60}:{seconds % 60:02d}  {suite}: {line}', flush=True)
 
-    return tell
+    return report
 
 
 if __name__ == '__main__':

@@ -54,8 +54,8 @@ class Machine:
         """Whether a program is on the user's PATH."""
         return not self.run(f'command -v {program}', lambda line: None)
 
-    def run(self, command: str, tell: Callable[[str], None]) -> int:
-        """Runs a command of the shell in the clone, as the user, and tells each line that it writes.
+    def run(self, command: str, report: Callable[[str], None]) -> int:
+        """Runs a command of the shell in the clone, as the user, and reports each line that it writes.
 
         Returns:
           Its exit status.
@@ -75,7 +75,7 @@ class Machine:
         try:
             assert process.stdout is not None
             for line in process.stdout:
-                tell(line.rstrip('\n'))
+                report(line.rstrip('\n'))
             return process.wait()
         finally:
             _end(process)

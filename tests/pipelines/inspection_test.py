@@ -96,7 +96,7 @@ def test_inspect_json_has_the_keys_of_its_format(
     assert found['integer_coverage'] == 0.0
 
 
-def test_inspect_table_tells_tensors_scales_and_metadata(
+def test_inspect_table_shows_tensors_scales_and_metadata(
     described_file: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(['inspect', str(described_file)]) == 0

@@ -1,4 +1,4 @@
-"""`arithmetic.json`: what a trained model expects of the file that it becomes, beside its `calibration.json`."""
+"""`arithmetic.json`: the arithmetic that a model was trained for, stored beside its `calibration.json`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Histograms of float32 numbers in bins that never move: they add up exactly in any order."""
+"""Histograms of float32 numbers in fixed bins: they add up exactly in any order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-# Each power of two is split into 2**6 equal bins, so a bin is at most 1/64 as wide as its values are large.
+# Each power of two is split into 2**6 equal bins, so a bin's width is at most 1/64 of its smallest magnitude.
 _MANTISSA_BITS = 6
 _SHIFT = 23 - _MANTISSA_BITS
 # Bins of one sign, those of infinity and NaN (which are never counted) included.
@@ -18,7 +18,7 @@ class Histogram:
     """Counts of float32 numbers by bin.
 
     The bin of a number is the upper part of its own bits: its exponent and the first 6 bits of its mantissa. So edges
-    are exact, and what a bin says of a value is wrong by 1/64 of it at most. Bin b > 0 holds the positive numbers
+    are exact, and a bin gives its values with a relative error of 1/64 at most. Bin b > 0 holds the positive numbers
     from `edge(b)` up to, but not, `edge(b + 1)`; bin -b the same numbers negated; bin 0 is zero, minus zero, and
     what is smaller than 2**-132.
 
@@ -70,7 +70,7 @@ class Histogram:
 
 
 class HistogramCounter:
-    """Counts values, array after array, in dense bins: fast, at up to 260 kB."""
+    """Counts values, array after array, in dense arrays of up to 260 kB."""
 
     def __init__(self) -> None:
         self._positive = np.zeros(0, np.int64)

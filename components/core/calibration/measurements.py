@@ -34,7 +34,7 @@ class Measurements:
     non_finite: Mapping[str, NonFinite] = dataclasses.field(default_factory=dict)
 
     def __add__(self, other: Measurements) -> Measurements:
-        """Those on the examples of both; associative and commutative to the last bit."""
+        """The measurements on the examples of both; associative and commutative to the last bit."""
         return MergeMeasurements().merge_accumulators([self, other])
 
 
@@ -73,7 +73,7 @@ class Tally:
         self.examples += 1
 
     def measurements(self) -> Measurements:
-        """Of all examples added so far."""
+        """The measurements of all examples added so far."""
         statistics = {name: tally.statistics() for name, tally in self._tensors.items()}
         return Measurements(self.examples, statistics, dict(self._channel_sums), dict(self._non_finite))
 

@@ -76,7 +76,7 @@ class MeasureActivations(beam.DoFn):
                 except EdgeError as error:
                     yield beam.pvalue.TaggedOutput(FAULTS, str(at_place(error, file, number)))
                 self._seconds += time.monotonic() - start
-                self._tell()
+                self._log()
         except EdgeError as error:
             yield beam.pvalue.TaggedOutput(FAULTS, str(error))
 
@@ -87,7 +87,7 @@ class MeasureActivations(beam.DoFn):
         yield WindowedValue(self._tally.measurements(), GlobalWindow().max_timestamp(), [GlobalWindow()])
 
     def _measure(self, record: bytes, place: Place) -> None:
-        # By itself: kernels may round otherwise when examples share a batch, and which do is up to Beam.
+        # One record at a time: kernels may round otherwise in a batch, and Beam decides which records come together.
         inputs = self._parser([record])
         model = self._shared.acquire(self._open)
         with model.lock:
@@ -97,7 +97,7 @@ class MeasureActivations(beam.DoFn):
         with tf.io.gfile.GFile(self._float_model_path, 'rb') as file:
             return _OpenModel(ActivationReader(file.read(), self._names))
 
-    def _tell(self) -> None:
+    def _log(self) -> None:
         if time.monotonic() - self._logged > _LOGGED_EVERY_SECONDS:
             self._logged = time.monotonic()
             rate = self._tally.examples / self._seconds

@@ -1,4 +1,4 @@
-"""NaN and infinities in calibration: what the model handles itself stays float, and anything else is refused.
+"""NaN and infinities in calibration: operators that handle them stay float; where none does, the model is refused.
 
 A model may fill in NaN that its inputs hold (`where(isnan(x), 0, x)`), or take a logarithm of zero that it does not use
 afterwards. Integers hold neither, so the operators that touch such values stay float. Where the values get as far as
@@ -38,7 +38,7 @@ class NonFinite:
     first: Place | None
 
     def __add__(self, other: NonFinite) -> NonFinite:
-        """Those of both; in any order the same."""
+        """The examples of both, in either order."""
         places = [place for place in (self.first, other.first) if place is not None]
         return NonFinite(
             self.examples + other.examples, self.nan or other.nan, min(places) if places else None
@@ -92,7 +92,7 @@ def operators_to_keep_float(
 
 
 def _with_conditions(graph: flatbuffer.schema.SubGraphT, handling: set[int]) -> set[int]:
-    """Operators by number, with those that compute the truth values they read: rounded, these could turn."""
+    """Adds to some operators those that compute truth values for them: in integers, these values could change."""
     makers = {index: number for number, operator in enumerate(graph.operators) for index in operator.outputs}
     found, waiting = set(handling), sorted(handling)
     while waiting:
@@ -128,7 +128,7 @@ def require_float_input(float_model: bytes | ModelFile, seen: Mapping[str, NonFi
 def _unhandled(
     seen: Mapping[str, NonFinite], features: Mapping[str, str], examples: int, consequence: str
 ) -> EdgeError:
-    # In order of execution, so that the tensor is named where they came up first.
+    # In order of execution, so that the tensor is named in which they arose.
     name, held = next(iter(seen.items()))
     share = f'in {_share(held, examples)}'
     start = f'tensor {_short(name)!r} held {held.what} while calibrating'

@@ -1,7 +1,7 @@
 """The Beam pipelines that calibrate: examples in, statistics of a float file's activations out.
 
-What is wrong with the input travels through the pipeline as data and is raised once at its end: Beam would retry it,
-and wrap it in what the runner makes of errors.
+Faults of the input travel through the pipeline as data and are raised once at its end: Beam would retry a step that
+raises, and the runner would wrap the error in its own.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Calibrated:
         examples of each example's mean over all axes but the last.
       examples: how many were used.
       compared: serialized tf.Examples to compare on, in order of their SHA-256.
-      held_out: whether these are none of those used.
+      held_out: whether no statistic was measured on the `compared` examples.
       non_finite: by tensor name, in order of execution, of tensors that held NaN or infinity, which the model handles
         itself; they have no statistics.
       keep_float: regular expressions on output names of the operators that handle these.
@@ -106,7 +106,8 @@ def calibrate(
       wanted: names of the float activations to measure; None for all.
       histograms: whether to count histograms, which every range method but MIN_MAX needs, and which take three
         times as long as all the rest.
-      compared: how many further examples to hand back, which no statistic is of (see `selection.set_aside`).
+      compared: number of examples to return for a comparison; where enough are left, none of them is measured (see
+        `selection.set_aside`).
 
     Returns:
       The statistics, and the examples to compare on.
@@ -175,7 +176,7 @@ def keeping_float(
 def sample(
     make_pipeline: Callable[[], beam.Pipeline], *, files: Sequence[str], result_path: str, count: int
 ) -> list[bytes]:
-    """The examples on which `calibrate(max_examples=count)` would run, themselves.
+    """Reads the examples that `calibrate(max_examples=count)` would measure.
 
     Args:
       make_pipeline: makes the Beam pipeline to run on.
@@ -226,7 +227,7 @@ _Result = tuple[beam.PCollection, Callable[[Any], dict[str, Any]]]
 
 
 def _records(places: beam.PCollection, count: int) -> tuple[beam.PCollection, beam.PCollection]:
-    """The examples at places, as one sorted list; and what is wrong with them."""
+    """The examples at places, as one sorted list; and the faults found while reading them."""
     read = places | 'Read' >> beam.ParDo(_Read()).with_outputs(FAULTS, main='records')
     return read.records | 'InOrder' >> beam.combiners.Top.Smallest(count), read[FAULTS]
 
@@ -234,7 +235,7 @@ def _records(places: beam.PCollection, count: int) -> tuple[beam.PCollection, be
 def _write(
     pipeline: beam.Pipeline, path: str, results: Sequence[_Result], faults: Sequence[beam.PCollection]
 ) -> None:
-    """Writes the one element of each result as the keys that its function makes of it; or the first fault."""
+    """Writes one JSON file: the keys that each result's function makes of its one element; or the first fault."""
     fault = faults | 'Faults' >> beam.Flatten() | 'OneFault' >> beam.combiners.Top.Smallest(1)
     _ = (
         pipeline

@@ -1,8 +1,8 @@
 """From statistics to ranges: deterministic functions of what was counted.
 
-Zero is always one of a quantized tensor's levels, so zeros are exact in any range and count for nothing here.
-No range is wider than from minimum to maximum. A side on which the values end at zero, or do not reach it, stays
-as it is; a range with values on both sides of zero keeps zero.
+Zero is always one of a quantized tensor's levels, so zeros are exact in any range and are not counted here.
+No range is wider than from minimum to maximum. Where all values lie on one side of zero, only the end away from zero
+is cut; a range with values on both sides of zero keeps zero.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from tfx_edge.components.core.errors import EdgeError
 
 MIN_MAX, PERCENTILE, MSE, ENTROPY = METHODS = ('MIN_MAX', 'PERCENTILE', 'MSE', 'ENTROPY')
 
-# Of the candidates of MSE the smallest has the largest value divided by this.
+# The smallest candidate of MSE is the largest magnitude divided by this.
 _SMALLEST = 256.0
 # As in Migacz, 2017.
 _LINEAR_BINS = 2048
-# Finer ones would differ by less than the bins that were counted.
+# Finer candidates would differ by less than the width of a histogram bin.
 _CANDIDATES_EVERY = 16
 
 
@@ -62,7 +62,7 @@ def ranges(
       (minimum, maximum) by tensor name.
 
     Raises:
-      EdgeError: a tensor held NaN or infinity, or nothing, or an argument is none of those.
+      EdgeError: a tensor held NaN, infinity or no value, or an argument is out of its bounds.
 
     Example:
       >>> ranges({'relu': measure(np.linspace(0, 1, 100_000, dtype=np.float32))}, 'PERCENTILE', percentile=90)
@@ -91,7 +91,7 @@ def ranges(
 
 @dataclasses.dataclass(frozen=True)
 class _Values:
-    """The values other than zero: how many lie from where to where, in order; and the extremes of all."""
+    """The values other than zero: edges and counts of their bins, in order; and the extremes of all values."""
 
     minimum: float
     maximum: float
@@ -100,7 +100,7 @@ class _Values:
     counts: np.ndarray
 
     def within(self, low: float, high: float) -> tuple[float, float]:
-        """The range, where it may be cut."""
+        """The range from `low` to `high`, without the cuts that are not allowed."""
         if self.minimum >= 0:
             return self.minimum, min(high, self.maximum)
         if self.maximum <= 0:
@@ -138,7 +138,7 @@ def _least_squares(values: _Values, levels: int) -> tuple[float, float]:
     within = values.counts.sum() - beyond_high - beyond_low[:, np.newaxis]
     step = (np.maximum(highs, 0) + np.maximum(lows, 0)[:, np.newaxis]) / (levels - 1)
     cost = within * step**2 / 12 + clipped_high + clipped_low[:, np.newaxis]
-    # The first of equals is the widest.
+    # Of equal costs, argmin finds the first, which is that of the widest range.
     low, high = np.unravel_index(np.argmin(cost), cost.shape)
     return values.within(float(-lows[low] * largest), float(highs[high] * largest))
 
@@ -179,7 +179,7 @@ def _least_divergence(values: _Values, levels: int) -> tuple[float, float]:
 
 
 def _linear(lower: np.ndarray, upper: np.ndarray, counts: np.ndarray, largest: float) -> np.ndarray:
-    """Counts in equal bins from 0 to the largest magnitude, each bin spread evenly over them."""
+    """Counts in 2048 equal bins from 0 to the largest magnitude; each histogram bin is spread evenly over them."""
     if not counts.size:
         return np.zeros(_LINEAR_BINS)
     below = np.concatenate([[0.0], np.cumsum(counts.astype(np.float64))])

@@ -1,4 +1,4 @@
-"""`reference.npz`: a few examples and the float model's answers to them, which a finished file is held against."""
+"""`reference.npz`: a few examples and the float model's answers, which those of a finished file are compared with."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_BYTES = 32 * 2**20
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """What the float model answers.
+    """Examples, and the float model's answers to them.
 
     Attributes:
       inputs: of the examples, arrays of shape (examples, ...) by input name.
@@ -45,7 +45,7 @@ def sample_count(bytes_of_one: int) -> int:
     """How many examples to compare on.
 
     Args:
-      bytes_of_one: what one example's inputs take.
+      bytes_of_one: size of one example's inputs.
 
     Returns:
       64, or as many as 32 MiB hold, at least 8.
@@ -58,7 +58,7 @@ def sample_count(bytes_of_one: int) -> int:
 
 
 def first_rows(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """As many of some examples as are compared.
+    """The first examples, as many as are compared.
 
     Args:
       inputs: arrays of shape (examples, ...) by input name.
@@ -83,7 +83,7 @@ def write_reference(folder: str, reference: Reference) -> None:
         _HELD_OUT: np.array(reference.held_out),
     }
     content = io.BytesIO()
-    # Objects would be pickled.
+    # np.savez would pickle objects.
     held: dict[str, Any] = {name: values for name, values in arrays.items() if values.dtype != np.object_}
     np.savez(content, **held)
     with tf.io.gfile.GFile(os.path.join(folder, FILE_NAME), 'wb') as file:

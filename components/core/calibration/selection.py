@@ -1,4 +1,4 @@
-"""Which examples are used: those whose content has the smallest hashes, whatever the files, their order or the workers.
+"""Which examples are used: those whose content has the smallest hashes, independent of files, order and workers.
 
 Records never leave the worker that read them, so memory does not grow with their number: a first pass over the files
 yields hashes, of which the smallest are kept; a second one reads the records at their places.
@@ -45,9 +45,10 @@ class ChooseExamples(beam.PTransform):
       compared: how many more are to be set aside for a comparison.
 
     Returns:
-      Of `expand`: PLACES, each of one file or a part of it, spread over the workers; COMPARED, those of the examples
-      that come next, or where there are not half as many, of the last of those that are used, and FOUND, how many
-      examples there are up to both numbers (these two with `compared`); and what is wrong with files, FAULTS.
+      By `expand`, a dictionary. PLACES: those of the used examples, each of one file or a part of it, spread over the
+      workers. FAULTS: what is wrong with files. With `compared` also COMPARED: places of the examples that come next,
+      or of the last used ones where fewer than half of `compared` are left; and FOUND: how many examples there are,
+      up to `count + compared`.
     """
 
     def __init__(self, files: Sequence[str], count: int, compared: int = 0) -> None:
@@ -86,7 +87,7 @@ _Chosen = TypeVar('_Chosen')
 
 
 def set_aside(chosen: Sequence[_Chosen], count: int, compared: int) -> list[_Chosen]:
-    """Of the examples in the order of their hashes, those to compare on.
+    """Chooses the examples to compare on, from examples in the order of their hashes.
 
     Args:
       chosen: at most `count + compared`.
@@ -94,7 +95,7 @@ def set_aside(chosen: Sequence[_Chosen], count: int, compared: int) -> list[_Cho
       compared: how many are wanted.
 
     Returns:
-      Those that are not used; the last that are, where the others are not half as many as wanted.
+      Those that are not used; the last used ones, where fewer than half of `compared` are left.
 
     Example:
       >>> set_aside([1, 2, 3, 4, 5, 6], count=4, compared=2), set_aside([1, 2, 3], count=4, compared=2)
@@ -106,7 +107,7 @@ def set_aside(chosen: Sequence[_Chosen], count: int, compared: int) -> list[_Cho
 
 
 def are_held_out(found: int, count: int, compared: int) -> bool:
-    """Whether what `set_aside` gives is none of the examples that are used.
+    """Whether `set_aside` returns only examples that are not used.
 
     Args:
       found: how many examples there are, up to `count + compared`.
@@ -154,7 +155,7 @@ class _Hash(beam.DoFn):
 
 
 def _places(chosen: Sequence[tuple[bytes, int, int]], files: Sequence[str], workers: int) -> Iterator[Places]:
-    """The chosen by file, in parts where there are fewer files than workers."""
+    """The places of the chosen records by file; files are split where there are fewer files than workers."""
     by_file: dict[int, list[int]] = {}
     for _, number, position in chosen:
         by_file.setdefault(number, []).append(position)

@@ -14,7 +14,7 @@ from tfx_edge.components.core.errors import EdgeError
 
 @dataclasses.dataclass(frozen=True)
 class TensorStatistics:
-    """What was seen of one tensor.
+    """Statistics of one tensor's values.
 
     Attributes:
       minimum: of the finite values; infinity if there is none.
@@ -59,7 +59,7 @@ class TensorTally:
             self._infinite += infinite
             flat = finite
             low, high = _limits(flat)
-        # Adding 0.0 turns -0.0 into 0.0, which order could decide otherwise.
+        # Adding 0.0 turns -0.0 into 0.0; otherwise the order of arrays would decide which of both is kept.
         self._minimum = min(self._minimum, low + 0.0)
         self._maximum = max(self._maximum, high + 0.0)
         self._finite += flat.size
@@ -68,7 +68,7 @@ class TensorTally:
         return nan, infinite
 
     def statistics(self) -> TensorStatistics:
-        """Of all that was added."""
+        """The statistics of all values that were added."""
         return TensorStatistics(
             self._minimum,
             self._maximum,
@@ -121,7 +121,7 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
 
 
 def require_finite(statistics: Mapping[str, TensorStatistics]) -> None:
-    """Refuses what is no basis for a range.
+    """Refuses tensors that have no range.
 
     Raises:
       EdgeError: a tensor held NaN or infinity, or nothing; the first one is named.

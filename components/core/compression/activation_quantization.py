@@ -22,9 +22,10 @@ _PREFIX = 'tfx_edge_activation'
 _CONSTANT_PREFIX = 'tfx_edge_constant'
 _BIAS_PREFIX = 'tfx_edge_bias'
 _CELL_PREFIX = 'tfx_edge_cell'
-# Means of a few integers lie half-way between two often. LiteRT rounds these away from the integer 0 (True) or up.
+# The mean of a few integers often lies halfway between two. LiteRT rounds it away from the integer 0 (True) or up
+# (False).
 _TIES = {'AvgPool': True, 'ResizeBilinear': False}
-# Of a step, by which they are moved off the middle.
+# Share of a step by which such a mean is moved off the halfway point.
 _NUDGE = 2.0**-10
 
 
@@ -34,9 +35,9 @@ class SimulatedActivation:
 
     Attributes:
       name: of the tensor in the deployed file.
-      tensor: of the graph, by which it is simulated.
+      tensor: the graph's tensor that is fake-quantized to simulate it.
       group: activations of one group share one range (in and out of a reshape, say).
-      fixed: the range where the arithmetic sets it (softmax), else None.
+      fixed: the range (min, max) where LiteRT prescribes it (softmax), else None.
     """
 
     name: str
@@ -47,13 +48,13 @@ class SimulatedActivation:
 
 @dataclasses.dataclass(frozen=True)
 class SimulatedConstant:
-    """A constant operand that is integer in the deployed file, over a range of its own with one scale.
+    """A constant operand that the deployed file holds as integers, with a range and one scale of its own.
 
     Attributes:
       name: of the tensor in the deployed file.
-      tensors: of the graph, which depend on no input.
+      tensors: the graph's tensors with its values; they depend on no input.
       bits: of its integers.
-      symmetric: whether zero is in the middle of its range, as all int16 have it.
+      symmetric: whether its range is symmetric about zero, as the range of every int16 tensor is.
     """
 
     name: str
@@ -74,8 +75,8 @@ class ActivationQuantization:
       graph: the signature.
       activations: what to quantize.
       ranges: (min, max) by group, as calibrated; each is widened to hold zero.
-      constants: what else to quantize, over the range that it has at each use.
-      biases: what to round to the steps of the products that it is added to.
+      constants: constant operands to quantize; the range of each is that of its values at each call.
+      biases: biases to round to whole steps of input scale x kernel scale.
       twice_rounded: activations that are rounded to a finer grid first.
       bits: of the activations, 8 or 16.
 
@@ -152,9 +153,9 @@ class ActivationQuantization:
         values: Mapping[str, tf.Tensor],
         known: Mapping[str, tf.Tensor],
     ) -> dict[str, tf.Tensor]:
-        """Each quantized tensor, computed from given values of those before it.
+        """Each quantized tensor, computed from given values of the quantized tensors before it.
 
-        So what one operator adds to a difference is told apart from what it was given.
+        So what one operator adds to a difference is kept apart from what it was given.
 
         Args:
           inputs: by input name of the signature.
@@ -184,7 +185,7 @@ class ActivationQuantization:
         return float(self._step(self._group_of[tensor]))
 
     def _replaced(self, values: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """What stands for the placeholders that were added to the graph."""
+        """The values of the placeholders that were added to the graph, by tensor name."""
         replaced = {}
         for group in self._groups:
             low, high = self._range(group)
@@ -193,7 +194,7 @@ class ActivationQuantization:
             replaced[f'{name}_min:0'] = low
             replaced[f'{name}_max:0'] = high
             replaced[f'{name}_nudge:0'] = step * _NUDGE
-            # What the integer 0 stands for.
+            # The real number that the integer 0 stands for.
             lowest = integer_types.BOUNDS['INT8'][0]
             replaced[f'{name}_middle:0'] = tf.round(tf.stop_gradient(low) / step) * step - lowest * step
         tensors = list(self._constants)
@@ -241,7 +242,7 @@ class ActivationQuantization:
             cells = f'{_CELL_PREFIX}_{list(self._cells).index(tensor)}'
             self._add_placeholder(cells)
             tensor = self._rounded_to_cells(tensor, name, cells)
-            # A half of these is rounded up.
+            # LiteRT's second rounding rounds a half up.
             tensor = self._nudged(tensor, name, range_name, away_from_zero=False)
         elif op in _TIES and self._bits == 8:
             tensor = self._nudged(tensor, name, range_name, away_from_zero=_TIES[op])
@@ -275,7 +276,7 @@ class ActivationQuantization:
         return f'{name}_nudged'
 
     def _rounded_to_cells(self, tensor: str, name: str, cells: str) -> str:
-        """Whole numbers of cells, which differ by channel; the gradient passes as if nothing was rounded."""
+        """A tensor rounded to whole cells, whose size differs by channel; the gradient passes unchanged."""
         half = self._graph_def.node.add(op='Const', name=f'{name}_half')
         half.attr['dtype'].type = tf.float32.as_datatype_enum
         half.attr['value'].tensor.CopyFrom(tf.make_tensor_proto(0.5))
@@ -298,7 +299,7 @@ class ActivationQuantization:
             node.attr['T'].type = tf.float32.as_datatype_enum
 
     def _rewire(self, tensor: str, name: str) -> None:
-        """Lets all that use a tensor use another in its place."""
+        """Replaces a tensor by another in all nodes that use it."""
         source, _, output = tensor.partition(':')
         spellings = {tensor, source} if output == '0' else {tensor}
         for node in self._graph_def.node:
@@ -319,8 +320,8 @@ def calibrate(
 ) -> dict[str, tuple[float, float]]:
     """The smallest and largest value of each group over some batches.
 
-    A group takes the range of the activation it is named after, where that one is simulated, and of all
-    its activations elsewhere.
+    A group takes the range of the activation that it is named after. Where that activation is not simulated, it
+    takes the range over all its activations.
 
     Args:
       graph: the signature.
@@ -357,13 +358,13 @@ def calibrate(
 
 
 def _with_zero(low: float, high: float) -> tuple[float, float]:
-    """Affine quantization represents zero exactly, so a range has to hold it, and not be empty."""
+    """A range widened to hold zero, which affine quantization represents exactly, and to be wider than 0."""
     low, high = min(low, 0.0), max(high, 0.0)
     return (low, high) if high - low > 1e-6 else (low, low + 1e-6)
 
 
 def _symmetric(low: float, high: float, *, fixed: bool) -> tuple[float, float]:
-    # A fixed range is that of all integers, of which there is one more below zero.
+    # A fixed range spans all integers, one more below zero than above: its upper end is that of 32767.
     largest = high if fixed else max(-low, high)
     return -largest, largest
 

@@ -1,7 +1,7 @@
 """The moving mean and variance of batch norms, computed anew after the weights before them changed.
 
-Fine-tuning leaves a signature's batch norms as they are: they normalize by the mean and variance of what
-the incoming weights made. Here each gets those of what the compressed weights make.
+Fine-tuning leaves the statistics of batch norms as they are: the mean and variance of what the incoming weights
+compute. Here each batch norm gets the mean and variance of what the compressed weights compute.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SAME_ELEMENTS = ('Identity', 'Reshape', 'Cast')
 
 @dataclasses.dataclass(frozen=True)
 class BatchNorm:
-    """A batch norm in inference mode whose statistics are its own.
+    """A batch norm in inference mode whose statistics nothing else uses.
 
     Attributes:
       input: the tensor that it normalizes.
@@ -43,7 +43,7 @@ class BatchNorm:
 
 @dataclasses.dataclass(frozen=True)
 class _Normalization:
-    """What is read off the graph: tensors, and the operations that may use the statistics."""
+    """A normalization as found in the graph: its tensors, and the operations that may use the statistics."""
 
     input: tf.Tensor
     mean: tf.Tensor
@@ -68,14 +68,14 @@ def re_estimate(
       values: of its variables, by checkpoint key, such as `prune` and `cluster` return; variables not named keep
         their stored value.
       batches: arrays of shape (batch, ...) by input name; `count` of them are taken, and held in memory.
-      count: how many; 0 leaves the statistics as they came.
+      count: number of batches; 0 leaves the statistics as they are.
 
     Returns:
       New values of the moving means and variances, by checkpoint key, of the stored shape and dtype. The
-      variance is that of the population. A batch norm that `find_batch_norms` leaves out is not in it.
+      variance is that of the population. Batch norms that `find_batch_norms` leaves out are missing.
 
     Raises:
-      EdgeError: there are fewer batches, or what a batch norm sees is NaN or infinite.
+      EdgeError: there are fewer than `count` batches, or the input of a batch norm is NaN or infinite.
 
     Example:
       >>> values = prune(graph, pruning, options, batches)
@@ -104,7 +104,7 @@ def find_batch_norms(graph: ServingGraph) -> tuple[BatchNorm, ...]:
 
     Recognized are FusedBatchNorm in inference mode and `tf.nn.batch_normalization`, which Keras 3 exports.
     Left out are those whose mean or variance is trainable, not floating, or used by anything else, another batch
-    norm included. Each floating variable that is not trained and left as it is, is logged by name.
+    norm included. Other floating variables that are not trained are logged by name.
 
     Example:
       >>> [batch_norm.mean.name for batch_norm in find_batch_norms(graph)]
@@ -124,7 +124,7 @@ def find_batch_norms(graph: ServingGraph) -> tuple[BatchNorm, ...]:
     taken = {v.key for _, batch_norm in found for v in (batch_norm.mean, batch_norm.variance)}
     for name in sorted({v.name for v in by_read.values() if v.key not in taken}):
         _LOG.info('%s: left as it is; not the statistic of one recognized batch norm alone', name)
-    # What an operation depends on has fewer ancestors than the operation.
+    # An operation has more ancestors than each operation that it depends on.
     return tuple(batch_norm for _, batch_norm in sorted(found, key=lambda pair: (pair[0], pair[1].input)))
 
 
@@ -134,7 +134,7 @@ def _moments(
     values: Mapping[str, tf.Tensor],
     batches: Sequence[Mapping[str, np.ndarray]],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of what a batch norm sees, in float64; the variance by the law of total variance."""
+    """Mean and variance of a batch norm's input, in float64; the variance by the law of total variance."""
 
     @tf.function(autograph=False, reduce_retracing=True)
     def seen(inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
@@ -255,14 +255,14 @@ def _broadcast_shape(normalization: _Normalization, variance: GraphVariable) -> 
 
 
 def _read(tensor: tf.Tensor) -> tf.Tensor:
-    """The tensor that a variable was read into, for one that holds its elements."""
+    """The tensor that a variable was read into, found from a tensor that holds the same elements."""
     while tensor.op.type in _SAME_ELEMENTS:
         tensor = tensor.op.inputs[0]
     return tensor
 
 
 def _dynamic_users(read: tf.Tensor, dynamic: set[str]) -> set[str]:
-    """The operations on data that a variable reaches first, by any of its reads."""
+    """The first operations on data that use a variable, through any of its reads."""
     source = read
     while source.op.type != 'Placeholder':
         source = source.op.inputs[0]
@@ -280,7 +280,7 @@ def _dynamic_users(read: tf.Tensor, dynamic: set[str]) -> set[str]:
 
 
 def _ancestors(operation: tf.Operation) -> set[str]:
-    """Names of the operations that one depends on."""
+    """Names of all operations that an operation depends on."""
     found: set[str] = set()
     pending = [operation]
     while pending:

@@ -22,21 +22,21 @@ from tfx_edge.components.core.tensor_names import producer
 _SUMS = ('BiasAdd', 'Add', 'AddV2', 'Sub')
 # They keep the channels, which come last.
 _SAME_CHANNELS = ('Squeeze', 'Identity', 'Reshape', 'ExpandDims')
-# Steps that a bias may have; beyond, the engine widens the kernel's scale.
+# Largest bias, in steps; for a larger one the engine widens the kernel's scale.
 _MOST_STEPS = 2.0**30
-# Folding in another order; relative to the largest.
+# Relative to the largest bias; the file's constants are folded in another order.
 _TOLERANCE = 1e-4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SimulatedBias:
-    """What is added behind a kernel, up to the tensor that the deployed file has next.
+    """The additions and factors behind a kernel, up to the next tensor that the deployed file has.
 
     Attributes:
       kernel: the weight it is added behind.
       group: of the activations that the kernel is multiplied with, whose range decides the step.
       steps: operation and constant operand, in order; a factor, or something added or (Sub) subtracted.
-      node: the last that adds, whose operand takes the rounding.
+      node: the last addition or subtraction, whose operand is moved to round the bias.
     """
 
     kernel: DeployedKernel
@@ -53,12 +53,12 @@ class SimulatedBias:
 def find_bias(
     graph: ServingGraph, steps: graph_pb2.GraphDef, kernel: DeployedKernel, group: str, ends: Collection[str]
 ) -> SimulatedBias | None:
-    """Follows what is behind a kernel, and compares it with the bias of the file.
+    """Finds the bias behind a kernel, and compares its values with the file's bias.
 
     Args:
       graph: the signature.
       steps: its graph, of `with_batch_norms_in_steps`.
-      kernel: with the values of the file's bias.
+      kernel: the kernel; its `constant.bias` holds the file's bias.
       group: of the activations that it is multiplied with.
       ends: tensors that the file has too.
 
@@ -100,7 +100,7 @@ def rounded_operand(
       input_step: of the activations that the kernel is multiplied with.
 
     Returns:
-      A tensor of the operand's shape. The rounding gets no gradient, the operand its own.
+      A tensor of the operand's shape; the gradient passes to the operand unchanged.
     """
     names = [name for _, name in bias.steps]
     fetched = graph.call({}, values, names, graph_def=steps)

@@ -21,7 +21,7 @@ from tfx_edge.components.core.compression.graph.serving_graph import ServingGrap
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions, fine_tune
 from tfx_edge.components.core.compression.training.training_hooks import TrainingHooks
 from tfx_edge.components.core.compression.weight_summary import distinct_integers
-from tfx_edge.components.core.compression.weights.made_kernels import report_made_kernels
+from tfx_edge.components.core.compression.weights.made_kernels import report_computed_kernels
 from tfx_edge.components.core.compression.weights.weight_selection import select_weight_sites
 from tfx_edge.components.core.compression.weights.weight_sites import WeightSite, find_weight_sites
 
@@ -46,10 +46,10 @@ def cluster(
     fine_tuning: FineTuningOptions,
     batches: Iterator[Mapping[str, np.ndarray]] | None,
 ) -> dict[str, np.ndarray]:
-    """Gives each weight a codebook, then trains its members and the weights' places in it.
+    """Gives each weight a codebook, then trains its members and which of them each weight takes.
 
-    A weight that came in with no more values than asked for keeps them at first. Weights that are not
-    selected keep the codebooks they came in with; members are trained all the same.
+    A weight that has no more distinct values than `number_of_clusters` starts with these as members. Weights that
+    are not selected keep the codebooks they came in with; the members of these are trained too.
 
     Args:
       graph: the incoming signature.
@@ -64,14 +64,14 @@ def cluster(
       EdgeError: there is no weight to cluster, or training fails.
     """
     sites = find_weight_sites(graph)
-    report_made_kernels(graph, sites, 'cluster')
+    report_computed_kernels(graph, sites, 'cluster')
     selected = select_weight_sites(sites, clustering.include, clustering.exclude, 'cluster')
     constraints = incoming_constraints(graph, sites, zeros=clustering.preserve_sparsity)
     kernels = folded_kernels(graph, selected)
     for site in selected:
         key = site.variable.key
         keep = constraints[key].keep
-        # Each weight draws from its own stream, so that one more or less changes no other's codebook.
+        # Each weight draws from its own stream, so that adding or removing one changes no other's codebook.
         generator = np.random.default_rng([fine_tuning.seed, zlib.crc32(key.encode())])
         codebook = _codebook(site, kernels[key], keep, clustering, generator)
         constraints[key] = Constraint(keep, codebook)
@@ -116,7 +116,7 @@ def _codebook(
 def _report_spread(
     graph: ServingGraph, sites: tuple[WeightSite, ...], values: Mapping[str, np.ndarray], clusters: int
 ) -> None:
-    """Names the weights whose kernels will have more integers than clusters, for a codebook fits one use alone."""
+    """Warns of weights whose kernels will hold more integers than clusters: a codebook fits only one use."""
     shared = tuple(site for site in sites if site.uses)
     distinct = distinct_integers(graph, shared, values)
     for site in shared:

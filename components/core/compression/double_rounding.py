@@ -11,22 +11,22 @@ from tfx_edge.components.core.compression.bias_quantization import kernel_step
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.weights.deployed_kernels import DeployedKernel
 
-# By operator and bits of the kernel: those that LiteRT runs in its built-in kernels, for XNNPACK has none. They
-# multiply by a fixed-point number in two roundings (gemmlowp's); XNNPACK multiplies in float32 and rounds once.
+# (operator, bits of the kernel) that XNNPACK has no kernel for. LiteRT's built-in kernels multiply by a fixed-point
+# number and round twice, as gemmlowp does; XNNPACK multiplies in float32 and rounds once.
 _TWICE = {('CONV_2D', 4)}
-# Finer cells move nothing over the middle between two steps.
+# Cells that are finer than 2^-8 steps do not change which step a sum is rounded to.
 _FINEST = 8
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TwiceRounded:
-    """An activation that is rounded to cells, then to steps.
+    """An activation that is rounded twice: to fractions of a step (cells), then to steps.
 
     Attributes:
       tensor: of the graph; channels come last.
       group: of activations, whose range decides its step.
-      source: group of what the kernel is multiplied with.
-      kernel: whose scales decide the cells.
+      source: group of the activations that the kernel is multiplied with.
+      kernel: the kernel, whose scales decide the cells' sizes.
     """
 
     tensor: str
@@ -47,10 +47,10 @@ def cell_sizes(
     input_step: tf.Tensor,
     output_step: tf.Tensor,
 ) -> tf.Tensor:
-    """How fine the first rounding is.
+    """The size of the first rounding's cells, by output channel.
 
-    A sum of integers is multiplied with m * 2^-n, m in [0.5, 1): by m with a rounding to whole numbers, then by 2^-n
-    with another. So the first one is in cells of 2^-n output steps.
+    LiteRT multiplies a sum of integers by m * 2^-n, m in [0.5, 1): first by m, rounded to a whole number, then by
+    2^-n, rounded again. So the first rounding is to cells of 2^-n output steps.
 
     Args:
       graph: the signature.
@@ -60,7 +60,7 @@ def cell_sizes(
       output_step: scalar, of the result.
 
     Returns:
-      float32 (channels,), real sizes. Where the second rounding cannot tell, cells are fine enough to change nothing.
+      float32 (channels,), real sizes. Where the second rounding cannot matter, cells are fine enough to change nothing.
     """
     factor = input_step * kernel_step(graph, kernel, values) / output_step
     shift = -1.0 - tf.floor(tf.math.log(tf.maximum(factor, 1e-30)) / tf.math.log(2.0))

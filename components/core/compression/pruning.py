@@ -31,7 +31,7 @@ from tfx_edge.components.core.compression.pruning_criteria import (
 )
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions, fine_tune
 from tfx_edge.components.core.compression.training.training_hooks import Gradients, TrainingHooks
-from tfx_edge.components.core.compression.weights.made_kernels import report_made_kernels
+from tfx_edge.components.core.compression.weights.made_kernels import report_computed_kernels
 from tfx_edge.components.core.compression.weights.weight_selection import (
     select_pointwise_sites,
     select_weight_sites,
@@ -40,7 +40,7 @@ from tfx_edge.components.core.compression.weights.weight_sites import WeightSite
 from tfx_edge.components.core.errors import EdgeError
 
 _LOG = logging.getLogger(__name__)
-# A mask takes about as long per weight as one or two steps of a dense net, the net with the cheapest steps.
+# Making a mask takes as long per weight as one or two steps of a dense net, whose steps are the cheapest.
 _MOST_UPDATES = 100
 _FEWEST_UPDATES = 10
 _WEIGHTS_PER_STEP = 40_000
@@ -77,7 +77,7 @@ def prune(
     fine_tuning: FineTuningOptions,
     batches: Iterator[Mapping[str, np.ndarray]] | None,
 ) -> dict[str, np.ndarray]:
-    """Sets the weights that count least to zero while the others are trained.
+    """Sets the least important weights to zero while the others are trained.
 
     Gradual pruning (Zhu and Gupta, 2017, arXiv:1710.01878); what a weight counts is up to the criterion
     (`pruning_criteria`).
@@ -100,7 +100,7 @@ def prune(
     """
     schedule = _schedule(pruning, fine_tuning.num_steps)
     sites = find_weight_sites(graph)
-    report_made_kernels(graph, sites, 'prune')
+    report_computed_kernels(graph, sites, 'prune')
     selected = _select(graph, sites, pruning)
     constraints = incoming_constraints(graph, sites)
     for site in selected:
@@ -236,7 +236,7 @@ def _schedule(pruning: PruningOptions, num_steps: int) -> sparsity.SparsitySched
 
 
 def _interval(schedule: sparsity.SparsitySchedule, weights: int) -> int:
-    """Steps between two masks: a function of the number of weights, so that masks take few percent of the time."""
+    """Steps between two masks: a function of the number of weights, so that masks take a few percent of the time."""
     steps = schedule.end_step - schedule.begin_step
     cheap = min(weights // _WEIGHTS_PER_STEP, _LONGEST_INTERVAL, steps // _FEWEST_UPDATES)
     return max(1, steps // _MOST_UPDATES, cheap)

@@ -104,7 +104,7 @@ class Taylor(PruningCriterion):
         return [np.abs(weight.variable.numpy()) for weight in self.weights]
 
     def masked(self, masks: Sequence[np.ndarray]) -> None:
-        """Begins to add up anew, under new masks."""
+        """Resets the accumulators for new masks."""
         for total, keep in zip(self.state, masks, strict=True):
             total.assign(keep.astype(np.float32) - 1.0)
 

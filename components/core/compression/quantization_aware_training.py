@@ -1,4 +1,4 @@
-"""Quantization-aware training of a SavedModel in the arithmetic that ships."""
+"""Quantization-aware training of a SavedModel in the arithmetic of the deployed file."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ class QATOptions:
     exclude: tuple[str, ...]
     weight_bits: int = 8
     activation_bits: int = 8
-    # (regular expression, bits of the weights whose variable name matches; 0 for float), the first match counts.
+    # (regular expression, bits of the weights whose variable name matches; 0 for float); the first match applies.
     overrides: tuple[tuple[str, int], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class DeployedArithmetic:
-    """What the deployed file computes in integers, told in terms of the graph that is trained.
+    """What the deployed file computes in integers, in terms of the graph that is trained.
 
     Attributes:
       kernels: weights that are integers there, by variable key.
       activations: tensors that are integers there.
-      constants: other operands that are.
-      biases: what is added behind kernels.
+      constants: constant operands that are integers there.
+      biases: biases behind the kernels.
       activation_bits: of activations, 8 or 16.
       twice_rounded: activations that are rounded to a finer grid first.
     """
@@ -94,7 +94,7 @@ def train_quantization_aware(
       graph: the incoming signature.
       qat: what to keep and to train.
       fine_tuning: how to train; with no steps weights are rounded and ranges calibrated only.
-      batches: of `training_batches`; None when there are no steps (no ranges result then).
+      batches: of `training_batches`; None when there are no steps (the result then has no ranges).
       deployed: what to simulate.
 
     Returns:
@@ -195,7 +195,7 @@ def simulate(
       ranges: (min, max) by group of activations.
 
     Returns:
-      What evaluates it.
+      The simulation, whose `call` evaluates tensors of the graph.
 
     Example:
       >>> simulate(graph, deployed, result.ranges).call(inputs, result.values, [graph.outputs['output_0']])

@@ -24,11 +24,11 @@ class WeightSummary:
     """One weight after a technique.
 
     Attributes:
-      name: of the variable; of all that a kernel is computed from, where it is none.
+      name: of the variable; for a kernel that the graph computes, of all variables that it is computed from.
       elements: number of weights.
       zeros: how many of them are zero.
-      distinct: how many different integers an int8 kernel holds of it, batch norm folded in; of the kernels of a
-        variable that several operations share, the one that has most.
+      distinct: number of distinct integers in its int8 kernel, batch norm folded in; the largest number, where several
+        operations share the variable and have kernels of their own.
       moved: Euclidean distance from the incoming weight, relative to that weight's norm.
     """
 
@@ -76,7 +76,7 @@ def summarize_weights(graph: ServingGraph, values: Mapping[str, np.ndarray]) -> 
 def distinct_integers(
     graph: ServingGraph, sites: tuple[WeightSite, ...], values: Mapping[str, np.ndarray]
 ) -> dict[str, int]:
-    """How many different integers the kernels of each weight have in an int8 file, at most.
+    """The largest number of distinct integers that a kernel of each weight has in an int8 file.
 
     Args:
       graph: the incoming signature.

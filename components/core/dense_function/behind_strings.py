@@ -23,7 +23,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class _Input:
-    """An input of the dense function: the tensor where it begins, and the features that this is made of."""
+    """An input of the dense function: the tensor that it replaces in the graph, and the features of that tensor."""
 
     name: str
     tensor: tf.Tensor
@@ -40,7 +40,7 @@ class _Input:
 def function_behind_strings(
     loaded: Any, signature: Signature, meta_graph: meta_graph_pb2.MetaGraphDef, transform_graph: str | None
 ) -> Signature:
-    """Cuts the graph of a signature behind parsing, decoding and Transform.
+    """Takes the part of a signature's graph that follows parsing, decoding and Transform.
 
     Args:
       loaded: what `tf.saved_model.load` made of the SavedModel.
@@ -49,10 +49,10 @@ def function_behind_strings(
       transform_graph: folder of the transform graph that the Trainer was given, or None.
 
     Returns:
-      The dense part, with the names of features as inputs and the signature's outputs of numbers.
+      The dense part. Its inputs have the names of features, its outputs are the signature's numeric ones.
 
     Raises:
-      EdgeError: there is none; the message is the end of a sentence.
+      EdgeError: there is no dense part; the message is a clause, from which the caller makes a sentence.
     """
     if not any(spec.dtype == tf.string for spec in signature.inputs.values()):
         raise EdgeError('it takes no strings that are parsed into something dense')
@@ -101,7 +101,7 @@ def _named(cut: Cut, features: Features, meta_graph: meta_graph_pb2.MetaGraphDef
     for origin, tensor in zip(cut.origins, cut.inputs, strict=True):
         behind = features.behind(origin)
         names = {features.name(feature) for feature in behind}
-        name, told = next(iter(names)) if len({name for name, _ in names}) == 1 else ('', None)
+        name, given = next(iter(names)) if len({name for name, _ in names}) == 1 else ('', None)
         if not name:
             raise EdgeError(
                 f'nothing names the feature that {tensor.name!r} is, where it becomes dense; give the transform_graph '
@@ -112,7 +112,7 @@ def _named(cut: Cut, features: Features, meta_graph: meta_graph_pb2.MetaGraphDef
                 f'feature {name!r} reaches the weights in two ways, {found[name].tensor.name!r} and {tensor.name!r}'
             )
         is_feature = behind[0].op is _without_identities(origin).op
-        spec = _spec(tensor, told if is_feature else None, meta_graph)
+        spec = _spec(tensor, given if is_feature else None, meta_graph)
         found[name] = _Input(name, tensor, spec, tuple(behind))
     return [found[name] for name in sorted(found)]
 
@@ -135,8 +135,8 @@ def _preparing(inputs: Sequence[_Input], features: Features, signature: Signatur
         raise EdgeError('some of its features are made by Transform and others are not')
     places, specs = [], []
     for tensor, feature in sorted(sources.items()):
-        name, told = features.name(feature)
-        spec = told or signature.inputs[name]
+        name, given = features.name(feature)
+        spec = given or signature.inputs[name]
         if not spec.has_rank or None in spec.shape[1:]:
             raise EdgeError(f'feature {name!r} has no fixed number of values')
         places.append((name, tensor))
@@ -144,17 +144,17 @@ def _preparing(inputs: Sequence[_Input], features: Features, signature: Signatur
     return Preparing(features=tuple(specs), places=tuple(places))
 
 
-def _spec(tensor: tf.Tensor, told: TensorSpec | None, meta_graph: meta_graph_pb2.MetaGraphDef) -> TensorSpec:
+def _spec(tensor: tf.Tensor, given: TensorSpec | None, meta_graph: meta_graph_pb2.MetaGraphDef) -> TensorSpec:
     shape = tensor.shape
-    if shape.rank is None and told is not None and told.has_rank:
-        shape = tf.TensorShape(told.shape)
+    if shape.rank is None and given is not None and given.has_rank:
+        shape = tf.TensorShape(given.shape)
     if shape.rank is None:
         shape = _saved_shape(tensor, meta_graph)
     return TensorSpec((None, *shape[1:]) if shape.rank else (), tensor.dtype, shape.rank is not None)
 
 
 def _saved_shape(tensor: tf.Tensor, meta_graph: meta_graph_pb2.MetaGraphDef) -> tf.TensorShape:
-    """The shape that the SavedModel notes of a tensor, which loading forgets; unknown where it notes several."""
+    """The shape that the SavedModel records for a tensor, which loading drops; unknown where it records several."""
     shapes = {
         str(noted[tensor.value_index]): noted[tensor.value_index]
         for function in meta_graph.graph_def.library.function

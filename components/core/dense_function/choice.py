@@ -31,19 +31,19 @@ def choose_signature(
     transform_graph: str | None = None,
     load: Load = tf.saved_model.load,
 ) -> Signature:
-    """The dense function to work on: numbers in, of fixed shapes but for the batch.
+    """The dense function to work on: it takes numbers, in shapes that are fixed except for the batch.
 
-    In this order: a signature that is dense, 'serving_default' first, then in the order of names; the dense function
-    behind a signature of strings, such as serialized tf.Examples, which begins behind parsing, decoding and Transform;
-    a function that Keras leaves beside the signatures. What was chosen among several is logged, as a warning where
-    there is no dense 'serving_default'. Inputs that no output depends on are left out.
+    Takes the first that exists of: a dense signature ('serving_default', then by name); the part of a signature with
+    string inputs, such as serialized tf.Examples, that follows parsing, decoding and Transform; a function that Keras
+    saved beside the signatures. A choice among several is logged, as a warning where there is no dense
+    'serving_default'. Inputs that no output depends on are left out.
 
     Args:
       saved_model_dir: the folder of the SavedModel.
-      signature_name: '' to choose; else of a signature, dense or of strings, or of a function of Keras.
-      transform_graph: folder of the transform graph that the Trainer was given, or None; it names what Transform makes
-        where the SavedModel does not.
-      load: `tf.saved_model.load`, or what returns the same; called where there is no dense signature.
+      signature_name: of a signature (dense or with string inputs) or of a function that Keras saved; '' to choose.
+      transform_graph: folder of the transform graph that the Trainer was given, or None; it names Transform's
+        outputs where the SavedModel does not.
+      load: `tf.saved_model.load`, or what returns the same; not called for a dense signature that uses all its inputs.
 
     Returns:
       The signature, or the part of it that is dense, under its name.
@@ -86,7 +86,7 @@ def _behind(
     *,
     any_function: bool,
 ) -> Signature:
-    """The dense function behind signatures that are not dense, or that Keras has left beside them."""
+    """The dense part of a signature with string inputs, else a dense function that Keras saved."""
     loaded = load(saved_model_dir)
     meta_graph = read_saved_model(saved_model_dir).meta_graphs[0]
     faults, found = [], []
@@ -143,7 +143,7 @@ def _that_differ(found: Sequence[Signature]) -> tuple[str, ...]:
 
 
 def _log_choice(saved_model_dir: str, dense: Sequence[Signature]) -> None:
-    """Names the signatures that would do."""
+    """Logs which of several dense signatures is taken."""
     if names := _that_differ(dense):
         _log_once(
             logging.INFO if dense[0].name == _DEFAULT else logging.WARNING,
@@ -163,7 +163,7 @@ def _log_source(saved_model_dir: str, signature: Signature, others: Sequence[str
 
 
 def describe(signature: Signature) -> str:
-    """In a sentence, what was taken and what it takes in.
+    """A sentence that names the chosen function and its inputs.
 
     Example:
       >>> describe(choose_signature('/models/taxi'))
@@ -188,5 +188,5 @@ def describe(signature: Signature) -> str:
 
 @functools.cache
 def _log_once(level: int, message: str) -> None:
-    """Several parts of a step ask for the same choice."""
+    """Logs a message once in a process: several parts of a step make the same choice."""
     _LOG.log(level, '%s', message)

@@ -17,7 +17,7 @@ from tfx_edge.components.core.dense_function.keras_functions import loaded_keras
 from tfx_edge.components.core.dense_function.signature_arguments import as_keyword
 from tfx_edge.components.core.signature import Signature
 
-# As TensorFlow names what a call stands for; names of a file's tensors begin behind it.
+# TensorFlow's name scope of a called function; tensor names in a `.tflite` file leave it out.
 _SCOPE = 'StatefulPartitionedCall'
 
 
@@ -54,7 +54,7 @@ def dense_function(loaded: Any, signature: Signature) -> Any:
     def call(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         for value in captured.values():
             if id(value) in variables:
-                variables[id(value)].read_value()  # tells TensorFlow that the function uses the variable
+                variables[id(value)].read_value()  # registers the variable with the traced function
         given = {by_keyword[keyword]: value for keyword, value in inputs.items()}
         given.update({name: tf.identity(value) for name, value in captured.items()})
         rows = tf.shape(next(iter(inputs.values())))[:1]

@@ -1,4 +1,4 @@
-"""Which feature a tensor of a signature of strings is: an output of Transform, or a feature of the parse."""
+"""Finds the feature that a tensor stands for in a signature of strings: an output of Transform, or of the parse."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tfx_edge.components.core.dense_function.keras_functions import named_tensor
 from tfx_edge.components.core.signature import TensorSpec
 
 _PARSES = ('ParseExample', 'ParseExampleV2')
-# In the folder of a TransformGraph: what it makes.
+# In a TransformGraph's folder: the schema of its outputs.
 _SCHEMA = os.path.join('transformed_metadata', 'schema.pbtxt')
 _DTYPES = {schema_pb2.FeatureType.FLOAT: tf.float32, schema_pb2.FeatureType.INT: tf.int64}
 
@@ -44,7 +44,7 @@ class Features:
         self._given = given
 
     def behind(self, tensor: tf.Tensor) -> list[tf.Tensor]:
-        """The features that a tensor before the cut is made of, in the order of their names in the graph."""
+        """The features that a tensor is computed from, in the order of their names in the graph."""
         found: dict[str, tf.Tensor] = {}
         seen: set[str] = set()
         pending = [tensor]
@@ -61,14 +61,14 @@ class Features:
         return [found[name] for name in sorted(found)]
 
     def is_parsed(self, tensor: tf.Tensor) -> bool:
-        """Whether a feature comes out of the parse of tf.Examples, with no transform graph behind it."""
+        """Whether a feature is an output of parsing tf.Examples, and not of a transform graph."""
         return tensor.op.type in _PARSES
 
     def name(self, tensor: tf.Tensor) -> tuple[str, TensorSpec | None]:
         """Names a feature.
 
         Returns:
-          The name, '' where it cannot be told; and the spec that the SavedModel or the transform graph gives it, or
+          The name, '' where it is not known; and the spec that the SavedModel or the transform graph gives it, or
           None.
         """
         operation = tensor.op
@@ -88,8 +88,8 @@ class Features:
 def _outputs_of_transform(
     called: function_pb2.FunctionDef, meta_graph: meta_graph_pb2.MetaGraphDef, transform_graph: str | None
 ) -> Mapping[str, TensorSpec]:
-    """The outputs of a function that applies a transform graph, as the SavedModel tells them, else that graph."""
-    # Loading gives functions other names, and keeps those of their nodes.
+    """The outputs of a function that applies a transform graph: from the SavedModel, else from the graph's schema."""
+    # Loading renames functions, and keeps the names of their nodes.
     nodes = _node_names(called)
     for function in meta_graph.graph_def.library.function:
         known = meta_graph.object_graph_def.concrete_functions.get(function.signature.name)

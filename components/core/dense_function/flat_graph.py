@@ -18,7 +18,7 @@ _READS = ('ReadVariableOp', 'ResourceGather')
 
 
 def flat_graph(function: Any) -> graph_pb2.GraphDef:
-    """The graph of a function with all that it calls in it, but for what applies a transform graph: that stays a call.
+    """The graph of a function with its calls inlined, except those that apply a transform graph.
 
     Args:
       function: a concrete function.
@@ -42,15 +42,15 @@ def applies_transform(operation: tf.Operation) -> bool:
 def part_between(
     graph_def: graph_pb2.GraphDef, given: Iterable[str], wanted: Iterable[str]
 ) -> graph_pb2.GraphDef:
-    """What of a graph computes some of its tensors from others.
+    """The part of a graph that computes some of its tensors from others.
 
     Args:
       graph_def: the graph.
-      given: names of tensors that are known; what they are made of is left out.
+      given: names of tensors that are known; nodes that only they depend on are left out.
       wanted: names of tensors.
 
     Returns:
-      A graph; where it lacks the node of a tensor that is given, nothing wanted depends on it.
+      A graph. Its nodes may take given tensors whose own nodes it does not hold.
     """
     nodes = {node.name: node for node in graph_def.node}
     known = {_tensor(name) for name in given}
@@ -69,7 +69,7 @@ def part_between(
         if node.name in needed:
             copy = part.node.add()
             copy.CopyFrom(node)
-            # What has to run before, such as a check of its inputs, is no part of what it computes.
+            # Control inputs, such as a check of the inputs, do not change what the node computes.
             copy.input[:] = [source for source in node.input if not source.startswith('^')]
     return part
 
@@ -87,7 +87,7 @@ def computed(
 
     Args:
       part: of `part_between`.
-      given: values by tensor; those that nothing takes are passed over.
+      given: values by tensor name; those that no node takes are ignored.
       wanted: names of tensors, of the part or given.
       scope: in front of the names of its nodes.
 
@@ -102,7 +102,7 @@ def computed(
 
 
 def used_tensors(graph_def: graph_pb2.GraphDef) -> set[str]:
-    """The tensors that nodes of a graph take, whether a node of it yields them or not."""
+    """Names of the tensors that a graph's nodes take, whether or not a node of the graph computes them."""
     return {_tensor(name) for node in graph_def.node for name in node.input if not name.startswith('^')}
 
 

@@ -1,7 +1,7 @@
-"""Functions that TensorFlow leaves as calls, put in the place of their calls.
+"""Inlines the function calls that TensorFlow leaves in a graph.
 
-TensorFlow inlines what may be inlined; a function that is to be compiled stays a call. Keras has each convolution with
-groups in such a function, where neither its weight nor what follows would be found.
+TensorFlow does not inline a function that is marked for compilation. Keras puts each grouped convolution into such a
+function, in which neither its kernel nor the operators after it would be found.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CALLS = ('PartitionedCall', 'StatefulPartitionedCall')
 def with_calls_inlined(
     graph_def: graph_pb2.GraphDef, kept: Collection[str], stays: Callable[[str], bool] = lambda name: False
 ) -> graph_pb2.GraphDef:
-    """A graph that computes the same without a call of its own functions; those of loops and branches stay.
+    """An equivalent graph with the calls of its functions inlined; bodies of loops and branches stay functions.
 
     Args:
       graph_def: with its functions.
@@ -70,7 +70,7 @@ def _inlined(
     for node in nodes:
         copy = part.node.add()
         copy.CopyFrom(node)
-        # What has to run before an answer is none of its values.
+        # Control inputs from inlined calls are dropped: those nodes are gone, and carried no value.
         wanted = [name for name in node.input if not (name.startswith('^') and producer(name) in names)]
         copy.input[:] = [_resolved(name, results) for name in wanted]
     return part
@@ -85,7 +85,7 @@ def _resolved(name: str, results: Mapping[str, str]) -> str:
 def _body(
     call: node_def_pb2.NodeDef, function: function_pb2.FunctionDef
 ) -> tuple[list[node_def_pb2.NodeDef], list[str]]:
-    """The nodes of a function in the names of the graph that calls it, and the tensors that it returns."""
+    """The nodes of a function, renamed for the graph that calls it, and the names of the tensors that it returns."""
     body, flat_names = tensorflow_internals.function_as_graph(function)
     arguments = [argument.name for argument in function.signature.input_arg]
     given = dict(zip(arguments, call.input, strict=False))

@@ -11,7 +11,7 @@ from tensorflow.core.protobuf import meta_graph_pb2, struct_pb2
 
 from tfx_edge.components.core.signature import Signature, TensorSpec
 
-# The likeliest first: what the model answers when it is not trained, with the names of its inputs.
+# In order of preference: inference functions, the one that names its inputs first.
 _ATTRIBUTES = ('_default_save_signature', 'serve', '__call__')
 
 
@@ -23,7 +23,7 @@ def names_of_keras_functions(meta_graph: meta_graph_pb2.MetaGraphDef) -> list[st
 
 
 def loaded_keras_function(loaded: Any, name: str) -> Any:
-    """The concrete function that answers as when the model is not trained.
+    """The concrete function that runs the model for inference (`training=False`).
 
     Args:
       loaded: what `tf.saved_model.load` returned.
@@ -36,14 +36,14 @@ def loaded_keras_function(loaded: Any, name: str) -> Any:
 
 
 def keras_signature(name: str, function: Any) -> tuple[Signature, dict[str, str], dict[str, str]]:
-    """What a function of Keras takes and answers.
+    """The inputs and outputs of a function of Keras.
 
     Args:
       name: for the signature.
       function: of `loaded_keras_function`.
 
     Returns:
-      Inputs and outputs by name, and the graph's tensor of each input and of each output by name.
+      The signature, and the names of the graph's tensors by input name and by output name.
     """
     count = len(function.inputs) - len(function.captured_inputs)
     named = list(_named(_first_argument(function), ''))[:count]
@@ -66,7 +66,7 @@ def keras_signature(name: str, function: Any) -> tuple[Signature, dict[str, str]
 
 
 def named_tensors(signature: struct_pb2.StructuredValue) -> dict[str, TensorSpec]:
-    """The tensors of a dictionary that a SavedModel says a function answers."""
+    """The tensors of the dictionary that a function returns, according to the SavedModel."""
     fields = signature.dict_value.fields
     specs = {name: value.tensor_spec_value for name, value in fields.items()}
     return {

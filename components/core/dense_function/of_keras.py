@@ -17,20 +17,20 @@ from tfx_edge.components.core.dense_function.keras_functions import keras_signat
 from tfx_edge.components.core.dense_function.signature_arguments import keywords
 from tfx_edge.components.core.signature import Signature, Source, why_not_dense
 
-# Operators that hand on the numbers that they are given.
+# Operators that do not count when two functions are compared: they change at most the type or shape of numbers.
 _PASSING = frozenset(
     (
         *('Placeholder', 'Const', 'Identity', 'IdentityN', 'NoOp', 'Cast', 'ReadVariableOp', 'StopGradient'),
         *('ExpandDims', 'Squeeze'),
     )
 )
-# Numbers that two functions are compared on, and how near the answers have to be.
+# Rows of random numbers on which two functions are compared, and the tolerance of their results.
 _ROWS = 8
 _TOLERANCE = 1e-4
 
 
 def function_of_keras(loaded: Any, name: str, signature_name: str) -> Signature | None:
-    """A function that Keras left, if it is dense, without the inputs that no output depends on.
+    """A function that Keras saved, without the inputs that no output depends on; None where it is not dense.
 
     Args:
       loaded: what `tf.saved_model.load` made of the SavedModel.
@@ -54,7 +54,7 @@ def used_part(
     """A dense function without the inputs that no output depends on.
 
     Args:
-      signature: what it takes and answers.
+      signature: its inputs and outputs.
       function: the concrete function.
       inputs: its tensor by input name.
       outputs: its tensor by output name.
@@ -75,9 +75,9 @@ def used_part(
 
 
 def same_of_keras(loaded: Any, found: Signature, own: Sequence[Signature]) -> Signature | None:
-    """The function of Keras that computes what was found with the same inputs, under the names of the outputs there.
+    """The function of Keras that computes the same as a signature's dense part, with that part's output names.
 
-    It has the types that the model was made for, such as 32 bits where the examples hold 64.
+    Its inputs have the model's own types, such as int32 where the examples hold int64.
 
     Args:
       loaded: what `tf.saved_model.load` made of the SavedModel.
@@ -119,7 +119,7 @@ def _operators(loaded: Any, signature: Signature) -> collections.Counter[str]:
 
 
 def _answer_alike(loaded: Any, found: Signature, function: Signature, named: Mapping[Any, str]) -> bool:
-    """Whether both answer the same few numbers alike, so that each input is the same one in both."""
+    """Whether both return close values for the same random inputs, which shows that equal input names mean the same."""
     random = np.random.default_rng(0)
     rows = max((spec.shape[0] or _ROWS for spec in function.inputs.values()), default=_ROWS)
     values = {

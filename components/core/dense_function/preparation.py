@@ -1,4 +1,4 @@
-"""The model's own preparation of words and encoded images: what stands before the dense function in its SavedModel."""
+"""Runs the part of a SavedModel that precedes the dense function, such as the lookup of words or decoding of images."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.signature import Preparing, Signature, TensorSpec
 
 _SCOPE = 'preparation'
-# Attributes that are made where they are used.
+# Attributes that are not pickled: each process makes its own.
 _OF_THIS_PROCESS = ('_function', '_loaded')
 
 
 class Preparation:
-    """Makes what the dense function takes of what the examples hold. Can be pickled: the model is loaded where it runs.
+    """Computes the dense function's inputs from examples. Can be pickled: each process loads the model itself.
 
     Args:
       saved_model_dir: the folder of the SavedModel.
@@ -76,16 +76,16 @@ class Preparation:
         try:
             made = self._function(*batch)
         except tf.errors.OpError as error:
-            told = str(error.message).splitlines()[0]
+            cause = str(error.message).splitlines()[0]
             raise EdgeError(
                 f'what signature {self._signature.name!r} does before its weights cannot be done with the examples '
-                f'({told}); give the examples that the Trainer was given.'
+                f'({cause}); give the examples that the Trainer was given.'
             ) from error
         return {name: tensor.numpy() for name, tensor in zip(self._places, made, strict=True)}
 
     @functools.cached_property
     def _function(self) -> Any:
-        self._loaded = tf.saved_model.load(self._saved_model_dir)  # its tables live as long as it does
+        self._loaded = tf.saved_model.load(self._saved_model_dir)  # kept: its tables are deleted with it
         whole = self._loaded.signatures[self._signature.name]
         places = dict(self._preparing.places)
         if self._preparing.examples:
@@ -108,7 +108,7 @@ class Preparation:
 
 
 def preparation_of(saved_model_dir: str, signature: Signature | None) -> Preparation | None:
-    """What is to be done before a dense function; None where the examples hold what it takes."""
+    """The preparation that a dense function needs; None where the examples hold its inputs as they are."""
     if signature is None or signature.source is None or signature.source.preparing is None:
         return None
     return Preparation(saved_model_dir, signature)

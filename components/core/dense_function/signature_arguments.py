@@ -1,7 +1,7 @@
-"""By which keyword a loaded signature takes each of its inputs.
+"""The keyword arguments of a loaded signature, by input name.
 
-TensorFlow makes Python names of the inputs that a SavedModel names otherwise: 'sensor/accel' is called as
-`sensor_accel`, '2nd' as `arg_2nd`. A file, a feature and this project's inputs keep the names of the SavedModel.
+TensorFlow turns input names that Python does not allow into keywords: 'sensor/accel' becomes `sensor_accel`, '2nd'
+becomes `arg_2nd`. Everything else (`.tflite` files, features, tfx-edge) uses the SavedModel's names.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ def signature_tensors(function: Any, inputs: Collection[str]) -> tuple[dict[str,
     """Names of the tensors of a signature's graph.
 
     Args:
-      function: an entry of `tf.saved_model.load(folder).signatures`, or what takes and answers as one.
+      function: an entry of `tf.saved_model.load(folder).signatures`, or a function with the same arguments and results.
       inputs: names of its inputs, as the SavedModel has them.
 
     Returns:
       The tensor by input name, and by output name.
     """
     by_keyword = {keyword: name for name, keyword in keywords(function, inputs).items()}
-    # Dictionaries, which both sides of a signature are, are flattened in order of their keys.
+    # A signature takes and returns dictionaries, which TensorFlow flattens in the order of their keys.
     input_names = [by_keyword[keyword] for keyword in sorted(by_keyword)]
     output_names = sorted(function.structured_outputs)
     return (
@@ -61,6 +61,6 @@ def signature_tensors(function: Any, inputs: Collection[str]) -> tuple[dict[str,
 
 
 def as_keyword(name: str) -> str:
-    """What TensorFlow makes of a name that Python cannot have."""
+    """The keyword that TensorFlow makes of an input name that Python does not allow."""
     plain = re.sub(r'\W', '_', name)
     return plain if plain[:1].isalpha() else f'arg_{plain}'

@@ -1,4 +1,4 @@
-"""Where the graph of a signature of strings becomes dense: behind parsing, decoding and Transform."""
+"""Cuts the graph of a signature with string inputs where it becomes dense: after parsing, decoding and Transform."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tensorflow.core.framework import function_pb2, graph_pb2, node_def_pb2, typ
 from tfx_edge.components.core.dense_function.flat_graph import applies_transform
 
 _READS = ('ReadVariableOp', 'ResourceGather')
-# Operators on the three tensors of a sparse tensor; what follows is dense. Of weights, these compute what a model does.
+# Prefixes of operators on sparse and ragged tensors, which precede the dense part; those that apply weights are in it.
 _SPARSE = ('Sparse', 'Ragged')
 _OF_WEIGHTS = ('SparseSegment', 'SparseTensorDenseMatMul')
-# Attributes of a parse with the number of its sparse features.
+# By parsing operator: the attribute that holds the number of sparse features.
 _SPARSE_FEATURES = {'ParseExample': 'Nsparse', 'ParseExampleV2': 'num_sparse'}
 _INTEGERS = (tf.int64, tf.int32, tf.uint8, tf.int8, tf.int16, tf.uint16)
 
@@ -27,8 +27,8 @@ class Cut:
       inputs: tensors at which the dense part begins.
       origins: for each, the tensor that it is a cast of, or itself.
       outputs: by name, the tensors of numbers that the dense part yields.
-      batch_sizes: tensors that hold the number of rows alone.
-      strings: the outputs that are no numbers, or that are made of strings only.
+      batch_sizes: tensors that hold nothing but the number of rows.
+      strings: the outputs that are left out: not numeric, or not computed by the dense part.
       has_weights: whether the dense part reads variables.
     """
 
@@ -98,7 +98,7 @@ def _is_number(dtype: tf.DType) -> bool:
 
 
 def _before(operations: Iterable[tf.Operation]) -> set[tf.Operation]:
-    """These operations, and all whose results they use."""
+    """These operations, and all that they depend on."""
     found: set[tf.Operation] = set()
     pending = list(operations)
     while pending:
@@ -110,7 +110,7 @@ def _before(operations: Iterable[tf.Operation]) -> set[tf.Operation]:
 
 
 def _behind(tensors: Iterable[tf.Tensor], within: Collection[tf.Operation]) -> set[tf.Operation]:
-    """The operations that use some tensors, or what is made of them."""
+    """The operations that depend on some tensors."""
     found: set[tf.Operation] = set()
     pending = [user for tensor in tensors for user in tensor.consumers()]
     while pending:
@@ -122,7 +122,7 @@ def _behind(tensors: Iterable[tf.Tensor], within: Collection[tf.Operation]) -> s
 
 
 def _closed(words: set[tf.Operation], dependent: set[tf.Operation]) -> set[tf.Operation]:
-    """All before the cut: what words are made of, and what takes something else than numbers from there."""
+    """All operations before the cut: those that `words` depend on, and the users of their non-numeric tensors."""
     before: set[tf.Operation] = set()
     added = set(words)
     while added:
@@ -145,7 +145,7 @@ def _border(dense: set[tf.Operation], before: set[tf.Operation]) -> list[tf.Tens
 
 
 def _behind_casts(tensor: tf.Tensor, dense: set[tf.Operation]) -> tf.Tensor:
-    """Where an integer is taken as one of another width only, that one: devices take 32 bits, examples hold 64."""
+    """Follows the only user while it casts an integer to a type no wider: examples hold 64 bits, devices take 32."""
     while tensor.dtype in _INTEGERS:
         users = [user for user in tensor.consumers() if user in dense]
         if len(users) != 1 or users[0].type != 'Cast' or users[0].outputs[0].dtype not in _INTEGERS:
@@ -185,14 +185,14 @@ def _is_sparse(kind: str) -> bool:
 
 
 def _takes_sparse(operation: tf.Operation) -> bool:
-    """Whether it takes a part of a sparse or ragged feature, of which no example has a fixed number of values."""
+    """Whether it takes a part of a sparse or ragged feature, whose number of values varies between examples."""
     return any(
         tensor.op.type in _SPARSE_FEATURES and not _is_dense_feature(tensor) for tensor in operation.inputs
     )
 
 
 def _is_dense_feature(tensor: tf.Tensor) -> bool:
-    """Whether an output of a parse is a dense feature: these stand behind the three tensors of each sparse one."""
+    """Whether an output of a parse is a dense feature; these follow the three tensors of each sparse feature."""
     first = 3 * tensor.op.get_attr(_SPARSE_FEATURES[tensor.op.type])
     return first <= tensor.value_index < first + len(tensor.op.get_attr('Tdense'))
 

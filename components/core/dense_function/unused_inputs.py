@@ -1,4 +1,4 @@
-"""Which inputs of a signature no output depends on, read off a SavedModel without loading it."""
+"""Finds the inputs of a signature that no output depends on, without loading the SavedModel."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _Functions = Mapping[str, function_pb2.FunctionDef]
 def unused_inputs(meta_graph: meta_graph_pb2.MetaGraphDef, signature_name: str) -> tuple[str, ...]:
     """Names of the inputs that change no output.
 
-    A check that only stops the model, and what a loop or a branch takes and passes by, count as use of a loop or a
-    branch, and not as use of a check.
+    An assertion does not count as a use: an input that only an assertion reads is unused. A loop or a branch uses all
+    its inputs, even those that it only passes on.
 
     Args:
       meta_graph: of the SavedModel.

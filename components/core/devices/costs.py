@@ -1,4 +1,4 @@
-"""What a device profile answers."""
+"""The figures of a device profile."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class DeviceCosts:
       device: name, as in `profile`.
       tool: package and version that reported, such as 'ethos-u-vela 5.2.0'; '' where none is installed.
       settings: what else the figures depend on, such as the clock.
-      cycles: estimated, of what the accelerator runs; what falls back to the CPU comes on top.
+      cycles: estimated for what the accelerator runs; operators that fall back to the CPU are not included.
       milliseconds: the same at the clock of `settings`.
       sram_bytes: of the accelerator, at the peak.
       dram_bytes: of the accelerator.

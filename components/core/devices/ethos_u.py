@@ -42,7 +42,7 @@ _MODEL, _OUTPUT = 'model.tflite', 'output'
 def profile(
     model: bytes | ModelFile, device: str, *, timeout_seconds: float = _TIMEOUT_SECONDS
 ) -> DeviceCosts:
-    """Compiles a file with Vela, for its own default system configuration and memory mode of the device.
+    """Compiles a file with Vela, in Vela's default system configuration and memory mode for the device.
 
     An open batch dimension counts as 1.
 
@@ -61,7 +61,7 @@ def profile(
       >>> profile(int8_file, 'ethos-u55-128').settings
       'Ethos_U55_High_End_Embedded, Shared_Sram, 500 MHz'
     """
-    # Vela verifies no file, and reads all of it.
+    # Verified by reading `content`: Vela reads the whole file without verifying it.
     file = ModelFile.of(model)
     _ = file.content
     for command, environment in _commands():
@@ -177,7 +177,7 @@ def _bytes(row: Mapping[str, str], memory: str) -> int:
     return round(float(row[f'{memory}_memory_used']) * 1024)
 
 
-@damage.told_as_edge_error()
+@damage.damage_as_edge_error()
 def _operators(compiled: bytes) -> list[tuple[str, str]]:
     """The operators of a file, each with its first output tensor."""
     content = flatbuffer.read(compiled)

@@ -11,7 +11,7 @@ from tfx_edge.components.core.errors import EdgeError
 
 @dataclasses.dataclass(frozen=True)
 class DeviceLimits:
-    """What is demanded of a device.
+    """The limits for one device.
 
     Attributes:
       device: its name.

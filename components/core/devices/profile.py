@@ -1,4 +1,4 @@
-"""What a file costs on a device that is not here."""
+"""The cost of a file on a device that is not at hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PROFILES: Mapping[str, Callable[[ModelFile, str], DeviceCosts]] = {
 
 DEVICES: tuple[str, ...] = tuple(_PROFILES)
 
-# What each device can be limited in: fields of DeviceCosts, `cpu_operators` by their number.
+# The figures that may have a limit: fields of DeviceCosts; of `cpu_operators`, the number.
 FIGURES: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(ethos_u.DEVICES, ('cycles', 'sram_bytes', 'flash_bytes', 'cpu_operators')),
     tflite_micro.DEVICE: ('arena_bytes',),

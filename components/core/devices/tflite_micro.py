@@ -24,7 +24,7 @@ from tfx_edge.components.core.litert.model_file import ModelFile
 DEVICE = 'tflite-micro'
 
 _ABSENT = 'install tfx-edge[tflite-micro] (its wheels are for Linux on x86-64)'
-# What is recorded does not depend on the size at hand. Far too small a one ends the process.
+# Arena sizes to try. The recorded size does not depend on them; a far too small arena ends the process.
 _ARENAS_AT_HAND = (2**24, 2**27, 2**30)
 _RECORDED = re.compile(r'Arena allocation total (\d+) bytes')
 _TOO_SMALL = re.compile(r'Requested: \d+, available \d+, missing: \d+')
@@ -59,7 +59,7 @@ def profile(model: bytes | ModelFile, device: str = DEVICE) -> DeviceCosts:
       >>> profile(int8_file).arena_bytes
       5408
     """
-    # The runtime verifies no file, and reads all of it.
+    # Verified by reading `content`: the runtime reads the whole file without verifying it.
     file = ModelFile.of(model)
     _ = file.content
     try:
@@ -123,7 +123,7 @@ def _prepare(model: bytes, arena_bytes: int) -> str:
 
 @contextlib.contextmanager
 def _stderr_into(file: IO[bytes]) -> Iterator[None]:
-    """What native code writes to stderr meanwhile goes to a file."""
+    """Redirects what native code writes to stderr into a file."""
     kept = os.dup(2)
     os.dup2(file.fileno(), 2)
     try:
@@ -136,8 +136,8 @@ def _stderr_into(file: IO[bytes]) -> Iterator[None]:
 def _missing_operators(model: ModelFile) -> tuple[str, ...]:
     """Names of the operators that the runtime lacks, in order of use.
 
-    It stops at the first that it lacks, before it prepares any. So each is tried in a file of two operators, of which
-    the second exists nowhere.
+    The runtime stops at the first operator that it lacks, before it prepares any. So each is tried in a file of two
+    operators, of which no runtime has the second: if the runtime stops at the second, it has the first.
     """
     content = model.changeable()
     samples: dict[str, Any] = {}

@@ -25,15 +25,15 @@ from tfx_edge.components.core.examples import ExampleParser
 
 # The figures hardly change with more: each example has thousands of values.
 MAX_EXAMPLES = 200
-# Fewer may have no large value among them by chance.
+# Fewer examples may lack large values by chance.
 MIN_EXAMPLES = 10
 
 
 class MeasureCalibrationFit(beam.PTransform):
     """Runs a `.tflite` file on some of the examples, and writes how well its ranges fit them.
 
-    Which examples is a function of their content: the MAX_EXAMPLES with the smallest SHA-256. All counts are
-    integers that add up exactly, so files, order, bundles and workers change nothing.
+    It takes the MAX_EXAMPLES examples with the smallest SHA-256. All counts are integers, so the figures do not depend
+    on the order of the examples or on how they are divided into files, bundles and workers.
 
     Args:
       source: of the file; it has integer activations.
@@ -72,7 +72,7 @@ def calibration_fit(tensors: Sequence[IntegerTensor], use: RangeUse) -> Calibrat
 
     Args:
       tensors: of the file.
-      use: what the examples use of their ranges, a row for each tensor.
+      use: which parts of the ranges the examples use, a row for each tensor.
 
     Returns:
       The figures, in order of execution.
@@ -91,7 +91,7 @@ def calibration_fit(tensors: Sequence[IntegerTensor], use: RangeUse) -> Calibrat
         )
         for tensor, counts in zip(tensors, use.counts, strict=True)
     ]
-    few = f'{use.examples} examples are too few to tell; at least {MIN_EXAMPLES} do'
+    few = f'{use.examples} examples are too few to judge; at least {MIN_EXAMPLES} do'
     return CalibrationFit(use.examples, tuple(fits), few if use.examples < MIN_EXAMPLES else '')
 
 
@@ -111,7 +111,7 @@ class _Probe(beam.DoFn):
 
 
 def _sum(uses: Iterable[RangeUse | None]) -> RangeUse | None:
-    """The sum of all; None where there is nothing, which Beam asks for too."""
+    """The sum of all; None for no element, since Beam also combines empty bundles."""
     total: RangeUse | None = None
     for use in uses:
         if use is not None:

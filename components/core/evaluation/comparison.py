@@ -73,7 +73,7 @@ class _CompareAll(beam.PTransform):
 
 
 class _Observe(beam.DoFn):
-    """Yields an example's slices with what is seen of it, and flips with their content's hash, by tag."""
+    """Yields an example's slices with its Observation; a flip, with the hash of its content, goes to the tag _FLIPS."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan

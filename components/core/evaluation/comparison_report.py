@@ -1,4 +1,4 @@
-"""The parts of `report.json` that hold the candidate against its baseline."""
+"""The parts of `report.json` that compare the candidate with its baseline."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def flips_part(
       slices: what was measured.
       obstacle: why flips are not known, or ''.
       file: name of the list of flips; None where there is none.
-      listed: what it lists, in its order.
+      listed: the flips in that file, in its order.
 
     Returns:
       The part.

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 CANDIDATE: Literal['candidate'] = 'candidate'
 BASELINE: Literal['baseline'] = 'baseline'
-# Of more classes a table cannot be read; then the pairs that are confused most are listed.
+# With more classes there is no table, only the list of the pairs that are confused most.
 _MAX_TABLE = 32
 _MAX_PAIRS = 50
 

@@ -1,4 +1,4 @@
-"""The limits that a file must keep on devices which are not here."""
+"""The limits that a file must keep on devices that are not at hand."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _gate(cost: DeviceCosts, figure: str, limit: int) -> Gate:
     name = f'max_{figure} on {cost.device}'
     found = getattr(cost, figure)
     if cost.absent or cost.obstacle or found is None:
-        return Gate(name, None, limit, False, cost.absent or cost.obstacle or 'the tool does not tell it')
+        return Gate(name, None, limit, False, cost.absent or cost.obstacle or 'the tool does not report it')
     measured = len(found) if figure == 'cpu_operators' else found
     detail = f'left to the CPU: {", ".join(found)}' if figure == 'cpu_operators' and measured > limit else ''
     return Gate(name, measured, limit, measured <= limit, detail)

@@ -78,7 +78,7 @@ class Differences:
 
 
 def are_probabilities(values: np.ndarray) -> bool:
-    """Whether values are the probabilities of two classes or more, as exact as 8 bits can hold them."""
+    """Whether values may be probabilities of two or more classes: 0 or more, with the sum 1 up to 8-bit rounding."""
     if values.size < 2 or values.min() < 0:
         return False
     rounding = min(values.size * _STEP / 2, 0.1)

@@ -1,4 +1,4 @@
-"""TFMA's EvalConfig: what can hold for a `.tflite` candidate, and what a run needs filled in."""
+"""Checks TFMA's EvalConfig for a `.tflite` candidate, and fills in TFMA's defaults."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _LOG = logging.getLogger(__name__)
 
 # Metrics that read no prediction.
 _WITHOUT_OUTPUT = ('ExampleCount', 'WeightedExampleCount', 'QueryStatistics')
-# How a model is run follows from the artifact; these types mean the same models.
+# The artifact decides how a model is run; these types are accepted and change nothing.
 _MODEL_TYPES = ('', tfma.TF_LITE, tfma.TF_GENERIC, tfma.TF_KERAS)
 
 
 def check_eval_config(
     config: tfma.EvalConfig, *, has_baseline: bool, has_transform_graph: bool = False
 ) -> None:
-    """Refuses a configuration that TFMA would refuse, or that asks for what would be left undone.
+    """Refuses a configuration that TFMA would refuse, or with fields that would have no effect.
 
     Args:
       config: the user's.
@@ -31,9 +31,8 @@ def check_eval_config(
       has_transform_graph: whether there is a transform graph, which makes features in place of functions of the model.
 
     Raises:
-      EdgeError: no metrics, or one that is none; a threshold for what is not computed; more than two
-        models, or two of which none (or both) is the baseline; a
-        field that does not apply.
+      EdgeError: there is no metric, or one is unknown; a threshold is for a metric that is not computed; there are more
+        than two models, or two of which none (or both) is the baseline; a field does not apply.
     """
     if not any(spec.metrics for spec in config.metrics_specs):
         raise EdgeError('eval_config has no metrics; name at least one in metrics_specs.')
@@ -44,7 +43,7 @@ def check_eval_config(
     completed = complete_eval_config(config, has_baseline=has_baseline)
     try:
         tfma.utils.verify_eval_config(completed)
-        # A metric of one's own may be importable only where the step runs.
+        # A user's own metric may be importable only where the step runs.
         with contextlib.suppress(ImportError):
             thresholds(completed)
     except (ValueError, TypeError) as error:
@@ -132,7 +131,7 @@ def baseline_spec(config: tfma.EvalConfig) -> tfma.ModelSpec | None:
 
 
 def check_outputs(config: tfma.EvalConfig, outputs: Sequence[str]) -> None:
-    """Refuses names of outputs that a model does not have, and metrics that leave open which of several they read.
+    """Refuses names of outputs that a model does not have, and metrics that do not name which of several they read.
 
     Args:
       config: TFMA's.

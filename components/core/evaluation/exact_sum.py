@@ -49,9 +49,9 @@ class ExactSum:
 
 @dataclasses.dataclass(eq=False)
 class WeightedSums:
-    """Several sums of the same finite doubles, each double with another whole weight in each sum.
+    """Several sums of the same finite doubles; each double has an integer weight in each sum.
 
-    Weights up to 15 are exact for 2**27 examples.
+    With weights up to 15, the sums are exact for 2**27 examples.
 
     Attributes:
       digits: as ExactSum's; int64 (sums,) each.
@@ -97,7 +97,7 @@ class WeightedSums:
 
 
 def _digits(value: float) -> Iterator[tuple[int, int]]:
-    """The digits of a double that are not 0, all of its sign."""
+    """The nonzero digits of a double by position, each with the double's sign."""
     numerator, denominator = value.as_integer_ratio()
     position, shift = divmod(1 - denominator.bit_length(), _BITS)
     sign, rest = (-1, -numerator) if numerator < 0 else (1, numerator)

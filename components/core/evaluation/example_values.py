@@ -16,7 +16,7 @@ _Value = Callable[..., float]
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A metric of one class name.
+    """How the metrics of one class are computed.
 
     Attributes:
       value: takes a label, a prediction and the settings; returns the example's value.
@@ -113,7 +113,7 @@ def _absolute_error(label: np.ndarray, prediction: np.ndarray) -> float:
 
 
 def _sparse_cross_entropy(label: np.ndarray, prediction: np.ndarray, from_logits: bool) -> float:
-    # Keras takes the logarithms of probabilities for logits, and so scales them to the sum 1.
+    # Keras uses the logarithms of probabilities as logits, which scales the probabilities to the sum 1.
     logits = prediction.astype(np.float64) if from_logits else np.log(_kept(prediction).astype(np.float64))
     place = int(label.item())
     return _log_sum(logits) - logits[place] if 0 <= place < len(logits) else np.nan

@@ -1,4 +1,4 @@
-"""The candidate's `.tflite` file beside the baseline's: time, tensors and weights."""
+"""Compares the candidate's `.tflite` file with the baseline's: latency, tensors and weights."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _LIMIT = Limit('max_latency_ratio', lambda v: v > 0, 'a ratio above 0', against_
 
 @dataclasses.dataclass(frozen=True)
 class FileComparison:
-    """What two files have in common and what not.
+    """What the comparison of two files found.
 
     Attributes:
       obstacle: why they were not compared, or ''.
@@ -123,7 +123,7 @@ def compare_files(
     latency: bool,
     convert: Callable[[str, Signature], bytes] = convert_saved_model,
 ) -> FileComparison:
-    """Compares the candidate's file with the baseline's; with the float one of a SavedModel.
+    """Compares the candidate's file with the baseline's; a SavedModel is converted to a float file first.
 
     Args:
       candidate: a `.tflite` file.

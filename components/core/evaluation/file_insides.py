@@ -1,6 +1,6 @@
-"""The tensors and weights of two `.tflite` files, for a process of their own.
+"""Compares the tensors and weights of two `.tflite` files, in a process of its own.
 
-Such a process imports this module and what it imports: neither TensorFlow nor Beam, which would take seconds.
+That process imports this module alone, which imports neither TensorFlow nor Beam: their import takes seconds.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class FilePart(TypedDict):
     Attributes:
       file_bytes: of the file.
       zip_bytes: of a DEFLATE zip of it.
-      activation_bytes: what activations take at once, at least.
+      activation_bytes: lower bound of the memory for activations at its peak.
       operators: how many.
       float_operators: those that compute in floating point, each as its name and that of its output tensor.
       float_islands: float operators between integer ones.

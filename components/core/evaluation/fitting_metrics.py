@@ -1,4 +1,4 @@
-"""Metrics that suit what a model puts out: those that need probabilities get some, or are refused."""
+"""Fits metrics to a model's outputs: on scores beyond 0 to 1, they become a RankMetric or are refused."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ Shapes = Mapping[str, tuple[int | None, ...]]
 
 
 def needs_limits(config: tfma.EvalConfig) -> bool:
-    """Whether a metric takes an output for something that not every output is."""
+    """Whether a metric needs scores or probabilities, so that it matters which values an output takes."""
     return any(metric.need is not Need.NUMBERS for metric in score_metrics(config))
 
 
 def fit_metrics(config: tfma.EvalConfig, limits: Mapping[str, Limits], shapes: Shapes) -> tfma.EvalConfig:
     """The configuration with metrics that are right for these outputs.
 
-    Metrics that go by the order of examples, such as AUC, are the same for any rising function of the scores: of a
-    single score for each example they are computed on the scores as they are.
+    A rising function of the scores does not change metrics of the examples' order, such as AUC. For an output with one
+    score for each example, these become a RankMetric, which takes scores of any size.
 
     Args:
       config: TFMA's, completed.
-      limits: from where to where outputs reach, by name ('' for an only one).
+      limits: smallest and largest value of each output, by name ('' for the only one).
       shapes: of the outputs, by the same names.
 
     Returns:
@@ -68,12 +68,12 @@ def fit_metrics(config: tfma.EvalConfig, limits: Mapping[str, Limits], shapes: S
 
 
 def require_fit(config: tfma.EvalConfig, fitted: tfma.EvalConfig, reached: OutputLimits) -> None:
-    """Refuses metrics that took for probabilities what turned out to be none.
+    """Refuses metrics that need probabilities and were computed on an output that holds none.
 
     Args:
       config: TFMA's, completed.
-      fitted: what was computed with.
-      reached: from where to where outputs reached over all examples.
+      fitted: the configuration that was computed with.
+      reached: smallest and largest value of each output over all examples.
 
     Raises:
       EdgeError: names the metric and the output.

@@ -1,4 +1,4 @@
-"""Pictures of flips, from whatever feature of an example is one."""
+"""Pictures of flips, from the features of an example that are pictures."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Answers:
 
 @dataclasses.dataclass(frozen=True)
 class Flip:
-    """What the list says of one flip.
+    """One entry of the list of flips.
 
     Attributes:
       outputs: by output name, '' for the only one: the label's class and both models' answers.
@@ -145,6 +145,6 @@ def _key(what: str, output: str = '') -> str:
 
 
 def _replace(feature: Any, key: str) -> Any:
-    """A feature with nothing in it: one of that name may be there, from a list of flips that was evaluated."""
+    """An empty feature; one of that name may exist if the example itself comes from a list of flips."""
     feature[key].Clear()
     return feature[key]

@@ -1,4 +1,4 @@
-"""From what a run measured to the verdict and the report."""
+"""Makes the verdict and the report of what a run measured."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def judge_run(
     notes: Sequence[str] = (),
     fidelity: Mapping[str, Any] | None = None,
 ) -> Judgement:
-    """Holds what a run measured against every limit, and reports all of it.
+    """Compares what a run measured with every limit, and reports all of it.
 
     Args:
       evaluation: what was run.

@@ -16,7 +16,7 @@ def label_and_prediction(
     """The label and prediction that TFMA hands to its metrics; no values where there is none.
 
     Args:
-      extracts: of one example, behind TFMA's slice keys.
+      extracts: of one example, with TFMA's slice keys.
       config: TFMA's configuration, completed.
       model: name of the ModelSpec; '' where it is alone.
       output: name of the output; '' for the only one.

@@ -1,4 +1,4 @@
-"""Labels of eval_config against the metrics that read them, before TFMA counts what it cannot."""
+"""Checks that labels suit the metrics of eval_config that read them, before TFMA computes with them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import tensorflow_model_analysis as tfma
 from tfx_edge.components.core import labels
 from tfx_edge.components.core.evaluation.metric_classes import metric_settings
 
-# These read one number as a class; those read a class as one number for each.
+# Beginnings of class names. The first read a label as the number of a class, the others as one number for each class.
 _SPARSE, _CATEGORICAL = 'Sparse', ('Categorical', 'TopKCategorical')
-# Read no label, or texts and boxes too.
+# Metrics whose labels are not checked: they read none, or texts and boxes.
 _NO_NUMBERS = (
     'ExactMatch',
     'ExampleCount',
@@ -34,13 +34,13 @@ _OF_TEXTS_AND_BOXES = ('Bleu', 'COCO', 'ObjectDetection', 'Rouge', 'SemanticSegm
 
 @dataclasses.dataclass(frozen=True)
 class LabelCheck:
-    """What one metric takes for the label of one output.
+    """Checks the label of one output for one metric.
 
     Attributes:
       feature: that holds the label.
       metric: its class name.
-      values: of the output in each example.
-      ignored: a label that stands for no class.
+      values: how many the output has in each example.
+      ignored: the label that the metric ignores (`ignore_class`), or None.
     """
 
     feature: str

@@ -1,6 +1,6 @@
-"""How fast a file is beside another one, on this host, in one run.
+"""The latency of a file relative to another one's, on this host.
 
-One thread runs each, and its processor time is taken: a wall clock would count what other programs take meanwhile.
+Each runs in one thread, whose processor time is measured: a wall clock would also count the time of other programs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tfx_edge.components.core.litert.interpreter import load
 
 _ROUNDS = 51
 _WARM_UP = 3
-# What one model runs in a round, so that the clock's own steps do not count.
+# How long each file runs in a round: many times the clock's resolution.
 _ROUND_SECONDS = 0.02
 
 
@@ -42,7 +42,7 @@ class Latency:
 
 
 def measure_latency(model: bytes, baseline: bytes, *, rounds: int = _ROUNDS) -> Latency:
-    """Runs both in turns, so that what else happens on the host meets both.
+    """Runs both files in each round, so that other load on the host slows both.
 
     Args:
       model: bytes of a `.tflite` file.
@@ -81,7 +81,7 @@ def measure_latency(model: bytes, baseline: bytes, *, rounds: int = _ROUNDS) -> 
 
 
 class _Runs:
-    """A file that is ready, with the same made-up input in it throughout."""
+    """A loaded file with random inputs that do not change."""
 
     def __init__(self, model: bytes) -> None:
         self._interpreter = load(model, num_threads=1)
@@ -98,7 +98,7 @@ class _Runs:
         self._count = max(1, round(_ROUND_SECONDS / max(time.thread_time() - start, 1e-6)))
 
     def seconds(self) -> float:
-        """Of one invocation, the mean of a turn."""
+        """The mean processor time of one invocation in a round."""
         start = time.thread_time()
         for _ in range(self._count):
             self._interpreter.invoke()

@@ -45,8 +45,8 @@ def layer_errors(
 ) -> tuple[LayerError, ...]:
     """Runs both files on the same examples, and compares the tensors that have the same name and shape.
 
-    Integers are dequantized first. An error is that of all operators so far, as it reaches the tensor: the one that
-    adds to it stands where it jumps.
+    Integers are dequantized first. The error of a tensor is that of all operators before
+    it. Where the error rises from one tensor to the next, the operator between them adds to it.
 
     Args:
       model: a `.tflite` file.
@@ -97,7 +97,7 @@ class _Tensor:
 
 
 class _Reader:
-    """A file that is ready, and the real numbers in its tensors after a run."""
+    """A loaded file, which returns the real numbers in its tensors after a run."""
 
     def __init__(self, file: ModelFile) -> None:
         self.tensors = _tensors(file.content)
@@ -115,14 +115,14 @@ class _Reader:
             try:
                 values = self._values[name]()
             except ValueError:
-                continue  # the runtime's word for a tensor without memory
+                continue  # raised for a tensor without memory
             real = dequantize(values, tensor.scale, tensor.zero_point) if tensor.scale else values.copy()
             # A fixed batch is filled up with copies.
             found[name] = real[:rows] if self._model.fixed_batch_size and real.ndim else real
         return found
 
 
-@damage.told_as_edge_error()
+@damage.damage_as_edge_error()
 def _tensors(content: flatbuffer.schema.ModelT) -> dict[str, _Tensor]:
     """The activations of the main graph that hold real numbers, by name, in order of execution."""
     graph = content.subgraphs[0]
@@ -143,7 +143,7 @@ def _tensors(content: flatbuffer.schema.ModelT) -> dict[str, _Tensor]:
 
 
 def _parameters(tensor: flatbuffer.schema.TensorT) -> tuple[float, int] | None:
-    """Scale and zero point; None for a tensor that has not one of them."""
+    """Scale and zero point; None for a tensor that has no scale, or several."""
     quantization = tensor.quantization
     if quantization is None or quantization.scale is None or len(quantization.scale) != 1:
         return None

@@ -17,7 +17,7 @@ from tfx_edge.components.core.errors import EdgeError
 
 
 def metric_settings(metric: tfma.MetricConfig) -> dict[str, Any]:
-    """A metric's config, of which TFMA lets the braces be left out.
+    """A metric's config as a dictionary; TFMA also accepts its text without braces.
 
     Raises:
       EdgeError: it is no JSON object.
@@ -117,7 +117,7 @@ def takes(cls: type, setting: str) -> bool:
 
 
 def default_of(cls: type, setting: str) -> Any:
-    """What a setting is where it is not given; None where it has no default."""
+    """The default of a setting; None where it has no default."""
     default = inspect.signature(cls).parameters[setting].default
     return None if default is inspect.Parameter.empty else default
 

@@ -78,7 +78,7 @@ def metrics_by_slice(evaluation_path: str, names: Mapping[str, str]) -> list[Sli
 
 
 def require_slices(config: tfma.EvalConfig, slices: Sequence[SliceMetrics]) -> None:
-    """Refuses a slicing spec whose features are in no example; TFMA leaves it out without a word.
+    """Refuses a slicing spec whose features are in no example; TFMA leaves it out without a message.
 
     Args:
       config: TFMA's configuration.

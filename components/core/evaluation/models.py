@@ -62,7 +62,7 @@ class Model(abc.ABC):
       outputs: shapes by output name, None for what is open; dimension 0 is the batch. Only those that are numbers,
         with a row for each example.
       rails: the lowest and the highest number that each integer output can hold; None for other outputs.
-      classes: the outputs that are no real numbers, such as an index or a key that is handed through.
+      classes: the outputs that are no real numbers, such as an index or a key that the model passes on.
       left_out: why each other output is not evaluated, by its name.
     """
 
@@ -75,19 +75,19 @@ class Model(abc.ABC):
 
     @abc.abstractmethod
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """By output name, arrays of shape (batch, ...) for arrays of that batch by input name."""
+        """Runs the model on a batch by input name; returns arrays of shape (batch, ...) by output name."""
 
     def as_predicted(self, values: Mapping[str, _Value]) -> dict[str, _Value]:
-        """By the name that TFMA's predictions have, what is known of the outputs: a model's only output has none."""
+        """The values by the output names in TFMA's predictions: '' for a model's only output."""
         return dict(values) if self.is_named else dict(zip([''], values.values(), strict=True))
 
     @property
     def is_named(self) -> bool:
-        """Whether TFMA's predictions have the outputs' names, as the signature has several."""
+        """Whether TFMA's predictions are keyed by output name: the signature has several outputs."""
         return len(self.outputs) + len(self.left_out) > 1
 
     def _divide(self, source: ModelSource, specs: Mapping[str, TensorSpec], whole: Collection[str]) -> None:
-        """Tells the outputs that can be evaluated from the others."""
+        """Separates the outputs that can be evaluated from the others."""
         self.left_out = {
             name: reason
             for name, spec in specs.items()
@@ -106,7 +106,7 @@ class Model(abc.ABC):
 
 
 class _TFLiteModel(Model):
-    @damage.told_as_edge_error()
+    @damage.damage_as_edge_error()
     def __init__(self, source: ModelSource) -> None:
         content = read_tflite(source.path)
         self._model = LiteRTModel(content)
@@ -118,7 +118,7 @@ class _TFLiteModel(Model):
                 f'{"that one in the ModelSpec, or none" if self.signature_name else "none in the ModelSpec"}.'
             )
         if not self.signature_name:
-            _tell_tensor_names(source.path, tuple(self._model.inputs), tuple(self._model.outputs))
+            _log_tensor_names(source.path, tuple(self._model.inputs), tuple(self._model.outputs))
         self.inputs = {name: _tflite_spec(name, detail) for name, detail in self._model.inputs.items()}
         scalars = _scalars(content) if any(not d.shape for d in self._model.outputs.values()) else ()
         specs = {
@@ -146,8 +146,8 @@ class _SavedModel(Model):
 
     @functools.cached_property
     def _function(self) -> Any:
-        # Not before it is called: what only asks for inputs and outputs would load it for nothing.
-        self._loaded = tf.saved_model.load(self._path)  # its variables live as long as it does
+        # Loaded at the first call: `inputs` and `outputs` are known without loading.
+        self._loaded = tf.saved_model.load(self._path)  # kept: its variables are deleted with it
         return dense_function(self._loaded, self.signature)
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -189,7 +189,7 @@ def find_model(folder: str, signature_name: str = '') -> ModelSource:
 def find_baseline(
     folder: str, signature_name: str, candidate: Model, transform_graph: str | None = None
 ) -> ModelSource:
-    """The baseline: where no signature is named, a SavedModel is called by the candidate's, if it has it.
+    """Finds the baseline. Without a `signature_name`, a SavedModel's signature of the candidate's name is preferred.
 
     Args:
       folder: the serving folder.
@@ -279,7 +279,7 @@ def _scalars(model: bytes) -> set[str]:
 
 
 @functools.cache
-def _tell_tensor_names(path: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
+def _log_tensor_names(path: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
     _LOG.info(
         '%s has no signature: its inputs and outputs go by the names of their tensors (%s; %s); the examples have to '
         'hold features of these names',
@@ -324,7 +324,7 @@ def _values(spec: TensorSpec) -> int:
 
 
 def _row_shape(spec: TensorSpec) -> tuple[int, ...]:
-    # Both kinds of models are refused when a dimension but the batch is open.
+    # Only the batch may be open: models with other open dimensions were refused before.
     return tuple(size for size in spec.shape[1:] if size is not None)
 
 

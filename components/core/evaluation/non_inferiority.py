@@ -1,4 +1,4 @@
-"""Whether a candidate is as good as its baseline but for a margin, on every slice, with statistics behind it."""
+"""Tests on every slice whether a candidate is worse than its baseline by less than a margin."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Rules:
     """How a verdict follows from the tests.
 
     Attributes:
-      confidence: of each test; a drop of the margin or more is taken for less with a probability of at most
-        `1 - confidence`.
+      confidence: of each test; where the true drop is the margin or more, the test holds with a probability of at
+        most `1 - confidence`.
       min_slice_examples: fewer leave a test undecided.
       bless_undecided: whether a test that is undecided lets the model pass.
     """
@@ -36,7 +36,7 @@ class Rules:
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
-    """One metric on one slice, and what came of its test.
+    """One metric on one slice, and the outcome of its test.
 
     Attributes:
       tested: the metric.
@@ -73,7 +73,7 @@ def judge_tests(
       obstacle: why nothing could be measured, or ''.
 
     Returns:
-      For each metric, for each slice, what came of it; one undecided entry for each metric where there is no slice.
+      The outcome for each metric on each slice; one undecided entry for each metric where there is no slice.
     """
     if not slices:
         return tuple(Judged(metric, None, None, UNDECIDED, obstacle, None) for metric in tested)
@@ -92,7 +92,7 @@ def judge_tests(
             continue
         p_fails = next(corrected)
         outcome: Outcome = HOLDS if test.p_holds <= level else FAILS if p_fails <= level else UNDECIDED
-        why = 'the examples are too few to tell' if outcome == UNDECIDED else ''
+        why = 'the examples are too few to decide' if outcome == UNDECIDED else ''
         judged.append(Judged(metric, part, test, outcome, why, p_fails))
     return tuple(judged)
 

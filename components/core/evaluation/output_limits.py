@@ -1,4 +1,4 @@
-"""From where to where a model's outputs reach."""
+"""The smallest and the largest values of a model's outputs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from tfx_edge.components.core.evaluation.predictions import outputs_of
 
-# A quantized or rounded probability may be so far beyond 0 or 1.
+# Quantization and rounding may move a probability beyond 0 or 1 by this much.
 _TOLERANCE = 0.01
 
 
@@ -37,7 +37,7 @@ OutputLimits = Mapping[str, Mapping[str, Limits]]
 
 
 def limits_of(values: np.ndarray) -> Limits:
-    """Those of an array of any shape and type.
+    """The limits of an array of any shape and type.
 
     Example:
       >>> limits_of(np.array([0.5, -2.0, np.nan]))

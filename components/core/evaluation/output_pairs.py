@@ -43,9 +43,9 @@ def compare_outputs(
       candidate_outputs: shapes by name, None for an open dimension; dimension 0 is the batch.
       baseline: name of its ModelSpec.
       baseline_outputs: as the candidate's.
-      asides: outputs of the candidate that are no answers where another is one, such as a key.
-      are_named: whether the predictions of candidate and baseline have the outputs' names; None where those with
-        several outputs do.
+      asides: outputs of the candidate to leave out, such as a key; all count where there are no others.
+      are_named: for candidate and baseline, whether TFMA's predictions are keyed by output name; None if that holds
+        for models with several outputs and no others.
 
     Returns:
       What to compare; nothing, and why, where top-1 agreement means nothing.
@@ -75,7 +75,7 @@ def pair_outputs(
     *,
     are_named: tuple[bool, bool] | None = None,
 ) -> tuple[dict[str, str], str]:
-    """Pairs the outputs whose values can be held against each other, whatever they mean.
+    """Pairs the outputs whose values can be compared, whatever they mean.
 
     Args:
       candidate_outputs: shapes by name, None for an open dimension; dimension 0 is the batch.
@@ -110,5 +110,5 @@ def _pairs(ours: Mapping[str, Shape], theirs: Mapping[str, Shape]) -> tuple[dict
 
 
 def _as_predicted(pairs: dict[str, str], are_named: tuple[bool, bool]) -> dict[str, str]:
-    """TFMA has a model's only output without its name."""
+    """The pairs by the names in TFMA's predictions, which have a model's only output without a name."""
     return {ours if are_named[0] else '': theirs if are_named[1] else '' for ours, theirs in pairs.items()}

@@ -1,4 +1,4 @@
-"""What a model's outputs do over all examples: whether they ever change, and how often they stand at a rail."""
+"""How a model's outputs vary over all examples: whether they change, and how often they are at a range's end."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Rails = Mapping[str, tuple[float, float] | None]
 
 @dataclasses.dataclass(frozen=True)
 class Sameness:
-    """Whether several things are all the same: the hash of all, or that they differ."""
+    """Whether several byte strings are equal: `content` is the SHA-256 of all, or `differs` is True."""
 
     content: str | None = None
     differs: bool = False
 
     @staticmethod
     def of(things: Sequence[bytes]) -> Sameness:
-        """That of some things, at least one."""
+        """The sameness of some byte strings, at least one."""
         if any(thing != things[0] for thing in things):
             return Sameness(differs=True)
         return Sameness(hashlib.sha256(things[0]).hexdigest())
@@ -140,7 +140,7 @@ def use_of_batch(
       baseline: what a baseline answers, by the same names, or None.
 
     Returns:
-      What is seen; it adds up.
+      The use of the batch; add several with `+`.
 
     Example:
       >>> use_of_batch([b'one', b'two'], {'': np.array([[0.0], [0.0]])}, {}).outputs[''].rows.differs

@@ -1,4 +1,4 @@
-"""Non-inferiority of a mean, by a bootstrap whose draws follow from the examples and not from their order."""
+"""Tests non-inferiority of a mean by a bootstrap whose draws depend on the examples' content, not on their order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfx_edge.components.core.evaluation.paired_test import PairedTest
 
 REPLICATES = 1000
 _NORMAL = NormalDist()
-# How often each count is drawn at most, of 2**32: the distribution function of a Poisson variable of mean 1.
+# The distribution function of a Poisson variable of mean 1, times 2**32.
 _AT_MOST = np.floor(
     np.cumsum([math.exp(-1) / math.factorial(count) for count in range(13)]) * 2.0**32
 ).astype(np.uint64)
@@ -76,7 +76,7 @@ class BootstrapSums:
         Args:
           candidate: its value of the metric.
           baseline: the baseline's.
-          drop: the one less the other, above 0 where the candidate is worse.
+          drop: difference of both, above 0 where the candidate is worse.
           content: hash of what the example holds.
         """
         self.examples += 1
@@ -160,14 +160,14 @@ class _Shape:
         variance = max(0.0, second - first * first)
         skewed = third - 3 * first * second + 2 * first**3
         scale = 6 * math.sqrt(count) * variance**1.5
-        # Where the drops hardly differ, rounding is all there is of their skewness.
+        # If the variance is at most 1e-8 of the mean square, the skewness is rounding error.
         acceleration = skewed / scale if scale > 0 and variance > 1e-8 * second else 0.0
         smaller = np.count_nonzero(replicates < first) + np.count_nonzero(replicates == first) / 2
         bias = _NORMAL.inv_cdf((smaller + 0.5) / (len(replicates) + 1))
         return cls(replicates, first, bias, acceleration)
 
     def bound(self, level: float) -> float:
-        """The value that the true mean is below with the given confidence."""
+        """The value below which the true mean lies with confidence `level`."""
         wanted = _NORMAL.inv_cdf(level) + self.bias
         factor = 1 - self.acceleration * wanted
         share = _NORMAL.cdf(self.bias + wanted / factor) if factor > 0 else float(wanted > 0)

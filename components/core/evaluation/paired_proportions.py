@@ -61,8 +61,8 @@ def score_test(counts: PairedCounts, margin: float, confidence: float) -> Paired
     drop is `d`, the larger root of a quadratic equation. After Tango, Equivalence test and confidence interval
     for the difference in proportions for the paired-sample design, Statistics in Medicine 17:891-908, 1998.
 
-    Where the candidate alone is never right, the normal distribution is a poor stand-in for a few examples: a true drop
-    at the margin would be missed with a probability of up to 6.9 % at a confidence of 95 %. There the exact binomial
+    Where the candidate alone is never right, the normal approximation is not exact enough for few examples: at a
+    confidence of 95 %, it misses a true drop at the margin with a probability of up to 6.9 %. There the exact binomial
     bound (Clopper and Pearson, 1934) must hold too.
 
     Args:

@@ -29,17 +29,17 @@ def EdgePredictionsExtractor(
 
     Unlike TFMA's own: real numbers are rounded and clipped into integer inputs, integer outputs are
     dequantized in float32, inputs and outputs go by the names of the signature, a missing feature is an
-    error, and a `.tflite` file stands beside a SavedModel in one run. Where a transform graph was
+    error, and one run takes a `.tflite` file together with a SavedModel. Where a transform graph was
     applied, labels, weights and slices find its outputs as TFMA's transformed features.
 
     Args:
       models: by the name of their ModelSpec; a single one under ''.
       parser: makes the models' inputs from records.
       named_features: features that labels and weights are read from, with the field that names each.
-      label_checks: what metrics take for labels.
+      label_checks: checks of labels, for the metrics that read them.
 
     Returns:
-      The extractor; put it behind TFMA's FeaturesExtractor and before its LabelsExtractor.
+      The extractor; put it after TFMA's FeaturesExtractor and before its LabelsExtractor.
     """
     return tfma.extractors.Extractor(
         stage_name=STAGE_NAME,
@@ -63,7 +63,7 @@ def outputs_of(extracts: Mapping[str, Any], model: str) -> Mapping[str, Any]:
 
 
 class _Loaded:
-    """The models of one process. Interpreters are not safe for threads, which Beam may use."""
+    """The models of one process. A lock guards them: interpreters are not thread-safe, and Beam may use threads."""
 
     def __init__(self, sources: Mapping[str, ModelSource]) -> None:
         self._models = {name: load_model(source) for name, source in sources.items()}

@@ -1,4 +1,4 @@
-"""What an evaluation compares: models and configuration, checked against each other before anything runs."""
+"""Loads an evaluation's models, and checks that they fit its configuration and each other before anything runs."""
 
 from __future__ import annotations
 

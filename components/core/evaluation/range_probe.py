@@ -1,4 +1,4 @@
-"""A `.tflite` file's integer activations on examples, and what lies outside the ranges that the file gives them."""
+"""Runs a `.tflite` file on examples to find how its integer activations use their ranges, and what they clip."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tfx_edge.components.core.litert.file_ends import file_ends
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.model_file import ModelFile
 
-# Operators that compute new values and round them to whatever range their output states. The others pass values on,
-# or have a range that the kernel dictates, as SOFTMAX.
+# Operators that compute new values and round them to the range of their output tensor. The others pass values on, or
+# their kernel fixes the range, such as SOFTMAX.
 _COMPUTING = frozenset(
     (
         'ABS', 'ADD', 'BATCH_MATMUL', 'CONV_2D', 'DEPTHWISE_CONV_2D', 'ELU', 'FULLY_CONNECTED', 'GELU', 'HARD_SWISH',
@@ -25,12 +25,12 @@ _COMPUTING = frozenset(
         'SUB', 'SUM', 'TRANSPOSE_CONV',
     )
 )  # fmt: skip
-# They too; but they are so steep that where the input is int8, its rounding alone leads out of the range.
+# Such operators too, but so steep that the rounding of an int8 input alone can move their output out of its range.
 _STEEP = frozenset(('EXP', 'LOG', 'RSQRT'))
 # Types of activations.
 _INTEGERS = {kind: BOUNDS[kind] for kind in ('INT8', 'INT16', 'UINT8')}
-# How many times wider the range of a twin is. Its steps are as much coarser: what is less than one of them beyond
-# the range of the tensor itself does not count as outside.
+# How many times wider the range of a twin is. Its steps are coarser by the same factor: a value that lies less than
+# one such step beyond the tensor's own range does not count as outside.
 _WIDER = 4
 
 
@@ -41,7 +41,7 @@ class IntegerTensor:
     Attributes:
       name: in the file.
       index: in the main graph.
-      group: tensors of one group pass their values on to each other, with one range: together they use it.
+      group: index of the tensors' group; a group shares values and one range, so its use is counted together.
       scale: real size of one step.
       zero_point: the integer that means 0.
       lowest: integer of the type.
@@ -77,7 +77,7 @@ class IntegerTensor:
         return self.lowest + ((_WIDER - 1) * middle + self.zero_point - self.lowest) // _WIDER
 
 
-@damage.told_as_edge_error()
+@damage.damage_as_edge_error()
 def integer_tensors(model: bytes | ModelFile) -> tuple[IntegerTensor, ...]:
     """The integer activations of a file's main graph whose range a calibration has set.
 
@@ -98,7 +98,7 @@ def integer_tensors(model: bytes | ModelFile) -> tuple[IntegerTensor, ...]:
 
 
 class RangeProbe:
-    """Runs a file beside a twin of each operator that computes, whose output has a wider range.
+    """Runs a file with a twin added to each operator that computes; the twin's output has a wider range.
 
     At a rail of an integer type a clipped value looks like one that lies there by nature (a zero after RELU, the 6 of
     RELU6, a white background), so the integers alone do not show it. The twin reads the same inputs, computes the same
@@ -131,7 +131,7 @@ class RangeProbe:
 
         Args:
           inputs: real numbers (or the integers of an input that is not quantized) by signature input name, arrays of
-            shape (1, ...). A file with a fixed batch gets copies: all its counts are multiples, no share changes.
+            shape (1, ...). A file with a fixed batch runs on copies, which multiply all counts alike.
 
         Returns:
           The counts, a row for each of `tensors`.
@@ -186,9 +186,9 @@ def _find(content: flatbuffer.schema.ModelT) -> tuple[IntegerTensor, ...]:
 
 
 def _widest(tensors: Sequence[IntegerTensor]) -> tuple[IntegerTensor, ...]:
-    """Of the versions of a float tensor that operators want in ranges of their own, the one that holds all its values.
+    """Keeps one of several quantized versions of a float tensor: the widest, whose range holds all its values.
 
-    An operator that wants its operands in the range of its output (SELECT_V2, say) reads no more than that of them.
+    A narrower one is for an operator whose operands have the range of its output, such as SELECT_V2.
     """
     kept: dict[tuple[str, int], IntegerTensor] = {}
     for tensor in tensors:
@@ -232,7 +232,7 @@ def _integer_tensor(
 
 
 def _groups(content: flatbuffer.schema.ModelT, graph: flatbuffer.schema.SubGraphT) -> dict[int, int]:
-    """By tensor, the first of those that it shares values and range with through operators that do not compute."""
+    """By tensor, its group: the lowest index of the tensors that share its values and range."""
     groups: dict[int, int] = {}
     for operator in graph.operators:
         if _computes(content, graph, operator):
@@ -263,7 +263,7 @@ def _parameters(
 
 
 def _add_twins(content: flatbuffer.schema.ModelT, tensors: tuple[IntegerTensor, ...]) -> dict[int, int]:
-    """Gives each operator that makes one of the tensors a twin; the twin's output by the tensor's index.
+    """Adds a twin of each operator that makes one of the tensors; returns the index of the twin's output by tensor.
 
     Args:
       content: changed in place.
@@ -282,7 +282,7 @@ def _add_twins(content: flatbuffer.schema.ModelT, tensors: tuple[IntegerTensor, 
                 twin.outputs = [twins[index]]
                 operators.append(twin)
     graph.operators = operators
-    # XNNPACK leaves out what nothing reads.
+    # As outputs of the graph, for XNNPACK drops tensors that nothing reads.
     graph.outputs = [*graph.outputs, *twins.values()]
     return twins
 

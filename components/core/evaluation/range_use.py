@@ -1,4 +1,4 @@
-"""How well the ranges of integer activations fit what came to lie in them: exact counts, and two figures."""
+"""How well the ranges of integer activations fit their values: exact counts, and two figures made of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tfx_edge.components.core import integer_types
 
 # A range is divided into as many cells as int8 has integers.
 CELLS = integer_types.levels(8)
-# Positions from 2 ranges below to 2 ranges above; beyond that the ends count.
+# Positions from 2 ranges below to 2 ranges above; values beyond count at the ends.
 _POSITIONS = 5 * CELLS
 _FIRST = 2 * CELLS
 # Of int8.
@@ -26,7 +26,7 @@ class RangeUse:
 
     Attributes:
       examples: how many.
-      counts: int64 of shape (tensors, positions): values in each cell, those outside of the range with them.
+      counts: int64 of shape (tensors, positions): values at each position, within the range and outside.
       low: float64 of shape (tensors,): lowest step from the zero point within the range, at most 0.
       high: float64 of shape (tensors,): highest step, at least 0.
     """
@@ -69,12 +69,11 @@ def position_counts(cells: np.ndarray) -> np.ndarray:
 
 
 def clipping(counts: np.ndarray) -> float:
-    """How much of what makes values differ the rails cut off, 0 to 1.
+    """The share of the values' variation that the ends of the range cut off, 0 to 1.
 
-    With c the sum of what lies between clipped values and their rail, and s the sum of all values' distances from
-    their median before clipping, it is c / (c + s): 0 when nothing is clipped, towards 1 when what is cut off
-    outweighs all else. It weighs how far and how many values lie outside, and does not change when a constant is
-    added to all.
+    It is c / (c + s), where c is the sum of the distances of clipped values from the end of the range, and s the sum of
+    all values' distances from their median before clipping. So it is 0 if nothing is clipped, and grows with the number
+    of clipped values and their distances. Adding a constant to the values and the range does not change it.
 
     Args:
       counts: of one tensor, as `position_counts` returns them.

@@ -19,7 +19,7 @@ class RankMetric(tfma.metrics.Metric):
     """A metric of TFMA that goes by the order of examples, such as AUC, on scores beyond 0 to 1.
 
     TFMA counts scores in 10,000 equal bins from 0 to 1, and all that lies beyond in the outermost. Only which scores
-    are larger than which decides, so any rising function may be applied to them first; this one spreads
+    are larger than which decides, so any rising function may be applied to them first; `spread` maps
     them over 0 to 1, finely near 0 and in steps of 0.3 % of their size elsewhere.
 
     Args:
@@ -39,7 +39,7 @@ class RankMetric(tfma.metrics.Metric):
         super().__init__(self._inner.create_computations_fn, name=self._inner.name)
 
     def get_config(self) -> dict[str, Any]:
-        """What makes the same metric again."""
+        """The arguments that make the same metric again."""
         return {**self._config, 'name': self.name}
 
     def computations(self, *args: Any, **kwargs: Any) -> list[Any]:
@@ -48,7 +48,7 @@ class RankMetric(tfma.metrics.Metric):
 
 
 def spread(scores: np.ndarray) -> np.ndarray:
-    """A rising function from all numbers to 0 to 1; float64, of the same shape."""
+    """Maps all numbers to 0 to 1 by a rising function; float64, of the same shape."""
     scaled = np.arcsinh(np.asarray(scores, np.float64)) / math.asinh(_LARGEST)
     return 0.5 + 0.5 * np.clip(scaled, -1.0, 1.0)
 

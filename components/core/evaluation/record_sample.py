@@ -35,7 +35,7 @@ class SampleRecords(beam.PTransform):
 
 
 class KeepSample(beam.PTransform):
-    """Writes such records as one TFRecord file.
+    """Writes the records of SampleRecords to one TFRecord file.
 
     Args:
       size: how many at most.

@@ -12,17 +12,17 @@ import jinja2
 from tfx_edge.components.core.evaluation.metrics_matrix import metrics_matrix
 
 _TEMPLATE = 'report_page.html.jinja'
-# In the units of the drawing, which is 120 wide.
+# Left end and width of a drawn interval; the drawing is 120 units wide.
 _LEFT, _WIDTH = 4.0, 112.0
-# Shown at once; the others when they are asked for.
+# How many flips are shown at once; the others are folded.
 _FIRST_FLIPS = 12
 
 
 def render_page(report: Mapping[str, Any], pictures: Mapping[int, Sequence[str]]) -> str:
     """The page; it shows nothing that is not in the report.
 
-    Whatever comes from models, examples or configuration is escaped, and the page forbids scripts and the network to
-    itself.
+    Whatever comes from models, examples or configuration is escaped, and the page's Content-Security-Policy
+    forbids scripts and network access.
 
     Args:
       report: of `make_report`.
@@ -74,7 +74,7 @@ def _place(value: float, left: float, width: float) -> str:
 
 
 def _height(count: int, most: int) -> float:
-    """Of a bar, 0 to 1; few weights stay visible beside many."""
+    """The height of a bar, 0 to 1: a square root, so that small counts stay visible beside large ones."""
     return math.sqrt(count / most) if most else 0.0
 
 

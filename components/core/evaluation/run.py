@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow_model_analysis as tfma
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from tfx_edge.components.core.beam_errors import told_in_one_line
+from tfx_edge.components.core.beam_errors import raised_in_one_line
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.evaluation import eval_config as configuration
 from tfx_edge.components.core.evaluation.fitting_metrics import fit_metrics, needs_limits
@@ -73,7 +73,12 @@ def run(
     measurements = [measurement(setting) for measurement in MEASUREMENTS]
     _LOG.info('evaluating %s', ' and '.join(c.source.path for c in evaluation.contenders))
     examples = ReadExamples(files, schema)
-    with _told_by_place(files, parser), told_in_one_line(), _metric_failures(), make_pipeline() as pipeline:
+    with (
+        _named_by_place(files, parser),
+        raised_in_one_line(),
+        _metric_failures(),
+        make_pipeline() as pipeline,
+    ):
         batches = pipeline | 'ReadExamples' >> examples
         _ = batches | 'Evaluate' >> _tfma_run(setting, measurements, schema, examples, output_path)
         for measurement in measurements:
@@ -121,8 +126,8 @@ def _predictions(setting: Setting) -> Any:
 
 
 @contextlib.contextmanager
-def _told_by_place(files: Sequence[str], parser: ExampleParser) -> Iterator[None]:
-    """Names the place of a record that cannot be parsed; batches of TFMA do not know it."""
+def _named_by_place(files: Sequence[str], parser: ExampleParser) -> Iterator[None]:
+    """Names the file and number of a record that cannot be parsed, which TFMA's batches do not hold."""
     try:
         yield
     except EdgeError as error:
@@ -137,7 +142,7 @@ def _fitted_config(evaluation: Evaluation, parser: ExampleParser, files: Sequenc
         return evaluation.config
     records = list(itertools.islice(read_records(files), _LOOKED_AT))
     model = evaluation.candidate.model
-    with _told_by_place(files, parser):
+    with _named_by_place(files, parser):
         outputs = model.as_predicted(model(fitted(model, parser(records)))) if records else {}
     limits = {name: limits_of(values) for name, values in outputs.items()}
     return fit_metrics(evaluation.config, limits, model.as_predicted(model.outputs))
@@ -152,7 +157,7 @@ _METRIC_FAILED = re.compile(
 
 @contextlib.contextmanager
 def _metric_failures() -> Iterator[None]:
-    """Tells in one line which metric failed on what; TFMA's own error is pages long."""
+    """Says in one line which metric failed on what; TFMA's own error is pages long."""
     try:
         yield
     except Exception as error:
@@ -167,7 +172,7 @@ def _metric_failures() -> Iterator[None]:
 
 
 def _extractors(predict: Any, tensor_adapter_config: Any, common: Mapping[str, Any]) -> list[Any]:
-    """TFMA's own extractors with ours early: labels and slices may need what the transform graph makes."""
+    """TFMA's own extractors with `predict` second: labels and slices may be outputs of the transform graph."""
     extractors = tfma.default_extractors(
         custom_predict_extractor=predict, tensor_adapter_config=tensor_adapter_config, **common
     )

@@ -1,4 +1,4 @@
-"""What metrics take a model's outputs for: probabilities, scores to rank examples by, or numbers of any kind."""
+"""What metrics need of a model's outputs: probabilities, scores to rank examples by, or numbers of any kind."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tfx_edge.components.core.evaluation.metric_classes import (
 
 
 class Need(enum.Enum):
-    """What a metric takes an output for, if its settings say nothing else.
+    """What a metric needs of an output, if its settings say nothing else.
 
-    NUMBERS: whatever it is.
-    RANK: examples are put in order by it; TFMA and Keras spread their thresholds over 0 to 1 to do so.
+    NUMBERS: any numbers.
+    RANK: scores that put examples in order; TFMA and Keras do so by thresholds spread over 0 to 1.
     THRESHOLD: what is above 0.5 counts as positive.
     PROBABILITIES: numbers from 0 to 1.
     """
@@ -39,7 +39,7 @@ class ScoreMetric:
       spec: number of its MetricsSpec.
       metric: number of the metric in it.
       class_name: of the metric.
-      need: what it takes outputs for.
+      need: what it needs of outputs.
       remedy: what to set where outputs are not that, as part of a sentence; '' where no setting helps.
       outputs: names of the outputs; '' for the only one.
     """
@@ -63,7 +63,7 @@ _PROBABILITIES = (
     'ScoreDistributionPlot',
     'ThresholdAtRecall',
 )
-# Their thresholds change nothing.
+# Metrics of the labels alone, in which thresholds change nothing.
 _OF_LABELS = ('Prevalence',)
 # Their predictions are no scores of the examples: boxes, sets, texts, pixels.
 _OTHER = ('ObjectDetection', 'COCO', 'SetMatch', 'SemanticSegmentation', 'Bleu', 'Rouge')

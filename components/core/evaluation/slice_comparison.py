@@ -31,7 +31,7 @@ class Plan:
       answers: whether there are outputs whose largest value is an answer.
       labelled: the outputs for which the configuration names a label.
       tested: metrics that must not be worse by their margins.
-      is_share: of each of them, whether its values are 0 or 1.
+      is_share: for each tested metric, whether its values are 0 or 1.
       confidence: of the tests.
       max_flips: how many flips are listed at most.
       asides: outputs whose largest value is no answer, such as a key.
@@ -55,7 +55,7 @@ class Plan:
         return tuple(name for name in self.outputs if self.answers and name not in self.asides)
 
     def no_statistics(self) -> SliceStatistics:
-        """Those of no example."""
+        """Statistics without any example, to add examples to."""
         kinds = [
             TestKind(is_share, tested.metric.is_loss)
             for tested, is_share in zip(self.tested, self.is_share, strict=True)

@@ -15,7 +15,7 @@ from tfx_edge.components.core.evaluation.paired_proportions import PairedCounts
 
 @dataclasses.dataclass(frozen=True)
 class Observation:
-    """What is seen of one example.
+    """What is recorded of one example.
 
     Attributes:
       agrees: whether both models answer the same; None where there is no top-1 answer.
@@ -72,7 +72,7 @@ class SliceStatistics:
 
     @classmethod
     def none(cls, outputs: int, tests: Sequence[TestKind]) -> SliceStatistics:
-        """Those of no example.
+        """Statistics without any example.
 
         Args:
           outputs: how many are compared.

@@ -1,4 +1,4 @@
-"""Whether the dense function that is evaluated answers as the signature of strings that it stands behind."""
+"""Compares the evaluated dense function with the signature of strings that it is a part of."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tfx_edge.components.core.dense_function.signature_arguments import keywords
 from tfx_edge.components.core.signature import Signature, read_signatures
 
 _LOG = logging.getLogger(__name__)
-# Of the largest answer: two orders of the same additions differ by less.
+# Relative to the largest value: the order of additions changes sums by less.
 _TOLERANCE = 1e-5
 
 
 def compare_with_strings(
     saved_model_dir: str, signature: Signature, records: Sequence[bytes], inputs: Mapping[str, np.ndarray]
 ) -> str:
-    """Calls both on the same examples.
+    """Calls the dense function and its signature on the same examples, and compares their outputs.
 
     Args:
       saved_model_dir: the folder of the SavedModel.

@@ -41,7 +41,7 @@ class TestedMetric:
       output_name: of a model with several outputs; '' for the only one.
     """
 
-    __test__ = False  # no test, whatever pytest makes of its name
+    __test__ = False  # for pytest: the name begins as a test's
 
     label: str
     metric: ExampleMetric
@@ -55,7 +55,7 @@ class TestedMetric:
 
 
 def check_drop(drop: MetricDrop) -> None:
-    """Refuses a margin that means nothing; what eval_config must say of the metric comes later."""
+    """Refuses a margin that is not above 0; `find_tested_metrics` checks the metric against eval_config."""
     if not drop.metric:
         raise EdgeError(
             f'EdgeEvaluation.max_metric_drop has no metric; name one of eval_config: {_SUPPORTED}.'

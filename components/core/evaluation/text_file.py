@@ -1,4 +1,4 @@
-"""What a run found, as one text file."""
+"""Writes what a run found to one text file."""
 
 from __future__ import annotations
 

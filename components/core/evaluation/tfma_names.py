@@ -22,7 +22,7 @@ def sub_key(key: Any) -> str:
 
 
 def number(value: float) -> Number:
-    """JSON has no NaN and no infinity: their names stand for them."""
+    """A value for JSON, which has no NaN and no infinity: these become strings."""
     return value if math.isfinite(value) else str(float(value))
 
 

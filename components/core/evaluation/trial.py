@@ -1,8 +1,8 @@
 """A first run of a `.tflite` file in a process of its own, before the pipeline's process touches it.
 
-The runtime verifies how a file is packed, not what it says: one changed scale, tensor index or operator code makes
-kernels divide by zero, read beyond a buffer or ask for more memory than there is, which ends the process. So whatever
-an evaluation does with the bytes is done here first, where only a child can end.
+The runtime verifies a file's structure, not its values: one changed scale, tensor index or operator code makes
+kernels divide by zero, read beyond a buffer or ask for more memory than there is, which ends the process. So a
+child process first does with the bytes whatever an evaluation does with them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tfx_edge.components.core.litert.interpreter import MAX_BATCH_SIZE, LiteRTMo
 from tfx_edge.components.core.litert.isolation import ChildFailure, run_isolated
 from tfx_edge.components.core.litert.model_file import ModelFile
 
-# Beside what Python takes, and what the bytes of the file take when they are copied and packed for kernels.
+# Limit of the child's memory in bytes, on top of what Python takes and _COPIES times the file.
 _MEMORY = 2**32
 _COPIES = 8
 _SECONDS = 600
@@ -52,7 +52,7 @@ def require_runnable(model: bytes) -> None:
 
 
 def try_within_limits(model: bytes) -> None:
-    """`try_model` in a process that is for nothing else: it may take so much memory and time, and no more.
+    """Limits the memory and time of this process, which is for nothing else, and calls `try_model`.
 
     Args:
       model: bytes of a `.tflite` file.
@@ -64,7 +64,7 @@ def try_within_limits(model: bytes) -> None:
     try_model(model)
 
 
-@damage.told_as_edge_error()
+@damage.damage_as_edge_error()
 def try_model(model: bytes) -> None:
     """Does what an evaluation does with a file, on made-up examples; may end the process.
 
@@ -82,7 +82,7 @@ def try_model(model: bytes) -> None:
     inspect_model(file)
     peak_activation_bytes(file)
     if any(detail.dtype.kind not in 'iufb' for detail in runnable.inputs.values()):
-        return  # loading it for an evaluation will refuse it
+        return  # refused when the evaluation loads it
     random = np.random.default_rng(0)
     inputs = {name: _made_up(detail, random) for name, detail in runnable.inputs.items()}
     one = {name: rows[:1] for name, rows in inputs.items()}
@@ -106,7 +106,7 @@ def _made_up(detail: TensorDetail, random: np.random.Generator) -> np.ndarray:
 
 
 def _limit_process(file_bytes: int) -> None:
-    """Lets what takes too much fail here instead of filling the machine; where the system keeps such limits."""
+    """Limits the processor time of this process and, on Linux, its memory."""
     used = time.process_time()
     _set_limit(resource.RLIMIT_CPU, int(used) + _SECONDS)
     if sys.platform == 'linux':

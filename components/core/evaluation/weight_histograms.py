@@ -10,7 +10,7 @@ from tfx_edge.components.core.litert import damage, flatbuffer
 from tfx_edge.components.core.litert.inspect import kernel_indices
 from tfx_edge.components.core.litert.model_file import ModelFile
 
-# Odd: zero lies in the middle of one.
+# Odd, so that zero lies in the middle of a bin.
 BINS = 41
 
 
@@ -39,7 +39,7 @@ class WeightHistogram:
     zeros_after: int
 
 
-@damage.told_as_edge_error()
+@damage.damage_as_edge_error()
 def weight_histograms(model: bytes | ModelFile, baseline: bytes | ModelFile) -> tuple[WeightHistogram, ...]:
     """Compares the kernels that have the same name and shape, as real numbers.
 

@@ -9,13 +9,13 @@ from tfx_edge.components.core.litert.model_file import ModelFile
 
 _BITS = {'INT4': 4, 'FLOAT16': 16, 'INT16': 16, 'UINT16': 16, 'INT32': 32, 'UINT32': 32, 'FLOAT32': 32}
 _BITS |= {'INT64': 64, 'UINT64': 64, 'FLOAT64': 64, 'COMPLEX64': 64, 'COMPLEX128': 128}
-# Of a runtime's arena, in bytes.
+# Of tensors in a runtime's arena, in bytes.
 _ALIGNMENT = 16
 
 
-@damage.told_as_edge_error()
+@damage.damage_as_edge_error()
 def peak_activation_bytes(model: bytes | ModelFile) -> int:
-    """The most bytes that activations take while one example runs: what no arena can do without.
+    """The most bytes that activations take while one example runs: the least that an arena needs.
 
     Each tensor of the main graph lives from the operator that computes it (inputs: from the start) to the last that
     reads it (outputs: to the end); while an operator runs, what it reads and what it computes live side by side. A

@@ -18,8 +18,8 @@ _LOG = logging.getLogger(__name__)
 class ActivationReader:
     """Runs a float file and reads its float activations.
 
-    Activations that the runtime keeps no values of are left out: those of a loop's outputs that nothing reads. What
-    is computed inside a loop's or a branch's own graph is none of the file's main graph, and is not read.
+    Activations that the runtime keeps no values of are left out: those of a loop's outputs that nothing reads. Only
+    the main graph is read, not the graphs of loops and branches.
 
     Args:
       float_model: a float32 `.tflite` file.
@@ -64,10 +64,9 @@ class ActivationReader:
         return {name: values.copy() for name, values in self.views(inputs)}
 
     def views(self, inputs: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
-        """The same without copying: name and values, in order of execution.
+        """Name and values of each activation without copying, in order of execution.
 
-        An array is the runtime's own memory. It holds until this reader runs again; then the memory may be gone, so
-        none must be kept.
+        An array is a view of the runtime's memory, valid until this reader runs again; afterwards it must not be read.
         """
         rows = max((len(values) for values in inputs.values()), default=0)
         if rows > (self.model.fixed_batch_size or MAX_BATCH_SIZE):
@@ -77,7 +76,7 @@ class ActivationReader:
             try:
                 values = tensor()
             except ValueError:
-                # The runtime's word for a tensor without memory; no other error is known here.
+                # The runtime raises it for a tensor without memory, and for nothing else here.
                 _LOG.debug('tensor %r has no values to read', name)
                 continue
             yield name, values

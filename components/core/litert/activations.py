@@ -45,8 +45,8 @@ def quantized_activations(
 
     Each tensor is given a made-up range unlike all others; the file that results holds the range that each tensor took.
     Kernels that dictate a range dictate a scale that is a power of two, which no made-up range has. A tensor with
-    neither is asked for again, with other made-up ranges: what does not change is fixed. The answer is kept with the
-    file.
+    neither is quantized again with other made-up ranges; if its range does not change, it is fixed. The result is kept
+    with the file.
 
     Args:
       float_model: a float32 `.tflite` file.
@@ -95,7 +95,7 @@ def _is_power_of_two(scale: float) -> bool:
 
 
 def _made_up(names: Sequence[str], start: int) -> dict[str, dict[str, np.ndarray]]:
-    """A range for each tensor, each with another scale."""
+    """A range for each tensor, no two with the same scale."""
     return {name: engine.entry(-1 - 0.001 * i, 2 + 0.003 * i) for i, name in enumerate(names, start)}
 
 

@@ -27,7 +27,7 @@ def blamed_layers(saved_model_dir: str, printed: str, operators: Collection[str]
     Args:
       saved_model_dir: the folder of the SavedModel.
       printed: what the converter printed.
-      operators: which of the refused ones count; none for all.
+      operators: the refused operators to look for; empty for all.
 
     Returns:
       Such as "in layer 'whitening' (model/whitening)"; '' where no operator lies in a layer.
@@ -57,7 +57,7 @@ def _scopes(place: str) -> list[str]:
 
 
 def _layer(scopes: Sequence[str], known: Collection[str], *, numbered: bool) -> tuple[int, str] | None:
-    """Which scope is that of the innermost layer, as far as it can be told, and the layer's name."""
+    """Which scope is that of the innermost layer, as far as it is known, and the layer's name."""
     for depth in range(len(scopes) - 1, 0, -1):
         if scopes[depth] in known:
             return depth, scopes[depth]

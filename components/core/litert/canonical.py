@@ -13,11 +13,11 @@ _CONVERSION_METADATA = b'CONVERSION_METADATA'
 
 
 def canonical_form(model: bytes, nodes: Set[str]) -> bytes:
-    """Brings what the converter wrote into an order and under names that follow from the graph alone.
+    """Gives the converter's tensors, contents and operator codes an order and names that follow from the graph alone.
 
     TensorFlow's converter puts constants in an order that changes from one version to the next, and writes its own
     version into the file. Here tensors stand in the order of their first use, then their contents and the operator
-    codes likewise; the converter's entry is left out.
+    codes likewise; the converter's metadata entry is left out.
 
     Args:
       model: bytes of a float `.tflite` file, as converted.
@@ -35,7 +35,7 @@ def canonical_form(model: bytes, nodes: Set[str]) -> bytes:
 
 
 def bring_into_form(content: flatbuffer.schema.ModelT, nodes: Set[str]) -> None:
-    """The same for a model that was read.
+    """`canonical_form` of a parsed model.
 
     Args:
       content: of a file, as converted; changed in place.
@@ -88,7 +88,7 @@ def _order_operator_codes(content: flatbuffer.schema.ModelT) -> None:
 
 
 def _order_buffers(content: flatbuffer.schema.ModelT) -> None:
-    """Buffer 0 is empty, and stands for no content; a tensor whose content comes at run time has it too."""
+    """Orders buffers by their first use; tensors without content in the file get buffer 0, which is empty."""
     owners = [tensor for graph in content.subgraphs for tensor in graph.tensors] + list(content.metadata)
     place = {0: 0}
     for owner in owners:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert import canonical, flatbuffer, saved_model_converter
 from tfx_edge.components.core.litert.isolation import ChildFailure, run_isolated
-from tfx_edge.components.core.litert.printed_line import end_of_line
+from tfx_edge.components.core.litert.printed_line import shortened_line
 from tfx_edge.components.core.loops.longest_loop import MOST_ROUNDS
 from tfx_edge.components.core.preprocessing.operators import COUNT, REWRITTEN
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tfx_edge.components.core.signature import Signature
 
 _LOG = logging.getLogger(__name__)
-# What the converter names when a list of tensors, as loops fill it, has elements with an open batch.
+# The converter's error names it where a tensor list, which loops fill, has elements with an open batch dimension.
 _LISTS = 'TensorList'
 _TYPE_NAMES = {'bf16': 'bfloat16', 'f16': 'float16', 'f64': 'float64'}
 _RANDOM_OPERATORS = ('RANDOM_UNIFORM', 'RANDOM_STANDARD_NORMAL', 'MULTINOMIAL')
@@ -60,9 +60,9 @@ def convert_saved_model(saved_model_dir: str, signature: Signature | str) -> byt
         )
     reason = _reason(printed)
     if file is None and (not (fault := _missing_kernels(printed)) or _are_written_in_others(fault)):
-        # A Keras 3 model behind tf.saved_model.save: the converter does not find its variables, and aborts
-        # (TensorFlow 2.16) or makes a file that reads variables which nothing sets (2.21). Or one with preprocessing
-        # that is written in other operators where variables are constants.
+        # A Keras 3 model saved by tf.saved_model.save: the converter does not find its variables, and aborts
+        # (TensorFlow 2.16) or makes a file that reads variables which nothing sets (2.21). Or a model with
+        # preprocessing, which is rewritten in other operators once its variables are constants.
         file, printed_frozen = _converted(saved_model_dir, signature, frozen=True)
         fault = _missing_kernels(printed_frozen) or fault
         printed += printed_frozen
@@ -78,7 +78,7 @@ def convert_saved_model(saved_model_dir: str, signature: Signature | str) -> byt
                 signature_name,
                 types,
             )
-        _tell_random(file)
+        _warn_of_random_operators(file)
         return file
     if fault:
         reason = f'LiteRT has no kernel for {fault}'
@@ -115,7 +115,7 @@ def _converted(
 
 
 def _without_loops(saved_model_dir: str, signature: Signature | str) -> bytes | None:
-    """The file of a model whose loops over steps are written out; None where that cannot be done or does not help."""
+    """The file of a model whose loops over steps are unrolled; None where that is impossible or does not help."""
     try:
         converted = run_isolated(saved_model_converter.convert_unrolled, saved_model_dir, signature)
     except ChildFailure as error:
@@ -130,8 +130,8 @@ def _without_loops(saved_model_dir: str, signature: Signature | str) -> bytes | 
     return canonical.canonical_form(model, nodes) if _is_stateless(model) else None
 
 
-def _tell_random(model: bytes) -> None:
-    """Warns of a model that answers otherwise each time."""
+def _warn_of_random_operators(model: bytes) -> None:
+    """Warns of a model that draws random numbers."""
     content = flatbuffer.read(model)
     found = [
         f'{kind} {flatbuffer.tensor_name(graph.tensors[operator.outputs[0]])!r}'
@@ -187,10 +187,10 @@ def _are_written_in_others(fault: str) -> bool:
 
 
 def _reason(printed: str) -> str:
-    """The line of what the converter printed that says most."""
+    """The line of the converter's output that names the fault."""
     lines = [line.strip() for line in printed.splitlines() if line.strip()]
     for pattern in (r'LLVM ERROR', r'error:', r'^[\w.]*(Error|Exception)\b'):
         for line in reversed(lines):
             if re.search(pattern, line):
-                return end_of_line(line)
-    return end_of_line(lines[-1]) if lines else 'it keeps state in variables'
+                return shortened_line(line)
+    return shortened_line(lines[-1]) if lines else 'it keeps state in variables'

@@ -1,4 +1,4 @@
-"""The quantizer inside of TensorFlow's converter: the only file that calls TensorFlow's private parts for it.
+"""The quantizer inside of TensorFlow's converter: the only module that calls TensorFlow's private API for it.
 
 It can abort its process: call these functions through `isolation.run_isolated`. They take a float file whose
 activations hold their minimum and maximum, as the converter's own calibration leaves them.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-# What their process is to have imported before.
+# Modules that the server imports before it forks a process for these functions.
 LOADED_BEFORE = ('tensorflow',)
 
 

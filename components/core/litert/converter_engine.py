@@ -1,4 +1,4 @@
-"""The second engine: what TensorFlow's converter makes of a float file and ranges, in a process of its own."""
+"""The second engine: TensorFlow's converter quantizes a float file with given ranges, in a process of its own."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from tfx_edge.components.core.litert.isolation import ChildFailure, run_isolated
 from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
 
-# What the process of `run_here` is to have imported before.
+# Modules that the server imports before it forks a process for `run_here`.
 LOADED_BEFORE = ('tensorflow',)
 
-# Of activations.
+# The lowest and the highest integer of activations.
 _BOUNDS = {'INT8': BOUNDS['INT8'], 'INT16': narrow_bounds(16)}
 
 
@@ -36,7 +36,7 @@ def run(
 ) -> ModelFile:
     """Calls the converter's quantizer in a process of its own, and runs the file there.
 
-    The converter can abort its process, and a file of its making the process that loads it.
+    The converter can abort its process, and the file that it makes can abort the process that loads it.
 
     Args:
       float_model: a float32 `.tflite` file.
@@ -142,7 +142,7 @@ def require_ranges_held(
 
 
 def _as_ours(quantized: ModelFile, floats: flatbuffer.schema.ModelT) -> flatbuffer.schema.ModelT:
-    """What the file says, in canonical form and with the names of the float file."""
+    """The file's content, in canonical form and with the names of the float file."""
     content = quantized.changeable()
     converter_names.strip_type(content, floats)
     # The converter adds an entry to those of the float file.

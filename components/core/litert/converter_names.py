@@ -1,10 +1,10 @@
-"""The float file's tensor names for what TensorFlow's quantizer made of it."""
+"""Gives the tensors of a file from TensorFlow's quantizer the float file's names."""
 
 from __future__ import annotations
 
 from tfx_edge.components.core.litert import flatbuffer, inserted_names
 
-# Of what joins the integer and the float side.
+# Of the names of tensors that are converted between integer and float.
 _ENDINGS = {'QUANTIZE': inserted_names.QUANTIZED, 'DEQUANTIZE': inserted_names.DEQUANTIZED}
 
 

@@ -1,4 +1,4 @@
-"""Operators that copy integers: what comes out means something else where its scale is another."""
+"""Operators that copy integers: their outputs are wrong where these have another scale than the inputs."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def require_one_scale(quantized: flatbuffer.schema.ModelT) -> None:
 
 
 def _parameters(tensor: flatbuffer.schema.TensorT) -> tuple[float, int] | None:
-    """Scale and zero point; None for a tensor that has not one of them."""
+    """Scale and zero point; None for a tensor that has no scale, or several."""
     quantization = tensor.quantization
     if flatbuffer.TENSOR_TYPES[tensor.type] not in _INTEGERS or quantization is None:
         return None

@@ -1,4 +1,4 @@
-"""Damage that the runtime's verifier lets pass, such as an index beyond the end of a list, told in one line."""
+"""Damage that the runtime's verifier lets pass, such as an index beyond the end of a list, raised in one line."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tfx_edge.components.core.errors import EdgeError
 
 
 @contextlib.contextmanager
-def told_as_edge_error() -> Iterator[None]:
-    """Around code, or a function, that follows the indices and names of a file which may come from anywhere.
+def damage_as_edge_error() -> Iterator[None]:
+    """Context manager and decorator for code that follows indices and names of a file of any origin.
 
     Raises:
       EdgeError: the file contradicts itself.
 
     Example:
-      >>> @told_as_edge_error()
+      >>> @damage_as_edge_error()
       ... def first_tensor(content): return content.subgraphs[0].tensors[0]
     """
     try:
@@ -34,7 +34,7 @@ def told_as_edge_error() -> Iterator[None]:
         MemoryError,
         struct.error,
     ) as error:
-        told = ' '.join(str(error).split()) or 'no details'
+        details = ' '.join(str(error).split()) or 'no details'
         raise EdgeError(
-            f'the .tflite file contradicts itself ({type(error).__name__}: {told}); it is damaged: make it again.'
+            f'the .tflite file contradicts itself ({type(error).__name__}: {details}); it is damaged: make it again.'
         ) from error

@@ -1,4 +1,4 @@
-"""litert-quantizer behind one door: the only file that calls it."""
+"""The only module that calls litert-quantizer."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def run(
       float_model: a float32 `.tflite` file.
       options: mode and io.
       kept_float: scopes of operators that stay float, as the engine builds them.
-      statistics: {'min': array, 'max': array} by tensor name; activations, and kernels where set by hand.
+      statistics: {'min': array, 'max': array} by tensor name: of activations, and of kernels whose range is given.
 
     Returns:
       The engine's file.
@@ -63,7 +63,7 @@ def _if_possible(
     kept_float: Sequence[str],
     statistics: Mapping[str, Mapping[str, np.ndarray]] | None,
 ) -> bytes | None:
-    """The file, or None where the engine refuses the graph: it may do so for its shared outputs alone."""
+    """The file; None where the engine refuses the graph, for which shared outputs may be the only cause."""
     try:
         return _quantized(file, options, kept_float, statistics)
     except EdgeError:

@@ -1,4 +1,4 @@
-"""What was promised of a `.tflite` file, checked on the file."""
+"""Checks that a `.tflite` file is what its signature and options promise."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _require_runs(model: bytes, float_model: bytes, options: QuantizationOptions
         try:
             _run_on_zeros(float_model)
         except EdgeError:
-            # Zeros in the smallest size are no input for this model: that the file can be loaded must do.
+            # The model does not run on zeros of the smallest size: only loading the file is checked.
             LiteRTModel(model)
             return
         reason = ' '.join(str(error.__cause__ or error).split())[-300:]

@@ -58,10 +58,10 @@ def file_ends(content: schema.ModelT) -> FileEnds:
 
 
 def input_names(tensors: Sequence[str]) -> list[str]:
-    """Names of a file's inputs by those of their tensors, as TFMA: without 'serving_default_' and what follows a colon.
+    """Names of a file's inputs: those of their tensors without 'serving_default_' and what follows a colon, as in TFMA.
 
-    Where that leaves names that are empty or alike, they are the tensors' whole names; where these are, 'input_0' and
-    so on.
+    Where one of these is empty or two are equal: the tensors' whole names; where these are not usable either,
+    'input_0' and so on.
 
     Example:
       >>> input_names(['serving_default_image:0'])
@@ -72,7 +72,7 @@ def input_names(tensors: Sequence[str]) -> list[str]:
 
 
 def output_names(tensors: Sequence[str]) -> list[str]:
-    """Names of a file's outputs by those of their tensors: these names, as TFMA, or else 'output_0' and so on."""
+    """Names of a file's outputs: those of their tensors, as in TFMA; 'output_0' and so on if one is empty or double."""
     return _distinct('output', tensors)
 
 

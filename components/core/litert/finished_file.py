@@ -10,11 +10,11 @@ from tfx_edge.components.core.litert.quantization_options import QuantizationOpt
 def finish(
     content: flatbuffer.schema.ModelT, float_file: ModelFile, options: QuantizationOptions
 ) -> ModelFile:
-    """Mends what the engines leave, gives the file its inputs and outputs, packs it, and checks it.
+    """Lets SHAPE read quantized tensors, makes inputs and outputs uint8 where asked for, packs the file, and checks it.
 
     Args:
-      content: what an engine's file says; changed in place.
-      float_file: that it was made of.
+      content: of an engine's file; changed in place.
+      float_file: the float file that it was made of.
       options: what was asked for.
 
     Returns:

@@ -49,7 +49,7 @@ def read(model: bytes) -> schema.ModelT:
 
 
 def verify(model: bytes) -> None:
-    """Lets the runtime look at how a file is packed.
+    """Lets the runtime verify the structure of a file.
 
     Raises:
       EdgeError: it is damaged.
@@ -57,12 +57,12 @@ def verify(model: bytes) -> None:
     interpreter.load(model, allocate=False)
 
 
-@damage.told_as_edge_error()
+@damage.damage_as_edge_error()
 def parse(model: bytes | bytearray) -> schema.ModelT:
     """Parses a file that was verified.
 
     Args:
-      model: what the file holds. The values of constants are views of it: of bytes, they cannot be written to.
+      model: the file's bytes. The values of constants are views of them; those of `bytes` are read-only.
 
     Raises:
       EdgeError: it contradicts itself.
@@ -129,7 +129,7 @@ def constant(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray | None:
     sizes = tuple(tensor.shape) if tensor.shape is not None else ()
     name = TENSOR_TYPES[tensor.type]
     if name == 'INT4':
-        # Two in a byte, the low half first; shifting back spreads the sign.
+        # Two in a byte, the low half first; the right shift extends the sign.
         low, high = raw.astype(np.int8) << 4 >> 4, raw.view(np.int8) >> 4
         return np.stack([low, high], axis=1).ravel()[: int(np.prod(sizes))].reshape(sizes)
     if name not in _NUMPY_TYPES:

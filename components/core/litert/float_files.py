@@ -1,4 +1,4 @@
-"""The float `.tflite` file of a SavedModel: made once, and found again.
+"""A cache of the float `.tflite` files of SavedModels.
 
 A file is kept under a key of all that decides it: the SavedModel's content, the signature, and the versions of
 TensorFlow's converter and of tfx-edge. The entry holds its key and the digest of its bytes, so that one which is
@@ -24,8 +24,8 @@ from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.saved_model_converter import name_of
 from tfx_edge.components.core.signature import Signature
 
-# In a folder that is handed on with one file, such as a calibration.
-HANDED_FILE = 'float.entry'
+# The entry's name in a folder that holds one float file for later steps, such as a calibration.
+PASSED_ON_FILE = 'float.entry'
 _ENDING = '.entry'
 _UNFINISHED = '.unfinished'
 _MOST_ENTRIES = 32
@@ -43,7 +43,7 @@ class FloatFiles:
 
     Args:
       folder: where files are kept and looked for; '' to keep none. It is made when there is something to keep.
-      handed: folders with a file of `hand_on`, looked into first.
+      handed: folders into which `pass_on` wrote a file; these are searched first.
 
     Example:
       >>> files = FloatFiles('/pipeline/.tfx_edge/float_files')
@@ -71,7 +71,7 @@ class FloatFiles:
         if not self._folder and not self._handed:
             return convert_saved_model(saved_model_dir, signature)
         key = _key(saved_model_dir, signature)
-        places = [os.path.join(folder, HANDED_FILE) for folder in self._handed]
+        places = [os.path.join(folder, PASSED_ON_FILE) for folder in self._handed]
         if self._folder:
             places.append(os.path.join(self._folder, key + _ENDING))
         for place in places:
@@ -88,19 +88,19 @@ class FloatFiles:
         return model
 
 
-def hand_on(folder: str, saved_model_dir: str, signature: Signature | str, model: bytes) -> None:
+def pass_on(folder: str, saved_model_dir: str, signature: Signature | str, model: bytes) -> None:
     """Writes a float file for a later step, which finds it as `FloatFiles(handed=[folder])`.
 
     Args:
       folder: an existing one.
-      saved_model_dir: what the file was converted from.
-      signature: and which signature.
+      saved_model_dir: the SavedModel that the file was converted from.
+      signature: its signature that was converted.
       model: the file's bytes.
 
     Example:
-      >>> hand_on(calibration.uri, '/models/digits', 'serving_default', model)
+      >>> pass_on(calibration.uri, '/models/digits', 'serving_default', model)
     """
-    _write(os.path.join(folder, HANDED_FILE), _key(saved_model_dir, signature), model)
+    _write(os.path.join(folder, PASSED_ON_FILE), _key(saved_model_dir, signature), model)
 
 
 def _key(saved_model_dir: str, signature: Signature | str) -> str:
@@ -140,7 +140,7 @@ def _head(key: str, model: bytes) -> bytes:
 
 
 def _trim(folder: str) -> None:
-    """Removes the oldest entries beyond the limits, and what a process that died left unfinished."""
+    """Removes the oldest entries beyond the limits, and unfinished files of processes that died."""
     entries = []
     for name in tf.io.gfile.listdir(folder):
         path = os.path.join(folder, name)

@@ -21,11 +21,12 @@ class FloatIsland:
     operators: tuple[str, ...]
 
 
-@damage.told_as_edge_error()
+@damage.damage_as_edge_error()
 def float_islands(model: bytes | ModelFile) -> tuple[FloatIsland, ...]:
     """The islands of a file's main graph.
 
-    A float beginning or end (such as a float input's first operator) is none, and a float file has none.
+    Float operators at the beginning or end of the graph (behind a float input, say) are no island; a float file has
+    none.
 
     Args:
       model: a `.tflite` file.

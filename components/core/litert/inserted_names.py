@@ -12,7 +12,7 @@ DEQUANTIZED = '_dequant'
 REQUANTIZED = '_requant'
 # A constant of which two operators need different versions.
 DUPLICATED = '_duplicated'
-# An input or output of an int8 file that is uint8 outside.
+# The uint8 tensor before an int8 input, or behind an int8 output.
 UINT8 = '_uint8'
 # Inputs and outputs in the 16-bit path of TensorFlow's converter, which this project takes off again.
 INT16 = '_int16'
@@ -22,7 +22,7 @@ _INSERTED = re.compile(rf'({"|".join((QUANTIZED, DEQUANTIZED, UINT8, REQUANTIZED
 
 
 def without_quantized(name: str) -> str:
-    """The float tensor's name of what quantizes it; any other name as it is.
+    """A tensor's name without the ending that marks a quantized float tensor.
 
     Example:
       >>> without_quantized('dense/Relu_quantized')

@@ -21,7 +21,7 @@ HYBRID = 'hybrid'
 FLOAT = 'float'
 CONVERSION = 'conversion'
 
-# They compute nothing in float: two convert between the sides, one reads no values.
+# These compute nothing: two convert between float and integer, SHAPE reads no values.
 _NO_ARITHMETIC = ('QUANTIZE', 'DEQUANTIZE', 'SHAPE')
 
 
@@ -42,8 +42,8 @@ class TensorSummary:
       scale_values: those scales, the real size of one step each.
       zero_points: the integers that mean 0, one for all scales or one for each.
       quantized_dimension: the dimension that several scales belong to, one scale for each index.
-      stored_bytes: what its values take in the file, packed as they are there (constants).
-      buffer: where they are; tensors with the same number share them.
+      stored_bytes: size of its values in the file (constants).
+      buffer: number of the buffer that holds its values; tensors with the same number share them.
     """
 
     name: str
@@ -69,7 +69,7 @@ class OperatorSummary:
     Attributes:
       name: in the format, such as CONV_2D.
       output: its first output tensor.
-      integer: it touches no float tensor.
+      integer: it reads and writes no float tensor.
       arithmetic: 'integer'; 'hybrid': float activations on quantized weights; 'float'; 'conversion': none at all
         (QUANTIZE, DEQUANTIZE, SHAPE).
       weight_bytes: what the constants that it reads take in the file, also those behind a DEQUANTIZE.
@@ -119,7 +119,7 @@ class ModelSummary:
 
     @property
     def integer_coverage_by_weight(self) -> float:
-        """The same share, each operator counted by the bytes of its constants: small float ends weigh little.
+        """`integer_coverage` with each operator weighted by the bytes of its constants.
 
         A constant that several operators read counts for each. 1 when no operator has constants.
         """
@@ -142,7 +142,7 @@ class ModelSummary:
 
     @property
     def kernel_max_distinct(self) -> int:
-        """Different values in the kernel that has the most of them."""
+        """The largest number of distinct values in a kernel."""
         return max((kernel.distinct for kernel in self.kernels), default=0)
 
     def _coverage(self, counts: list[int]) -> float:
@@ -177,7 +177,7 @@ def inspect_model(model: bytes | ModelFile) -> ModelSummary:
     return file.once('summary', lambda: _summary(file))
 
 
-@damage.told_as_edge_error()
+@damage.damage_as_edge_error()
 def _summary(file: ModelFile) -> ModelSummary:
     content = file.content
     tensors: list[TensorSummary] = []
@@ -217,7 +217,7 @@ def _makers(graph: flatbuffer.schema.SubGraphT) -> dict[int, flatbuffer.schema.O
 def _behind_dequantize(
     content: flatbuffer.schema.ModelT, makers: dict[int, flatbuffer.schema.OperatorT], index: int
 ) -> int:
-    """The tensor that an operand is made of: a float16 kernel is dequantized first."""
+    """The tensor before all DEQUANTIZE operators in front of an operand: a float16 kernel is dequantized first."""
     # A damaged file may dequantize in a circle.
     for _ in makers:
         if index not in makers or flatbuffer.operator_name(content, makers[index]) != 'DEQUANTIZE':
@@ -288,7 +288,7 @@ def _counts(
 def _sparse_counts(
     content: flatbuffer.schema.ModelT, tensor: flatbuffer.schema.TensorT, elements: int, zero: int
 ) -> tuple[int, int]:
-    """The same of a tensor whose zeros are left out: the file holds a list of the other values."""
+    """`_counts` of a sparse tensor, of which the file holds a list of values with most zeros left out."""
     stored = copy.copy(tensor)
     stored.shape = [-1]
     values = flatbuffer.constant(content, stored)

@@ -53,7 +53,7 @@ class Runtime:
     largest_batch: int
 
 
-# What LiteRTModel runs files with unless it is told otherwise.
+# What LiteRTModel runs files with unless another is asked for.
 RUNTIME = Runtime(
     f'ai-edge-litert {importlib.metadata.version("ai-edge-litert")}',
     'XNNPACK, built-in kernels for what it does not have',
@@ -69,9 +69,9 @@ class LiteRTModel:
 
     Attributes:
       signature_name: of the file's signature, '' if it has none.
-      inputs: by its names, or those of `file_ends`.
+      inputs: by the signature's names, or those of `file_ends`.
       outputs: likewise.
-      whole_outputs: the outputs without a batch dimension: one number, or as many rows as no batch decides.
+      whole_outputs: the outputs without a batch dimension: scalars, and those whose first size is not the batch's.
 
     Args:
       model: bytes of the file; it must not hold several signatures.
@@ -162,7 +162,7 @@ class LiteRTModel:
             # Repeated rows fill up a fixed batch; what they yield is dropped.
             rows = {name: np.concatenate([v, np.repeat(v[-1:], missing, axis=0)]) for name, v in rows.items()}
         try:
-            # Each example starts anew: the state that an RNN ended in would be the next one's first.
+            # Otherwise the last state of an RNN would be the first of the next batch.
             self._interpreter.reset_all_variables()
             outputs = self._runner(**rows)
         except (RuntimeError, ValueError) as error:

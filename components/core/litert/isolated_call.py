@@ -1,7 +1,7 @@
-"""What a process does that runs one call for another: the call comes in over a socket, log records and result go back.
+"""The child's part of an isolated call: it receives the call over a socket, and sends log records and the result.
 
-`isolation` starts such processes: `process_server` forks them, or `python -m` this module is one from a fresh
-interpreter. Both ends are tfx-edge: what is pickled here was pickled by tfx-edge for tfx-edge.
+`isolation` starts such processes: `process_server` forks them, or `python -m` runs this module in a fresh
+interpreter. Both ends are tfx-edge: nothing but what tfx-edge pickled is unpickled here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LONGEST_REASON = 300
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """What is to be called, and where.
+    """A function call, and the surroundings to make it in.
 
     Attributes:
       module: of the function.
@@ -37,8 +37,8 @@ class Call:
       args: its arguments.
       kwargs: its arguments by name.
       level: of the caller's log.
-      folder: the caller's current one.
-      environment: the caller's variables.
+      folder: the caller's working directory.
+      environment: the caller's environment variables.
     """
 
     module: str
@@ -51,14 +51,14 @@ class Call:
 
 
 def send(stream: socket.socket, message: Any) -> None:
-    """Sends one message; the other end is to have `messages` or `receive` it."""
+    """Sends one message, for `receive` or `messages` at the other end."""
     content = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
     stream.sendall(_LENGTH.pack(len(content)))
     stream.sendall(content)
 
 
 def receive(stream: socket.socket) -> Any:
-    """The next message, whole.
+    """Waits for the next message and returns it.
 
     Raises:
       EOFError: the other end was closed before the message was whole.
@@ -78,7 +78,7 @@ def messages(stream: socket.socket) -> Iterator[Any]:
 
 
 def answer(stream: socket.socket) -> None:
-    """Receives a Call, makes it, and sends log records and how it ended: (RETURNED, result) or (kind, reason)."""
+    """Receives a Call, makes it, and sends log records and the outcome: (RETURNED, result) or (kind, reason)."""
     call: Call = receive(stream)
     os.environ.clear()
     os.environ.update(call.environment)
@@ -93,8 +93,8 @@ def answer(stream: socket.socket) -> None:
         outcome = RETURNED, function(*call.args, **call.kwargs)
     except EdgeError as error:
         outcome = REFUSED, str(error)
-    except Exception as error:  # noqa: BLE001 - told to the caller, whatever it is
-        # The caller may search what the libraries printed before it.
+    except Exception as error:  # noqa: BLE001 - reported to the caller, whatever it is
+        # The caller may search what the libraries printed before the traceback.
         traceback.print_exc()
         outcome = FAILED, f'{type(error).__name__}: {" ".join(str(error).split())[-_LONGEST_REASON:]}'
     send(stream, outcome)

@@ -1,7 +1,7 @@
 """Runs a function of tfx-edge in a process of its own.
 
-Native code can end its process (an abort or a segmentation fault that no `except` sees) and keeps memory with each
-call: here it ends a child, and what it took is given back. A server forks the children (`process_server`), so that
+Native code can end its process (an abort or a segmentation fault that no `except` sees) and leaks memory with each
+call: here it ends only a child, whose memory is freed. A server forks the children (`process_server`), so that
 TensorFlow is imported once for all of them; it is started by the first call and ends with this process. A user's
 script needs no `if __name__ == '__main__'`.
 
@@ -24,10 +24,10 @@ from typing import IO, Any, ParamSpec, TypeVar
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert import isolated_call, server_handle
-from tfx_edge.components.core.litert.printed_line import end_of_line
+from tfx_edge.components.core.litert.printed_line import shortened_line
 
 FRESH_PROCESSES = 'TFX_EDGE_FRESH_PROCESSES'
-# A module says in this name what its functions import when they run, for the server to have it before.
+# Under this name a module lists what its functions import when they run; the server imports it before it forks.
 LOADED_BEFORE = 'LOADED_BEFORE'
 
 _OUT_OF_MEMORY = 'the system ends processes that take too much memory: give it more, or use a smaller model.'
@@ -35,7 +35,7 @@ _DEFECT = (
     'a library that it calls cannot take this model: choose another mode or engine, or keep the operator float '
     'that the message names.'
 )
-_TELLING = re.compile(r'(?i)error|fail|assert|check|abort|killed')
+_CAUSE = re.compile(r'(?i)error|fail|assert|check|abort|killed')
 _CHATTER = re.compile(r'^(INFO|WARNING):|^[IW]\d{4} |Warning')
 
 _Arguments = ParamSpec('_Arguments')
@@ -46,7 +46,7 @@ class ChildFailure(EdgeError):
     """The process died, or what ran in it raised something else than an EdgeError.
 
     Attributes:
-      reason: what it died of, and the line of its output that says most.
+      reason: what it died of, and the line of its output that names the fault.
       output: all that it printed, the traceback last where it raised an error.
     """
 
@@ -100,10 +100,10 @@ def run_isolated(
 
 
 def load_ahead(function: Callable[..., Any]) -> None:
-    """Lets the server load what a function needs while this process does something else; returns at once.
+    """Has the server import what a function needs; returns at once, without waiting for it.
 
     Args:
-      function: that `run_isolated` will be asked to call soon.
+      function: a function that will soon be passed to `run_isolated`.
 
     Example:
       >>> load_ahead(saved_model_converter.convert_signature)
@@ -138,7 +138,7 @@ def _made(call: isolated_call.Call, output: IO[bytes]) -> tuple[tuple[str, Any] 
     """How the call ended, if it did (the kind, and the result or the reason), and the status of its process."""
     outcome: tuple[str, Any] | None = None
     with _process(call, output) as (stream, wait):
-        # Of a process that is dead its status tells.
+        # Of a process that is dead its status is reported.
         with contextlib.suppress(ConnectionError):
             isolated_call.send(stream, call)
         for kind, content in isolated_call.messages(stream):
@@ -154,7 +154,7 @@ def _made(call: isolated_call.Call, output: IO[bytes]) -> tuple[tuple[str, Any] 
 def _process(
     call: isolated_call.Call, output: IO[bytes]
 ) -> Iterator[tuple[socket.socket, Callable[[], int]]]:
-    """A process that waits for the call on a socket, and a function that waits for its end; none is left behind."""
+    """The socket to a process that waits for the call, and a function that waits for its end and returns its status."""
     own, other = socket.socketpair()
     with own, other:
         if not os.environ.get(FRESH_PROCESSES):
@@ -191,8 +191,8 @@ def _fresh(
 
 
 def _death(status: int, printed: str) -> str:
-    """What a child without a result died of, and the line of its output that says most."""
+    """What a child without a result died of, and the line of its output that names the fault."""
     cause = signal.Signals(-status).name if status < 0 else f'exit status {status}'
-    # A native trace follows the line that tells.
-    telling = [line for line in printed.splitlines() if _TELLING.search(line) and not _CHATTER.search(line)]
-    return f'{cause}: {end_of_line(telling[-1])}' if telling else cause
+    # A native trace follows the line that names the fault.
+    causes = [line for line in printed.splitlines() if _CAUSE.search(line) and not _CHATTER.search(line)]
+    return f'{cause}: {shortened_line(causes[-1])}' if causes else cause

@@ -11,7 +11,7 @@ from tfx_edge.components.core.errors import EdgeError
 
 NAME = 'labels.txt'
 
-# More than the labels of any model: a small archive may unpack to what fills the memory.
+# 16 MiB, more than the labels of any model take: a small archive may unpack to more than the memory holds.
 _MAX_BYTES = 2**24
 # The oldest time a ZIP can hold: a fixed one, so that the bytes depend on the content alone.
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)
@@ -55,7 +55,7 @@ def unpack(model: bytes, name: str) -> tuple[str, ...]:
       name: of the file in the archive.
 
     Raises:
-      EdgeError: it is missing, damaged, no text, or larger than labels are.
+      EdgeError: it is missing, damaged, no text, or larger than 16 MiB.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(model)) as archive:

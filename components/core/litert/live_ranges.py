@@ -1,11 +1,11 @@
-"""Wider ranges for activations that stayed at zero while they were calibrated, or next to it.
+"""Wider ranges for activations that stayed at or near zero during calibration.
 
 A dead activation (a rectified layer that no example reached, or one that was switched off) has the range 0 to 0,
-which no scale can express. And where one step of an operator's sum is worth 256 steps of its output or more, XNNPACK
-refuses the whole file. Widened so far that it is 128, the range is still narrower than two steps of the sum:
-nothing that was calibrated is lost. Nor is it where an activation that stayed at zero, such as a state that starts
-there, gets steps so large that the bias of what it is multiplied with fits into int32; with the smallest the kernel,
-which later steps of a sequence share, would get larger ones (`weight_ranges`).
+which no scale can express. XNNPACK refuses a file in which one step of an operator's sum is 256 steps of its output
+or more; here the output's range is widened until it is 128 steps. Then it is still narrower than two steps of the
+sum, so nothing that was calibrated is lost. An activation that stayed at zero, such as a state that starts there, gets
+steps so large that the bias behind its kernel fits into int32; otherwise the steps of the kernel, which later steps of
+a sequence share, would have to be larger (`weight_ranges`).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from tfx_edge.components.core.litert.weight_ranges import LARGEST_BIAS
 _LOG = logging.getLogger(__name__)
 
 _SMALLEST_WIDTH = 2.0**-20
-# An activation that goes no further stayed at zero; training gives it a range of 1e-6.
+# An activation with no wider range counts as one that stayed at zero; training gives it a range of 1e-6.
 _DEAD_WIDTH = 2.0**-19
-# Of the largest weight, below which a channel has none that count.
+# A channel counts as empty if its largest weight is below this share of the kernel's largest.
 _SMALLEST_WEIGHTS = 1e-3
-# Of output steps that one step of an operator's sum may be worth; XNNPACK takes less than 256.
+# The largest step of an operator's sum, in steps of its output; XNNPACK takes less than 256.
 _MOST_STEPS = 128
 
 Range = tuple[float, float]
@@ -75,7 +75,7 @@ def wide_enough(
     ranges: Mapping[str, Range],
     mode: str,
 ) -> dict[str, Range]:
-    """`widened` without a word, for ranges that no calibration saw."""
+    """`widened` without a line in the log, for ranges that were not calibrated."""
     group = {tensor.name: tensor.group for tensor in tensors}
     fixed = {tensor.name: tensor.fixed for tensor in tensors if tensor.fixed is not None}
     given = {name: ranges[group[name]] for name in group if name not in fixed}
@@ -152,7 +152,7 @@ def _kernel_steps(content: flatbuffer.schema.ModelT, mode: str) -> Iterator[tupl
 
 
 def _bias_steps(content: flatbuffer.schema.ModelT, mode: str) -> Iterator[tuple[str, float]]:
-    """Of each operator with a kernel and a bias: its source, and the step of the source with which the bias fits."""
+    """Of each operator with kernel and bias: its source, and the source's step with which the bias fits into int32."""
     graph = content.subgraphs[0]
     for product in weighted_operators(content, graph):
         if product.bias is None:
@@ -167,13 +167,13 @@ def _bias_steps(content: flatbuffer.schema.ModelT, mode: str) -> Iterator[tuple[
         # A channel without weights has a scale of its own that fits.
         used = kernel_steps > _SMALLEST_WEIGHTS * kernel_steps.max()
         if used.shape == bias.ravel().shape and used.any():
-            # Half of what may be, as float32 rounds.
+            # Half of the largest bias, to leave room for float32 rounding.
             step = float((np.abs(bias.ravel())[used] / kernel_steps[used]).max()) / (LARGEST_BIAS / 2)
             yield flatbuffer.tensor_name(graph.tensors[product.source]), step
 
 
 def _at_least(limits: Range, width: float) -> Range:
-    """The range with 0 in it if it is wide enough; else one of that width on the side where it lies."""
+    """The range if it is wide enough with 0 in it; else one of that width, extended on its larger side of 0."""
     low, high = min(limits[0], 0.0), max(limits[1], 0.0)
     if high - low >= width:
         return limits

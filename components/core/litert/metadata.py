@@ -1,7 +1,7 @@
-"""What a `.tflite` file says of itself: who made it, what goes in and comes out, and the labels of its classes.
+"""TFLite metadata of a `.tflite` file: its author, descriptions of inputs and outputs, and the labels of its classes.
 
-TFLite metadata, as apps and MediaPipe read them: a flatbuffer (metadata_schema.fbs) in the model's buffer
-TFLITE_METADATA, and label files in a ZIP behind the model, which stays loadable.
+Apps and MediaPipe read them: a flatbuffer (metadata_schema.fbs) in the model's buffer TFLITE_METADATA, and label
+files in a ZIP behind the model, which stays loadable.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ENTRY = b'TFLITE_METADATA'
 
 @dataclasses.dataclass(frozen=True)
 class ModelMetadata:
-    """What a file says of itself; '' where nothing is said.
+    """The metadata of a file; '' for what is missing.
 
     Attributes:
       name: of the model.
@@ -45,16 +45,16 @@ class ModelMetadata:
     labels_output: str = ''
 
 
-@damage.told_as_edge_error()
+@damage.damage_as_edge_error()
 def add(model: bytes | ModelFile, metadata: ModelMetadata) -> bytes:
-    """Writes metadata into a file, in the place of those that it has.
+    """Writes metadata into a file, and replaces those that it has.
 
     To be done last: whatever changes the file afterwards drops the labels, which lie behind the model.
     The same arguments give the same bytes.
 
     Args:
       model: a `.tflite` file with one signature.
-      metadata: what to say; inputs and outputs that it leaves out are written with their names alone.
+      metadata: what to write; inputs and outputs that it leaves out are written with their names alone.
 
     Returns:
       The file's bytes; it computes the same, and all its other metadata entries stay.
@@ -95,7 +95,7 @@ def add(model: bytes | ModelFile, metadata: ModelMetadata) -> bytes:
     return packed if metadata.labels is None else packed + label_file.pack(len(packed), metadata.labels)
 
 
-@damage.told_as_edge_error()
+@damage.damage_as_edge_error()
 def read(model: bytes | ModelFile) -> ModelMetadata | None:
     """The metadata of a file, whoever wrote them.
 
@@ -103,7 +103,7 @@ def read(model: bytes | ModelFile) -> ModelMetadata | None:
       model: a `.tflite` file.
 
     Returns:
-      What it says, with every input and output by name and the first labels of an output; None if it says nothing.
+      The metadata, with every input and output by name and the first labels of an output; None if the file has none.
 
     Raises:
       EdgeError: the file, its metadata or its labels are damaged.
@@ -205,7 +205,7 @@ def _labelled_output(
 
 
 def _drop_entry(content: flatbuffer.schema.ModelT) -> None:
-    """Removes the entry, and its buffer where nothing else has it."""
+    """Removes the entry, and its buffer where nothing else uses it."""
     dropped = [entry.buffer for entry in content.metadata or [] if entry.name == _ENTRY]
     content.metadata = [entry for entry in content.metadata or [] if entry.name != _ENTRY]
     used = {tensor.buffer for graph in content.subgraphs for tensor in graph.tensors}

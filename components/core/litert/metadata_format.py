@@ -12,7 +12,7 @@ import flatbuffers
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert import metadata_schema_generated as schema
 
-# What may be read of one file: strings that many tables share must not grow beyond all bounds.
+# Most bytes that are read of one file: many tables may share a string, and each reads it anew.
 MAX_BYTES = 2**24
 
 _FILE_IDENTIFIER = b'M001'
@@ -32,7 +32,7 @@ class TensorEntry:
 
 @dataclasses.dataclass(frozen=True)
 class MetadataEntry:
-    """What is said of a model; inputs and outputs in the order of its main subgraph, or none."""
+    """The metadata of a model; inputs and outputs in the order of its main subgraph, or none."""
 
     name: str
     version: str
@@ -47,7 +47,7 @@ def pack(entry: MetadataEntry) -> bytes:
     """Writes the flatbuffer; the same entry gives the same bytes. Empty texts are left out.
 
     Raises:
-      EdgeError: a text is no Unicode, or the whole is larger than can be read again.
+      EdgeError: a text is no Unicode, or the whole is larger than MAX_BYTES.
     """
     builder = flatbuffers.Builder(1024)
     try:
@@ -67,7 +67,7 @@ def unpack(data: bytes) -> MetadataEntry:
     """Reads the flatbuffer.
 
     Raises:
-      EdgeError: it is damaged, or larger than any that describes a model.
+      EdgeError: it is damaged, or larger than MAX_BYTES.
     """
     reader = _Reader(data)
     try:

@@ -1,4 +1,4 @@
-"""A `.tflite` file that was verified once, and is parsed once however many rooms read it."""
+"""A `.tflite` file that is verified once, and parsed once however many modules read it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _Fact = TypeVar('_Fact')
 
 
 class ModelFile:
-    """The bytes of a file, what they say, and what was found out about them; all of it stays as it is.
+    """The bytes of a file, their parsed content, and facts computed from them; none of these may change.
 
-    Made of bytes, it is verified by the runtime, once. It travels between processes of tfx-edge as its bytes, which
-    are not verified again.
+    The runtime verifies the bytes once. Between processes of tfx-edge, a file is sent as its bytes, which are not
+    verified again.
 
     Args:
       data: bytes of a `.tflite` file, from anywhere.
@@ -42,7 +42,7 @@ class ModelFile:
         """The same file, or one of these bytes.
 
         Args:
-          model: bytes of a `.tflite` file, from anywhere, or what has been made of them.
+          model: bytes of a `.tflite` file, from anywhere, or a ModelFile.
 
         Returns:
           `model` itself where it is a ModelFile.
@@ -60,7 +60,7 @@ class ModelFile:
         Whatever runs it verifies it once more.
 
         Args:
-          content: what it says; may be changed afterwards, which does not change the file.
+          content: the file's objects; changing them afterwards does not change the file.
 
         Raises:
           EdgeError: it is larger than a file of this format can be.
@@ -74,7 +74,7 @@ class ModelFile:
 
     @property
     def content(self) -> flatbuffer.schema.ModelT:
-        """What the file says, parsed when it is first asked for. To be read only; see `changeable`.
+        """The file's objects, parsed at the first access. To be read only; see `changeable`.
 
         Raises:
           EdgeError: the file contradicts itself.
@@ -84,7 +84,7 @@ class ModelFile:
         return self._content
 
     def changeable(self) -> flatbuffer.schema.ModelT:
-        """What the file says, as objects of the caller's own, to be changed and packed again.
+        """A copy of the file's objects, which the caller may change and pack again.
 
         Returns:
           Objects that share nothing with `content` or `data`.
@@ -100,11 +100,11 @@ class ModelFile:
         return flatbuffer.parse(bytearray(self._data))
 
     def once(self, question: Hashable, find: Callable[[], _Fact]) -> _Fact:
-        """A fact about the file, found out when it is first asked for.
+        """A fact about the file, computed at the first call and kept.
 
         Args:
-          question: what is asked, and all that the answer depends on besides the file.
-          find: finds it out; what it raises is raised, and asked again the next time.
+          question: identifies the fact, and all that it depends on besides the file.
+          find: computes the fact. If it raises, nothing is kept, and the next call computes it again.
 
         Returns:
           What `find` returned, which nobody may change.

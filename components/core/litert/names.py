@@ -11,7 +11,7 @@ from tfx_edge.components.core.litert import flatbuffer, operands
 _CALL = re.compile(r'(Stateful)?PartitionedCall')
 _OUTPUT = re.compile(r'(?:Stateful)?PartitionedCall(?:_\d+)?(:\d+)')
 _OUTPUT_NAME = 'StatefulPartitionedCall'
-# Through how many functions an exporter calls a layer is no part of the layer's name.
+# The function calls around a layer depend on the exporter, and are no part of the layer's name.
 _CALLS_BEFORE = re.compile(r'^(?:(?:Stateful)?PartitionedCall(?:_\d+)?/)+')
 
 
@@ -55,7 +55,7 @@ def _own_name(tensor: flatbuffer.schema.TensorT, nodes: Set[str]) -> str:
 
 
 def _without_calls(name: str) -> str:
-    """The same name however a layer was exported."""
+    """The name without the function calls around a layer, which depend on the exporter."""
     output = _OUTPUT.fullmatch(name)
     return f'{_OUTPUT_NAME}{output[1]}' if output else _CALLS_BEFORE.sub('', name)
 

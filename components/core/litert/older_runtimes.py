@@ -27,7 +27,7 @@ def refused_by_tensorflow_2_16(model: bytes | ModelFile) -> dict[str, str]:
       model: a `.tflite` file.
 
     Returns:
-      By operator, such as FULLY_CONNECTED: what of it; empty where nothing is known.
+      By operator, such as FULLY_CONNECTED, the types that it refuses; empty where none is known to be refused.
 
     Example:
       >>> refused_by_tensorflow_2_16(int4x8_file)
@@ -52,7 +52,7 @@ def _modes_with(operator: str, kernel: str, source: str) -> str:
 
 
 def log_older_runtimes(model: bytes | ModelFile) -> None:
-    """Names in the log what keeps TensorFlow 2.16 from loading a file.
+    """Logs the operators that keep TensorFlow 2.16 from loading a file.
 
     Args:
       model: a `.tflite` file, as it is shipped.

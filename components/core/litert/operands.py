@@ -10,12 +10,12 @@ from tfx_edge.components.core.litert import flatbuffer
 
 @dataclasses.dataclass(frozen=True)
 class Operands:
-    """What stands where among the inputs of an operator, as the LiteRT kernels read them.
+    """The positions of an operator's inputs, as the LiteRT kernels read them.
 
     Attributes:
       source: position of the input, the activation.
-      kernel: of the weights.
-      bias: of the bias; the operator may have fewer inputs, or -1 there, and then has none.
+      kernel: position of the weights.
+      bias: position of the bias; an operator with fewer inputs, or with -1 there, has none.
       channel_axis: the kernel's axis that counts output channels.
     """
 
@@ -102,7 +102,7 @@ def weighted_operators(
 
 
 def role(operator: str, position: int) -> str:
-    """What a constant is to the operator that reads it.
+    """The role of a constant in the operator that reads it.
 
     Args:
       operator: its name in the format.

@@ -5,11 +5,11 @@ from __future__ import annotations
 _LONGEST = 300
 
 
-def end_of_line(line: str) -> str:
-    """The end of a line, where what went wrong stands, in whole words and on one line.
+def shortened_line(line: str) -> str:
+    """The end of a line, which names the fault, in whole words and on one line.
 
     Example:
-      >>> end_of_line('  failed:\tno  kernel ')
+      >>> shortened_line('  failed:\tno  kernel ')
       'failed: no kernel'
     """
     line = ' '.join(line.split())

@@ -1,7 +1,7 @@
 """A process that has loaded what calls need, and forks for each call: TensorFlow is imported once, not once a call.
 
 `server_handle` starts it as `python -m` this module, and asks over a socket. It has one thread at each fork, and so
-forks safely: libraries that start threads when they are imported are told not to (`server_handle.THREADLESS`), the
+forks safely: libraries that start threads when they are imported are set not to (`server_handle.THREADLESS`), the
 system is asked how many threads there are, and with more than one it does not fork but says so. It ends with its
 caller: at once when the caller lets go of the socket, within a second when the caller was killed and something else
 holds the socket. Its children end with it.
@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 
 from tfx_edge.components.core.litert import isolated_call, server_handle
 
-# With a request come the child's end of the socket that carries the call, an end of the one that tells how the child
+# With a request come the child's end of the socket that carries the call, an end of the one that reports how the child
 # ended, and the file for its output.
 _DESCRIPTORS = 3
 _LONGEST_REQUEST = 2**16
@@ -38,8 +38,8 @@ _PR_SET_PDEATHSIG = 1
 def serve(control: socket.socket, caller: int) -> None:
     """Answers requests until the caller is gone, or nobody has asked for five minutes.
 
-    A request is a JSON list of modules to import. With the three descriptors it is for a child too: the second
-    of them is answered with FORKED or TOO_MANY_THREADS, and later with the child's exit status (minus the signal) as
+    A request is a JSON list of modules to import. With three descriptors it also asks for a child: the server answers
+    on the second of them with FORKED or TOO_MANY_THREADS, and later with the child's exit status (minus the signal) as
     decimal digits. Whoever closes the other end of that socket ends the child.
 
     Args:
@@ -59,7 +59,7 @@ def serve(control: socket.socket, caller: int) -> None:
 class _Server:
     def __init__(self, control: socket.socket) -> None:
         self._control = control
-        # Of the children: they may ask for children of their own.
+        # Sockets on which the children ask for children of their own.
         self._nested: list[socket.socket] = []
         self._statuses: dict[int, socket.socket] = {}  # by process id
         self.is_closed = False
@@ -75,13 +75,13 @@ class _Server:
         return bool(self._statuses)
 
     def serve_once(self) -> bool:
-        """Waits for something to do, at most a second; whether there was anything."""
+        """Waits for something to do, at most a second; returns whether there was anything."""
         waited: list[Any] = [self._woken, self._control, *self._nested, *self._statuses.values()]
         ready, _, _ = select.select(waited, [], [], _LOOK_AFTER_CALLER_SECONDS)
         if self._woken in ready:
             os.read(self._woken, 4096)
         for pid, status in self._statuses.items():
-            if status in ready:  # the caller says nothing there: it has closed it
+            if status in ready:  # the caller sends nothing there: it has closed it
                 os.kill(pid, signal.SIGKILL)
         self._reap()
         for control in [self._control, *self._nested]:
@@ -99,7 +99,7 @@ class _Server:
             if not pid:
                 return
             with self._statuses.pop(pid) as stream:
-                _tell(stream, str(os.waitstatus_to_exitcode(status)).encode())
+                _report(stream, str(os.waitstatus_to_exitcode(status)).encode())
 
     def _take_request(self, control: socket.socket) -> None:
         try:
@@ -116,12 +116,12 @@ class _Server:
             return
         call, status, output = descriptors
         with socket.socket(fileno=call) as stream, os.fdopen(output, 'wb') as printed:
-            told = socket.socket(fileno=status)
+            reported = socket.socket(fileno=status)
             if _threads() > 1:
-                with told:
-                    _tell(told, server_handle.TOO_MANY_THREADS)
+                with reported:
+                    _report(reported, server_handle.TOO_MANY_THREADS)
             else:
-                self._fork(stream, told, printed.fileno())
+                self._fork(stream, reported, printed.fileno())
 
     def _let_go(self, control: socket.socket) -> None:
         if control is self._control:
@@ -141,7 +141,7 @@ class _Server:
         nested.close()
         self._nested.append(own)
         self._statuses[pid] = status
-        _tell(status, server_handle.FORKED)
+        _report(status, server_handle.FORKED)
 
 
 def _be_child(server: int, call: socket.socket, control: socket.socket, output: int) -> NoReturn:
@@ -172,7 +172,7 @@ def _end_with(server: int) -> None:
 
 
 def _load(modules: Sequence[str]) -> None:
-    """Imports what is not there yet; what cannot be imported fails in the child, which tells it."""
+    """Imports what is not there yet; what cannot be imported fails in the child, which reports it."""
     missing = [name for name in modules if name not in sys.modules]
     for name in missing:
         try:
@@ -186,13 +186,13 @@ def _load(modules: Sequence[str]) -> None:
 
 
 def _threads() -> int:
-    """Of this process, native ones too where the system tells."""
+    """The number of threads of this process, native ones too where the system shows them."""
     if os.path.isdir('/proc/self/task'):
         return len(os.listdir('/proc/self/task'))
     return threading.active_count()
 
 
-def _tell(stream: socket.socket, text: bytes) -> None:
+def _report(stream: socket.socket, text: bytes) -> None:
     try:
         stream.sendall(text)
     except OSError:
@@ -201,5 +201,5 @@ def _tell(stream: socket.socket, text: bytes) -> None:
 
 if __name__ == '__main__':
     serve(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))
-    # Whoever waits for the end need not wait until TensorFlow has taken itself apart.
+    # Ends without TensorFlow's clean-up, for which the caller would have to wait.
     os._exit(0)

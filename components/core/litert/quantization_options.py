@@ -45,7 +45,7 @@ class QuantizationOptions:
 
 
 def require_possible(options: QuantizationOptions) -> None:
-    """Refuses what no file can be.
+    """Refuses options with which no file can be made.
 
     Raises:
       EdgeError: a value is unknown, or two cannot go together.

@@ -46,8 +46,8 @@ class Judge:
     """What decides between the engines where both make a file.
 
     Attributes:
-      db: how near a file's answers come to the float model's, in dB.
-      enough_db: a file that comes so near needs no other one.
+      db: measures a file's fidelity to the float model, in dB.
+      enough_db: from this fidelity on, the second engine is tried only where operators are left float.
     """
 
     db: Callable[[ModelFile], float]
@@ -62,7 +62,7 @@ class QuantizedFile:
       file: the file itself.
       engine: LITERT or CONVERTER; NONE for a file as it was converted.
       reason: why that engine, as the end of a sentence.
-      activations: what becomes integer in a file of the same graph that is quantized likewise, where it is known.
+      activations: those that become integers with these options in any file of this graph; None where not known.
     """
 
     file: ModelFile
@@ -105,7 +105,7 @@ def quantized_file(
     *,
     settled: Ranges | None = None,
 ) -> ModelFile:
-    """`quantize_model` for what goes on with the file; see `make_file` for the arguments."""
+    """`quantize_model` that returns a ModelFile; see `make_file` for the arguments."""
     made = make_file(float_model, options, ranges, settled=settled)
     if options.engine == AUTO and options.converter_can:
         _LOG.info('engine %s: %s', made.engine, made.reason)
@@ -130,13 +130,13 @@ def make_file(
     Args:
       float_model: a float32 `.tflite` file.
       options: which file to make. With engine AUTO the converter is asked only when litert-quantizer leaves an
-        operator float that `keep_float` does not name, or its file is not near enough for the judge; and not taken
-        where it would spread a codebook.
+        operator float that `keep_float` does not name, or its file is not near enough for the judge. Its file is
+        not taken where a clustered kernel has more distinct integers in it.
       ranges: (minimum, maximum) by tensor name for modes with integer activations.
       known: which activations become integer, as `QuantizedFile.activations` of a file with other constants says;
         None to ask the quantizer.
       settled: `CompleteRanges.settled`; None to find out what range each activation takes.
-      judge: how near the files come; None to count the operators that they leave float.
+      judge: measures the fidelity of the files; None to count only the operators that they leave float.
 
     Returns:
       The file, its engine, and why.
@@ -177,7 +177,7 @@ def _made(job: _Job, judge: Judge | None) -> QuantizedFile:
 
 
 def _made_of_settled(file: ModelFile, options: QuantizationOptions, settled: Ranges) -> QuantizedFile | None:
-    """The file, made without asking first which activations become integer; None where that must be asked."""
+    """The file, made without asking first which activations become integer; None where the quantizer must be asked."""
     job = _Job(file, options, settled, ())
     try:
         made = _by_litert(job, settled)
@@ -186,7 +186,7 @@ def _made_of_settled(file: ModelFile, options: QuantizationOptions, settled: Ran
         return None
     if not (options.engine == AUTO and options.converter_can):
         return QuantizedFile(made, LITERT, _why_litert(options))
-    # Otherwise the converter is asked.
+    # Where operators are left float, `_better` tries the converter too.
     return None if job.left_float(made) else QuantizedFile(made, LITERT, _NOTHING_LEFT)
 
 
@@ -236,7 +236,7 @@ class _Job:
 
 
 def _better(job: _Job, judge: Judge | None) -> QuantizedFile:
-    """The file that comes nearer to the float model; where that is no matter, the one with fewer float operators.
+    """The file that comes nearer to the float model; of two about as near, the one with fewer float operators.
 
     litert-quantizer's when both leave as many.
     """
@@ -298,7 +298,7 @@ def _listed(kinds: Sequence[str]) -> str:
 
 
 def _by_litert(job: _Job, live: Ranges) -> ModelFile:
-    """With the range that each activation takes."""
+    """litert-quantizer's file, with the range that each activation takes."""
     statistics = None
     if job.options.needs_ranges:
         statistics = {name: engine.entry(*limits) for name, limits in live.items()}
@@ -308,7 +308,7 @@ def _by_litert(job: _Job, live: Ranges) -> ModelFile:
 
 
 def _by_converter(job: _Job) -> ModelFile:
-    """With the ranges that litert-quantizer takes, so that both files have the same scales."""
+    """The converter's file, with the ranges that litert-quantizer takes, so that both files have the same scales."""
     shared = job.live_ranges()
     others = {
         name: job.ranges[name] for name in converter_engine.needed_ranges(job.content) if name in job.ranges
@@ -345,7 +345,7 @@ def _require_finite(content: flatbuffer.schema.ModelT, half: bool) -> None:
             if values is None or not np.issubdtype(values.dtype, np.floating):
                 continue
             name = flatbuffer.tensor_name(tensor).split(';')[0]
-            # Infinity is what masks and the padding of a maximum are made of, but no kernel.
+            # Masks and the padding of a maximum may hold infinity, but no kernel may.
             if np.isnan(values).any() or (index in kernels and np.isinf(values).any()):
                 held = 'NaN' if np.isnan(values).any() else 'infinity'
                 raise EdgeError(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tfx_edge.components.core.signature import Signature
 
-# What the process is to have imported before.
+# Modules that the server imports before it forks a process for these functions.
 LOADED_BEFORE = ('tensorflow',)
 
 
@@ -27,8 +27,8 @@ def convert_signature(
     Args:
       saved_model_dir: the folder of the SavedModel.
       signature: of `choose_signature`, or the name of one of its signatures.
-      frozen: make its variables constants first, which also is done where it is a part of a signature.
-      in_float32: and compute in float32 what it computes in other floating types, inputs and outputs included.
+      frozen: make its variables constants first; this is always done where `signature` is a part of an exported one.
+      in_float32: compute in float32 what it computes in other floating types, inputs and outputs included.
 
     Returns:
       The converter's file, and the names of all nodes of the graph that was converted.
@@ -45,7 +45,7 @@ def convert_signature(
 
 
 def convert_unrolled(saved_model_dir: str, signature: Signature | str) -> tuple[bytes, set[str]] | None:
-    """The same with its loops over steps written out, for an open batch; None where that cannot be done."""
+    """`convert_signature` with loops over steps unrolled, for an open batch; None where they cannot be unrolled."""
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory(prefix='tfx_edge_unrolled_') as folder:
@@ -88,7 +88,7 @@ def _freeze(
     """Writes the signature as a SavedModel of its own, in which variables are constants.
 
     Returns:
-      False where loops cannot be written out as is asked; nothing is written then.
+      False where `unrolled` is set and the loops cannot be unrolled; nothing is written then.
     """
     import tensorflow as tf
     from tensorflow.python.framework import convert_to_constants
@@ -97,7 +97,7 @@ def _freeze(
     from tfx_edge.components.core.dense_function.signature_arguments import keywords
     from tfx_edge.components.core.signature import read_signatures
 
-    loaded = tf.saved_model.load(saved_model_dir)  # its variables live as long as it does
+    loaded = tf.saved_model.load(saved_model_dir)  # kept: its variables are deleted with it
     if isinstance(signature, str):
         signature = read_signatures(saved_model_dir)[signature]
     function = dense_function(loaded, signature)
@@ -135,7 +135,7 @@ def _freeze(
 
 
 def _unrolled(frozen: Any) -> Callable[..., list[Any]] | None:
-    """A frozen function without its loops over steps; None where they cannot be written out."""
+    """A frozen function with its loops over steps unrolled; None where they cannot be."""
     import tensorflow as tf
 
     from tfx_edge.components.core.loops.unrolling import unroll
@@ -144,7 +144,7 @@ def _unrolled(frozen: Any) -> Callable[..., list[Any]] | None:
     if graph_def is None:
         return None
     outputs = [tensor.name for tensor in frozen.outputs]
-    # What made the lists is left, and stands for nothing any more.
+    # Drops the operations that made the loops' lists, which nothing reads any more.
     graph_def = tf.compat.v1.graph_util.extract_sub_graph(graph_def, [name.split(':')[0] for name in outputs])
     _shorten_names(graph_def)
     present = {node.name for node in graph_def.node}
@@ -158,7 +158,7 @@ def _unrolled(frozen: Any) -> Callable[..., list[Any]] | None:
 
 
 def _shorten_names(graph_def: Any) -> None:
-    """Takes the names of inlined calls from the front of those of their operations, where these stay different."""
+    """Removes the names of inlined calls from the front of node names, where the names stay unique."""
     short = {
         node.name: re.sub(r'^(?:(?:Stateful)?PartitionedCall/)+', '', node.name) for node in graph_def.node
     }
@@ -199,7 +199,7 @@ def _as_float32(function: Any) -> Any:
 
 
 def _as_function(graph_def: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
-    """The function of a graph between tensors of another one with the same names."""
+    """A graph as a function; its inputs and outputs are the tensors with the names of the given ones."""
     import tensorflow as tf
 
     whole = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph_def, name=''), [])

@@ -1,4 +1,4 @@
-"""This process's end of the process server: started when it is needed, asked, and ended with this process."""
+"""The client of the process server: starts it when it is needed, sends it requests, ends it with this process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 _LOG = logging.getLogger(__name__)
 
 _SERVER = 'tfx_edge.components.core.litert.process_server'
-# NumPy's OpenBLAS and pyarrow's jemalloc then start no threads when they are imported, as forking asks.
+# With these, NumPy's OpenBLAS and pyarrow's jemalloc start no threads at import, so that the server can fork.
 THREADLESS = {'OPENBLAS_NUM_THREADS': '1', 'JE_ARROW_MALLOC_CONF': 'background_thread:false'}
 # The first byte that the server answers.
 FORKED, TOO_MANY_THREADS = b'F', b'T'
@@ -31,7 +31,7 @@ class ForkedProcess:
     """A child of the server.
 
     Args:
-      status: the socket on which the server tells how it ended.
+      status: the socket on which the server reports how it ended.
     """
 
     def __init__(self, status: socket.socket) -> None:
@@ -39,11 +39,11 @@ class ForkedProcess:
 
     def wait(self) -> int:
         """Waits for its end: the exit status, or minus the number of the signal that ended it."""
-        told = b''
+        reported = b''
         while part := self._status.recv(_LONGEST_STATUS):
-            told += part
-        # A server that tells nothing was killed, and its children with it.
-        return int(told) if told else -signal.SIGKILL
+            reported += part
+        # A server that reports nothing was killed, and its children with it.
+        return int(reported) if reported else -signal.SIGKILL
 
     def end(self) -> None:
         """Ends it if it runs, and returns when it has ended."""
@@ -59,8 +59,8 @@ def forked(
     """Asks the server for a process that waits for a call; none is left behind.
 
     Args:
-      modules: what it is to have imported.
-      environment: of a server that is started now.
+      modules: modules that it has to have imported.
+      environment: environment of the server, if it has to be started.
       call: the process's end of the socket that carries the call.
       output: descriptor of a file for what it prints.
 
@@ -82,7 +82,7 @@ def load(modules: Sequence[str], environment: Mapping[str, str]) -> None:
 
 
 def adopt(control: socket.socket) -> None:
-    """In a child of a server: it asks the same server for children of its own.
+    """Makes a child of a server ask the same server for children of its own.
 
     Args:
       control: a socket to that server.
@@ -202,7 +202,7 @@ class _Handle:
 
 
 def _first_byte(status: socket.socket, control: socket.socket) -> bytes:
-    """What the server answers, b'' if it has ended: it says nothing on the control socket but that."""
+    """The first byte of the server's answer; b'' if it has ended, which alone makes the control socket readable."""
     waiting = select.poll()  # a process with more than a thousand files open cannot use select
     for stream in (status, control):
         waiting.register(stream, select.POLLIN)

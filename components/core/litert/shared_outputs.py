@@ -2,9 +2,9 @@
 
 `{p, class: argmax(p)}` has such an output. litert-quantizer keeps one list of who reads a tensor, with -1 for the
 model's outputs; where it puts a DEQUANTIZE behind the tensor for an operator, it also moves the output, and takes -1
-for the last operator of the list. The file has outputs of another type than was asked for, or values of another
-tensor. So each output of that kind gets a tensor of its own here, behind an operator that copies it and stays float;
-in the quantized file the copy is taken out again.
+for the last operator of the list. The file then has outputs of another type than was asked for, or with the
+values of another tensor. So each output of that kind gets a tensor of its own here, behind an operator that copies it
+and stays float; in the quantized file the copy is taken out again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tfx_edge.components.core.litert import flatbuffer, inserted_names
 from tfx_edge.components.core.litert.model_file import ModelFile
 
 _schema = flatbuffer.schema
-# One input and one output of the same shape, no options, any rank; what it computes is never asked.
+# One input and one output of the same shape, no options, any rank; its result is never used.
 _COPY = _schema.BuiltinOperator.FLOOR
 
 
@@ -39,12 +39,12 @@ def are_right(quantized: flatbuffer.schema.ModelT, floats: flatbuffer.schema.Mod
     """Whether litert-quantizer has kept shared outputs and their readers apart.
 
     Args:
-      quantized: what it made.
-      floats: the float model it was made of.
+      quantized: the model that it made.
+      floats: the float model that it was made of.
       io: of the quantized model; FLOAT for float outputs.
 
     Returns:
-      Whether each shared output has the type that was asked for, and all operators that read it read it as it is.
+      Whether each shared output has the type that was asked for, and no operator reads it dequantized.
     """
     shared = set(shared_outputs(floats))
     names = [flatbuffer.tensor_name(tensor) for tensor in floats.subgraphs[0].tensors]
@@ -75,7 +75,7 @@ def kept_apart(file: ModelFile) -> tuple[ModelFile, dict[str, str]]:
       file: a float file.
 
     Returns:
-      The file with a copy behind each such entry, and the name of the tensor that it copies by its own name.
+      The file with a copy behind each such entry; and by the name of each copy, the name of the tensor it copies.
     """
     content = file.changeable()
     shared = set(shared_outputs(content))
@@ -127,7 +127,7 @@ def joined(quantized: bytes, copies: Mapping[str, str]) -> bytes:
 
 
 def _take_out(content: flatbuffer.schema.ModelT, target: int, name: str) -> list[int]:
-    """Takes out one copy, and what made it integer where the tensor is integer itself; returns what is unused then."""
+    """Removes a copy, and its QUANTIZE where the tensor is integer itself; returns the tensors that are unused then."""
     graph = content.subgraphs[0]
     kinds = {id(operator): flatbuffer.operator_name(content, operator) for operator in graph.operators}
     producer = {int(index): operator for operator in graph.operators for index in operator.outputs}

@@ -1,8 +1,8 @@
 """Wider scales for output channels whose bias would not fit into int32.
 
 A bias is stored in steps of (input scale x kernel scale). In a channel whose weights are all zero, or tiny, this
-step is so small that the bias leaves int32: the engine clips it, and float32 rounds the clipped value up and
-over into the negative. Pruning and a batch norm that switched a channel off both make such channels. TensorFlow
+step is so small that the bias leaves int32: the engine clips it, and float32 rounds the clipped value up, so
+that it turns negative. Pruning and a batch norm that switched a channel off both make such channels. TensorFlow
 Lite's own quantizer widens the kernel scale there, and so does this.
 """
 
@@ -27,7 +27,7 @@ def for_large_biases(
     activations: Mapping[str, Mapping[str, np.ndarray]],
     mode: str = INT8,
 ) -> dict[str, dict[str, np.ndarray]]:
-    """The kernels that need another range than their own in some channel.
+    """The ranges of kernels that need a wider one than their own in some channel.
 
     Args:
       content: a float model.

@@ -1,1 +1,1 @@
-"""Loops over the steps of a sequence, written out step after step."""
+"""Unrolls loops over the steps of a sequence."""

@@ -1,4 +1,4 @@
-"""What tensors of a graph are that depend on constants only: counters of loops and their bounds."""
+"""Computes the tensors of a graph that depend only on constants, such as the counters and bounds of loops."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ConstantValues:
         self._values: dict[str, np.ndarray | None] = dict(given or {})
 
     def __getitem__(self, tensor: str) -> np.ndarray | None:
-        """The value of a tensor; None where it depends on more than constants, or on other operations."""
+        """The value of a tensor; None where it depends on a non-constant, or on an operation not in _RULES."""
         name, _, index = tensor.partition(':')
         if index not in ('', '0'):
             return None

@@ -1,4 +1,4 @@
-"""The body of a function of a graph, as a graph: the adapter for what TensorFlow does but does not export."""
+"""The body of a graph's function, as nodes of a graph: an adapter for a function that TensorFlow does not export."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class FunctionBody:
 
 
 def function_body(function: function_pb2.FunctionDef) -> FunctionBody:
-    """Spells a function's tensors as a graph does: 'node:0' for 'node:output:0'."""
+    """The body of a function, with tensor names as in a graph: 'node:0' for 'node:output:0'."""
     from tensorflow.python.framework import function_def_to_graph
 
     graph_def, names = function_def_to_graph.function_def_to_graph_def(function)

@@ -1,6 +1,6 @@
-"""How long a loop may be that is written out; apart from what does it, so that reading it imports nothing."""
+"""The most rounds of a loop that is unrolled; in a module of its own, so that its import loads nothing else."""
 
 from __future__ import annotations
 
-# Each round is a copy of the loop's body: thousands of operators from here on.
+# Each round is a copy of the loop's body: with more rounds there would be thousands of operators.
 MOST_ROUNDS = 128

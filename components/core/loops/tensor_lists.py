@@ -1,7 +1,7 @@
-"""Lists of tensors, in which Keras keeps the steps of a sequence, written as slices and stacks.
+"""Replaces the lists of tensors in which Keras keeps the steps of a sequence by slices and stacks.
 
-LiteRT's converter takes lists whose elements have a fixed shape only; here the batch is open. Where every index is
-known no list is needed.
+LiteRT's converter takes only lists whose elements have a fixed shape, but here the batch is open. No list is needed
+where every index is constant.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tensorflow.core.framework import graph_pb2, node_def_pb2, types_pb2
 
 from tfx_edge.components.core.loops.constant_values import ConstantValues
 
-# The tensor whose rows are the elements, or the tensors that are.
+# One tensor whose rows are the list's elements, or one tensor for each element (None: not set).
 _Elements = str | list[str | None]
 
 
@@ -23,7 +23,7 @@ class UnknownListError(Exception):
 
 
 def without_lists(graph_def: graph_pb2.GraphDef) -> graph_pb2.GraphDef:
-    """A graph in which what is read from lists is read from tensors.
+    """A graph that reads from tensors what it read from lists.
 
     Args:
       graph_def: without loops around its lists.

@@ -1,4 +1,4 @@
-"""Loops with a known number of rounds, written out round after round.
+"""Unrolls loops with a known number of rounds.
 
 Keras 3 computes LSTM and GRU in a loop over the steps, which LiteRT's converter does not take with an open batch. Such
 a loop has as many rounds as a sequence has steps.
@@ -95,13 +95,13 @@ def _written_out(
             copy.name = names[node.name]
             waits = {f'^{argument}' for argument in body.arguments}
             copy.input[:] = [_within(name, names) for name in node.input if name not in waits]
-            copy.attr.pop('_class', None)  # asks for the place of a node by its old name
+            copy.attr.pop('_class', None)  # colocates with a node by its old name
         values = [_within(name, names) for name in body.results]
     return values
 
 
 def _shorter(loop: str, names: list[str]) -> dict[str, str]:
-    """Names of a body's operations without what its loop is named after anyway, where they stay different."""
+    """Names of a body's operations without the scopes that are in the loop's name, if they stay distinct."""
     scopes = loop.split('/')
     scopes = ['/'.join(scopes[start:]) + '/' for start in range(len(scopes))]
     shorter = {

@@ -1,8 +1,8 @@
 """Bias correction: the mean error that rounded kernels make in each output channel is taken out of the biases.
 
 Nagel, van Baalen, Blankevoort and Welling, 2019: Data-Free Quantization Through Weight Equalization and Bias
-Correction (arXiv:1906.04721), section 4.2. A kernel off by epsilon shifts the mean output of channel j by the sum of
-epsilon_j * E[input]; where the zeros that pad an input are met, nothing is shifted. The means are measured.
+Correction (arXiv:1906.04721), section 4.2. A kernel with the error epsilon shifts the mean output of channel j by
+the sum of epsilon_j * E[input]; weights that meet padding zeros shift nothing. The means E[input] are measured.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Corrected:
     Attributes:
       file: the float `.tflite` file.
       corrected: output tensor names of the layers whose bias was changed, in order of execution.
-      skipped: such names of layers with an integer kernel that has no bias of its own to correct, whose
-        input's channels are not the kernel's, or which the converter dilated by SPACE_TO_BATCH_ND.
+      skipped: output tensor names of layers with an integer kernel that were left as they are: they have no bias of
+        their own, their input's channels are not the kernel's, or the converter dilated them by SPACE_TO_BATCH_ND.
     """
 
     file: ModelFile
@@ -59,7 +59,7 @@ def correct(
 
     Args:
       float_model: the float32 `.tflite` file.
-      quantized_model: what was made of it, with int8 or int4 kernels.
+      quantized_model: the file that was quantized from it, with int8 or int4 kernels.
       channel_means: by name of a layer's input tensor, the mean of each channel (last axis) over examples and
         places in the float model, float64 of shape (channels,); for all of `needed_means`.
 
@@ -122,7 +122,7 @@ def _is_correctable(content: flatbuffer.schema.ModelT, layer: WeightedLayer) -> 
     """Whether the bias is the layer's alone, each channel of the input one of the kernel's, and its mean known."""
     makers = {index: operator for operator in content.subgraphs[0].operators for index in operator.outputs}
     maker = makers.get(layer.source)
-    # Zeros are mixed into such an input that are cropped from the output again.
+    # Such an input holds padding zeros; what is computed from them is cropped from the output.
     if maker is not None and flatbuffer.operator_name(content, maker) == 'SPACE_TO_BATCH_ND':
         return False
     return layer.owns_bias and _channels(content, layer) == layer.input_channel.max() + 1

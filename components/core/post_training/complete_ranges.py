@@ -14,12 +14,12 @@ Ranges = Mapping[str, tuple[float, float]]
 
 @dataclasses.dataclass(frozen=True)
 class CompleteRanges:
-    """The ranges that a file takes, by name of every tensor and not only of those that decide.
+    """The ranges of all tensors of a file, not only of those that decide for a group.
 
     Attributes:
-      ranges: (minimum, maximum) by tensor name; those that had to be widened are widened.
-      settled: those of the tensors that become integer, when each of them takes just this range in every file in which
-        more operators stay float; None where that cannot be said beforehand.
+      ranges: (minimum, maximum) by tensor name, widened where the engine needs it.
+      settled: the ranges of the tensors that become integer, if each of them keeps exactly this range in every file in
+        which more operators stay float; None where that is not known beforehand.
     """
 
     ranges: Ranges
@@ -56,7 +56,7 @@ def complete_ranges(
 
 
 def _is_settled(file: ModelFile, live: Ranges, mode: str) -> bool:
-    """Whether these ranges are no others however tensors are grouped, and no kernel's depends on its neighbours."""
+    """Whether the ranges stay the same however tensors are grouped, and no kernel's range depends on its neighbours."""
     statistics = {name: engine.entry(*limits) for name, limits in live.items()}
     if weight_ranges.for_large_biases(file.content, statistics, mode):
         return False

@@ -4,11 +4,11 @@ Nagel, van Baalen, Blankevoort and Welling, 2019: Data-Free Quantization Through
 Correction (arXiv:1906.04721), section 4.1. What a layer yields in channel c is divided by s_c, and the weights of
 the next layer that meet it are multiplied by s_c: the float model computes the same. With the largest magnitudes
 r1_c of the first kernel's channel and r2_c of the second kernel's, s_c = sqrt(r1_c / r2_c) makes both
-sqrt(r1_c * r2_c). Links are swept until nothing changes; a depthwise layer stands in two of them, and the three
-ranges of such a triple end equal, as in the paper's appendix.
+sqrt(r1_c * r2_c). Links are swept until nothing changes. A depthwise layer is part of two links; the three ranges
+of these end equal, as in the paper's appendix.
 
-LiteRT scales kernels per output channel, so what is gained lies in the tensor between, which has one scale, and is
-paid for in the second kernel, where input channels share one. Four small nets of convolutions were measured in
+LiteRT scales kernels per output channel. So the tensor between gains accuracy, for it has one scale, and the second
+kernel loses some, for its input channels share a scale. Four small nets of convolutions were measured in
 int8. When their channels were made uneven by up to 2^12 against each other, the outputs' signal-to-noise ratio fell
 from 30 to 38 dB to about 0; this rule brought it back to within 1 dB, and changed it by less than 1 dB on the nets as
 trained. Measured activations in place of r1 lost up to 25 dB on one net or another, however they were weighed against
@@ -26,14 +26,14 @@ import numpy as np
 from tfx_edge.components.core.litert import flatbuffer
 from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.quantize import require_finite_weights
-from tfx_edge.components.core.post_training.few_values import takes_few_values
+from tfx_edge.components.core.post_training.few_values import has_few_values
 from tfx_edge.components.core.post_training.layers import WeightedLayer, constant, with_constants
 from tfx_edge.components.core.post_training.links import Link, find_links
 
 _MAX_SWEEPS = 100
-# Of a factor, in one sweep.
+# Sweeping ends when no factor of a sweep is farther from 1 than this.
 _CONVERGED = 1e-3
-# How many times larger, against its weights, a bias may be than usual in its layer before it decides the range.
+# A bias decides its channel's range if, relative to the channel's weights, it is this many times the layer's median.
 _LARGE_BIAS = 8.0
 
 
@@ -44,7 +44,7 @@ class Equalized:
     Attributes:
       file: the float `.tflite` file.
       pairs: output tensor names of the layers whose common channels were scaled, in order of execution.
-      kept: such names of the pairs that were left alone, because the second kernel takes few values (it was
+      kept: output tensor names of the pairs that were left alone, because the second kernel takes few values (it was
         clustered, or trained for integers), which scaling its input channels would multiply.
     """
 
@@ -69,7 +69,7 @@ def equalize(float_model: bytes | ModelFile) -> Equalized:
       float_model: a float32 `.tflite` file.
 
     Returns:
-      The file, and what was done. Calibrate it anew: the ranges of its activations are others.
+      The file, and what was done. Calibrate it anew: the ranges of its activations change.
 
     Raises:
       EdgeError: the file is damaged, or a weight is NaN.
@@ -84,8 +84,8 @@ def equalize(float_model: bytes | ModelFile) -> Equalized:
     links: list[Link] = []
     kept: list[Link] = []
     for link in find_links(content):
-        few = takes_few_values(constant(content, link.second.kernel), link.second.channel_axis)
-        # A depthwise kernel's input channel is its output channel: there a scale keeps what is shared.
+        few = has_few_values(constant(content, link.second.kernel), link.second.channel_axis)
+        # A depthwise kernel's input channel is its output channel: scaling it makes no further distinct values.
         (kept if few and link.second.kind != 'DEPTHWISE_CONV_2D' else links).append(link)
     constants = _constants(content, links)
     for _ in range(_MAX_SWEEPS):
@@ -110,7 +110,7 @@ def _balance(link: Link, constants: dict[int, np.ndarray]) -> float:
     bias = None if first.bias is None else constants.get(first.bias)
     makes = _first_range(first, constants[first.kernel], bias)
     takes = _second_range(link, constants[second.kernel])
-    # A channel that is always 0, or that nothing reads, is brought to where it is in nobody's way.
+    # A channel that is always 0, or that meets only zeros, takes the smallest range of the others in place of 0.
     factors = np.sqrt(_without_zeros(makes) / _without_zeros(takes))
     constants[first.kernel] /= _along(factors, first)
     if bias is not None:
@@ -122,7 +122,7 @@ def _balance(link: Link, constants: dict[int, np.ndarray]) -> float:
 def _first_range(layer: WeightedLayer, kernel: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
     """Largest magnitude of each output channel's weights.
 
-    Batch norm can switch a channel off, with tiny weights and a bias that stays: such a bias counts as weights.
+    Batch norm can switch a channel off: its weights become tiny, its bias stays and then decides the range.
     """
     largest = np.abs(kernel).max(axis=layer.other_axes, initial=0)
     if bias is None:

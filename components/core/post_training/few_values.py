@@ -6,27 +6,27 @@ import numpy as np
 
 from tfx_edge.components.core.integer_types import narrow_steps
 
-# The integers of int8 that a kernel uses. With fewer than two weights to each value nothing is gained by them.
+# The number of integers that an int8 kernel can hold.
 _MAX_VALUES = narrow_steps(8) + 1
 _MANTISSA_BITS_DROPPED = 8
 
 
-def takes_few_values(kernel: np.ndarray, channel_axis: int) -> bool:
-    """Whether clustering or quantization-aware training made a kernel, seen from its values.
+def has_few_values(kernel: np.ndarray, channel_axis: int) -> bool:
+    """Whether clustering or quantization-aware training made a kernel, as far as its values show.
 
-    What they give is q * s_c with few distinct q and a scale for each output channel (or few values in each
-    channel), and batch-norm folding only changes s_c. Weights that nothing constrains hardly ever repeat.
+    They make kernels q * s_c with few distinct q and a scale s_c for each output channel (or few values in each
+    channel); batch-norm folding changes only s_c. Weights that nothing constrains hardly ever repeat.
 
     Args:
       kernel: float32.
       channel_axis: the axis that counts output channels.
 
     Returns:
-      True when there are 255 values at most, and two weights or more to each; zeros count for no value, nor does the
-      largest magnitude of each channel, which every kernel has.
+      True when there are at most 255 values, and at least two weights for each. Zeros are not counted, nor the largest
+      magnitude of each channel, which every kernel has.
 
     Example:
-      >>> takes_few_values(np.array([[1, 2, 1, 2], [-2, 4, 4, -2]], np.float32), 0)
+      >>> has_few_values(np.array([[1, 2, 1, 2], [-2, 4, 4, -2]], np.float32), 0)
       True
     """
     rows = np.moveaxis(kernel, channel_axis, 0).reshape(kernel.shape[channel_axis], -1).astype(np.float32)
@@ -48,7 +48,7 @@ def _rounded(values: np.ndarray) -> np.ndarray:
 
 
 def _count(rounded: np.ndarray) -> int:
-    """Distinct values other than 0 and 1, of either sign."""
+    """The number of distinct values other than 0, 1 and -1."""
     one = _rounded(np.ones(1))[0]
     magnitudes = rounded & (0x7FFFFFFF >> _MANTISSA_BITS_DROPPED)
     return len(np.unique(rounded[(magnitudes != 0) & (magnitudes != one)]))

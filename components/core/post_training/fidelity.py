@@ -10,14 +10,14 @@ import numpy as np
 
 from tfx_edge.components.core.errors import EdgeError
 
-# A column whose values spread this many times less than the widest one's is judged by itself.
+# A column whose standard deviation is this many times smaller than the largest is judged by itself.
 _UNLIKE = 50.0
-# Values from so many on, with a gap of this ratio below them, are judged apart from the others: sentinels.
+# Magnitudes from _LARGE on are sentinels if the next smaller one is _GAP times smaller; smaller ones are judged alone.
 _LARGE, _GAP = 1e4, 1e3
 # A spread below this share of the values' size cannot be distinguished from rounding.
 _SMALLEST_SPREAD = 1e-3
 _SUM_OF_PROBABILITIES = 1e-2
-# Of probabilities, a spread of two steps of the int8 that holds them; the rounding alone is then 18 dB below.
+# Smallest variance of probabilities that counts: about two steps of int8, squared; rounding is then 18 dB below it.
 _PROBABILITY_SPREAD = 64 / 12 / 256**2
 
 
@@ -27,11 +27,11 @@ class OutputFidelity:
 
     Attributes:
       name: of the output, in the signature.
-      db: power of the answers around their mean over power of the error, in dB; of the column or the magnitude that
-        is lost most, where these are unlike. Of integers: 1 over the share of values that differ, of lists without
-        repetition (indices of the best few) over that of members that are missing. Infinite without error.
+      db: signal-to-noise ratio, the variance of the answers over the mean squared error, in dB; where columns or
+        magnitudes are unlike, that of the worst. Of integers: 1 over the share of values that differ; of lists without
+        repetition (indices of the best few): 1 over the share of members that are missing. Infinite without error.
       agreement: share of examples of the same class (the largest column, or the side of 0.5 of a probability), or of
-        equal integers; None where the output is of no classes.
+        equal integers; None where the output holds no classes.
       part: the part of the output that `db` is of, such as "column 3"; '' for all of it.
     """
 
@@ -55,33 +55,33 @@ class Fidelity:
 
     @property
     def db(self) -> float:
-        """Of the output that is lost most."""
+        """The lowest dB of all outputs."""
         return min((output.db for output in self.outputs), default=math.inf)
 
     @property
     def agreement(self) -> float | None:
-        """Of the output that agrees least; None where no output is of classes."""
+        """The lowest agreement of all outputs; None where no output holds classes."""
         return min((o.agreement for o in self.outputs if o.agreement is not None), default=None)
 
     @property
-    def lost_most(self) -> OutputFidelity | None:
-        """The output that is lost most; None where there is none."""
+    def worst_output(self) -> OutputFidelity | None:
+        """The output with the lowest dB; None where there is no output."""
         return min(self.outputs, key=lambda output: output.db, default=None)
 
 
 def compare(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> Fidelity:
     """Compares the answers to the same examples.
 
-    The signal is what the answers say about an example: their power around the mean of their column (the last axis).
-    A column or a magnitude that is much smaller than the others is judged by itself, so that a score of 0 to 1 beside
-    coordinates of 0 to 640, or logits beside the -1e9 of a mask, are not lost unseen.
+    The signal is the variance of each column (the last axis) over the examples and the other axes. Columns or
+    magnitudes that are much smaller than the others are judged by themselves, so that errors of a score of 0 to 1
+    beside coordinates of 0 to 640, or of logits beside the -1e9 of a mask, are not hidden.
 
     Args:
       expected: of the float model, arrays of shape (examples, ...) by output name.
       found: of the file, by the same names and of the same shapes.
 
     Returns:
-      What is lost.
+      The fidelity of each output.
 
     Raises:
       EdgeError: an output is missing, or has another shape.
@@ -107,7 +107,7 @@ def _output(name: str, expected: np.ndarray, found: np.ndarray) -> OutputFidelit
     if not np.issubdtype(expected.dtype, np.floating):
         equal = _equal(expected, found)
         return OutputFidelity(name, _decibels(1.0, 1.0 - equal), equal)
-    # A model may answer infinity (the logarithm of zero); there the file can only be compared with that.
+    # Values that are NaN or infinite in the model itself (the logarithm of zero) are left out of the comparison.
     finite = np.isfinite(expected)
     if not np.isfinite(found[finite]).all():
         return OutputFidelity(name, -math.inf, _agreement(expected, found), 'values that are not finite')
@@ -128,7 +128,7 @@ def _equal(expected: np.ndarray, found: np.ndarray) -> float:
 
 
 def _parts(exact: np.ndarray, shipped: np.ndarray) -> list[tuple[float, str]]:
-    """The loss of all, and of each part that the rest would hide, with its name."""
+    """The dB of all values, and of each part whose errors the rest would hide; with the part's name."""
     columns = (
         (exact.reshape(-1, exact.shape[-1]), shipped.reshape(-1, exact.shape[-1]))
         if exact.ndim > 1
@@ -168,7 +168,7 @@ def _decibels(signal: float, noise: float) -> float:
 
 
 def _gap(values: np.ndarray) -> float | None:
-    """From where on values are sentinels; None where there are none."""
+    """The smallest magnitude of a sentinel; None where there are none."""
     magnitudes = np.unique(np.abs(values))
     magnitudes = magnitudes[magnitudes > 0]
     if len(magnitudes) < 2 or magnitudes[-1] < _LARGE:
@@ -183,7 +183,7 @@ def _are_probabilities(values: np.ndarray) -> bool:
 
 
 def _agreement(expected: np.ndarray, found: np.ndarray) -> float | None:
-    """Share of the same class, of an array (examples, classes); None where there are none."""
+    """Share of examples with the same class, for arrays (examples, classes); None where columns are no classes."""
     if expected.ndim != 2 or not expected.size:
         return None
     if _are_probabilities(expected):

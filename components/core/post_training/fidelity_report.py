@@ -1,4 +1,4 @@
-"""What is said of a file's fidelity: one line in the log, and `fidelity.json`."""
+"""The report on a file's fidelity: one line in the log, and `fidelity.json`."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import math
 from typing import Any
 
 from tfx_edge.components.core.post_training.fidelity import Fidelity, OutputFidelity
-from tfx_edge.components.core.post_training.held_file import HeldFile
+from tfx_edge.components.core.post_training.held_file import ComparedFile
 
 FILE_NAME = 'fidelity.json'
 _FORMAT_VERSION = 1
 _MOST_OPERATORS = 8
-# JSON has no infinity; no answer of float32 is nearer.
+# Stands for infinity, which JSON does not have; float32 answers with an error have a lower fidelity.
 _MOST_DB = 200.0
 
 
-def line(held: HeldFile) -> str:
-    """The file against the float model, in one line; with a remedy where it answers otherwise.
+def line(held: ComparedFile) -> str:
+    """The file's fidelity in one line, with a remedy where it is too low.
 
     Args:
-      held: what was found out.
+      held: the file and its fidelity.
 
     Example:
       >>> line(held)
@@ -46,8 +46,8 @@ def line(held: HeldFile) -> str:
     return f'{found}. {_where(held)}{_remedy(held)}'
 
 
-def to_json(held: HeldFile) -> str:
-    """The same as `fidelity.json` holds it; the same file gives the same text."""
+def to_json(held: ComparedFile) -> str:
+    """The text of `fidelity.json`; the same file gives the same text."""
     content: dict[str, Any] = {
         'format_version': _FORMAT_VERSION,
         'mode': held.mode,
@@ -83,7 +83,7 @@ def _output(output: OutputFidelity) -> dict[str, Any]:
 
 
 def _described(fidelity: Fidelity) -> str:
-    worst = fidelity.lost_most
+    worst = fidelity.worst_output
     if worst is None:
         return 'no outputs'
     agreement = '' if fidelity.agreement is None else f'{fidelity.agreement:.2%} same class, '
@@ -100,14 +100,14 @@ def _db(db: float) -> str:
     return f'{db:.1f} dB'
 
 
-def _operators(held: HeldFile) -> str:
+def _operators(held: ComparedFile) -> str:
     assert held.lost is not None
     names = held.lost.operators
     more = f' and {len(names) - _MOST_OPERATORS} more' if len(names) > _MOST_OPERATORS else ''
     return ', '.join(names[:_MOST_OPERATORS]) + more
 
 
-def _where(held: HeldFile) -> str:
+def _where(held: ComparedFile) -> str:
     if held.lost is None or not held.lost.operators:
         return ''
     if held.lost.db_after >= held.min_db:
@@ -115,7 +115,7 @@ def _where(held: HeldFile) -> str:
     return f'The answers are lost little by little, first at {held.lost.operators[0]}. '
 
 
-def _remedy(held: HeldFile) -> str:
+def _remedy(held: ComparedFile) -> str:
     tried = []
     if held.lost is not None and held.lost.keep_float and held.lost.db_after >= held.min_db:
         patterns = ', '.join(repr(pattern) for pattern in held.lost.keep_float)

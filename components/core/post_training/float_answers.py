@@ -1,4 +1,4 @@
-"""The float model's answers that a file is held against."""
+"""The float model's answers, which those of a file are compared with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tfx_edge.components.core.calibration.reference import Reference, first_rows
 from tfx_edge.components.core.post_training.fidelity import compare
 
 _LOG = logging.getLogger(__name__)
-# Below, two calls with the same inputs differ by more than the order of additions makes them.
+# Below this, two calls with the same inputs differ by more than another order of additions explains.
 _SAME_DB = 60.0
 
 
@@ -40,11 +40,11 @@ def reference_answers(
     answers = {name: values for name, values in answer(few).items() if values.dtype != np.object_}
     again = compare(answers, answer(few))
     if again.db < _SAME_DB:
-        assert again.lost_most is not None
+        assert again.worst_output is not None
         _LOG.warning(
             'the file is not held against the float model: output %r of the SavedModel is another at each call with '
             'the same inputs (dropout that stays on, say)',
-            again.lost_most.name,
+            again.worst_output.name,
         )
         return None
     return Reference(few, answers, held_out)

@@ -1,4 +1,4 @@
-"""Bytes spent on operators that stay float, where they buy most accuracy."""
+"""Operators that stay float within a budget of bytes, chosen for the accuracy that each byte gains."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def spend(
 ) -> FloatBudget:
     """Chooses the operators that stay float.
 
-    Operators are tried in the order of `ranked`, twice. For each the file is made: it is kept float if the file stays
-    within the budget and its outputs come nearer to the float model's. So the file is never over the budget, and
+    Operators are tried in the order of `ranked`, twice. For each a file is made; the operator is kept float if the file
+    stays within the budget and its outputs come nearer to the float model's. So the file is never over the budget, and
     never worse than without float operators.
 
     Args:
@@ -68,7 +68,7 @@ def spend(
       What to keep float, and what it costs and gains; nothing when no operator fits into the budget.
 
     Raises:
-      EdgeError: the budget is no number above 0, or as `measure`.
+      EdgeError: the budget is not a whole number above 0; or what `measure` raises.
 
     Example:
       >>> budget = spend(model, options, ranges, {'image': images[:32]}, 20_000)
@@ -90,10 +90,10 @@ def spend(
         pattern = exactly(candidate.output)
         if pattern in kept or candidate.noise < _NEGLIGIBLE * noise:
             continue
-        # A file with nothing quantized is another mode.
+        # One more float operator would leave nothing quantized.
         if len(kept) + 1 == len(sensitivities):
             break
-        # What converts around it may be shared with a neighbour; its weights are not.
+        # Only the bytes of its weights are sure: a neighbour may share the conversions around it.
         if spent + candidate.weight_bytes_saved > budget_bytes or not trials.possible((*kept, pattern)):
             continue
         file_bytes, reached = trials.make((*kept, pattern))

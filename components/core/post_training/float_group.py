@@ -1,4 +1,4 @@
-"""The operators at which a file loses the answers: the smallest group that keeps these when it stays float."""
+"""The operators at which a file loses accuracy: a minimal group that restores it when it stays float."""
 
 from __future__ import annotations
 
@@ -23,25 +23,24 @@ from tfx_edge.components.core.post_training.sensitivity import exactly
 _LOG = logging.getLogger(__name__)
 
 Ranges = Mapping[str, tuple[float, float]]
-# A loss that more operators share than one in so many is none of few operators: it is the mode's.
+# If more than one operator in _ONE_IN (and more than _FEW) lose accuracy, the mode is the cause.
 _ONE_IN = 3
 _FEW = 4
 _INTEGER_KERNELS = ('int4', 'int8')
 
 
 @dataclasses.dataclass(frozen=True)
-class LostAt:
-    """Where a file loses the answers.
+class LossyOperators:
+    """Where a file loses accuracy.
 
     Attributes:
-      operators: name and first output of each, in order of execution; where they stay float, the file keeps the answers
-        if `db_after` says so.
+      operators: name and first output of each, in order of execution.
       keep_float: a regular expression for each, found in its output tensor's name only.
-      db_before: fidelity of the file without them.
-      db_after: with them in float.
-      bytes_more: how much larger the file is then; 0 where there is none without them.
-      engine: that makes the file.
-      quantizes: whether anything is quantized beside them.
+      db_before: fidelity of the file in which none of them stays float.
+      db_after: fidelity of the file in which all of them stay float.
+      bytes_more: how much larger the second file is than the first; 0 where the first cannot be made.
+      engine: the engine that makes both.
+      quantizes: whether the second file still quantizes other operators.
     """
 
     operators: tuple[str, ...]
@@ -53,18 +52,19 @@ class LostAt:
     quantizes: bool
 
 
-def find_lost(
+def find_lossy_operators(
     float_model: bytes | ModelFile,
     options: QuantizationOptions,
     ranges: Ranges | None,
     samples: Mapping[str, np.ndarray],
     answers: Mapping[str, np.ndarray],
     wanted_db: float,
-) -> LostAt:
+) -> LossyOperators:
     """Looks for the first operator at which the answers are lost, keeps it float, and looks for the next.
 
     What is quantized up to an operator, and float behind it, shows whether the answers are lost there: so the first is
-    found by bisection. At the end each operator that is not needed goes back. Same arguments, same group.
+    found by bisection. At the end each operator that is not needed is quantized again. The same arguments give the same
+    group.
 
     Args:
       float_model: a float32 `.tflite` file.
@@ -75,10 +75,10 @@ def find_lost(
       wanted_db: the fidelity to reach.
 
     Returns:
-      The group. It reaches `wanted_db`, or it is as far as a third of the operators (four at least) brought it.
+      The group. Where no group of a third of the operators (at least four) reaches `wanted_db`, what was found by then.
 
     Example:
-      >>> find_lost(model, options, ranges, samples, answers, 10.0).operators
+      >>> find_lossy_operators(model, options, ranges, samples, answers, 10.0).operators
       ("ADD 'attention/add'", "SOFTMAX 'attention/softmax'")
     """
     trials = _Trials(ModelFile.of(float_model), options, ranges or {}, samples, answers)
@@ -97,7 +97,7 @@ def find_lost(
     file, unchanged = trials.file(chosen), trials.file(())
     quantizes = file is not None and _quantizes(file)
     more = len(file.data) - len(unchanged.data) if file and unchanged else 0
-    return LostAt(
+    return LossyOperators(
         tuple(f'{trials.operators[n].name} {trials.operators[n].output.split(";")[0]!r}' for n in kept),
         tuple(exactly(trials.operators[n].output) for n in kept),
         before,
@@ -116,7 +116,7 @@ def _ranges(
         return None, None
     with _without_chatter():
         completed = complete_ranges(float_file, options, ranges)
-    # What had to be widened beside an integer neighbour need not be beside a float one.
+    # A range that an integer neighbour widens need not be widened beside a float one.
     settled = completed.settled
     if settled is not None and any(ranges.get(name, limits) != limits for name, limits in settled.items()):
         settled = None
@@ -132,7 +132,7 @@ def _quantizes(file: ModelFile) -> bool:
 
 @contextlib.contextmanager
 def _without_chatter() -> Iterator[None]:
-    """What is said of a file is said of the one that is kept, not of trials."""
+    """Silences what making trial files would log; what is logged is about the file that is kept."""
     logger = logging.getLogger(quantized_file.__module__.rpartition('.')[0])
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -171,7 +171,7 @@ class _Trials:
         return self._files[kept]
 
     def db(self, kept: tuple[int, ...]) -> float:
-        """Fidelity of the file; minus infinity where there is none."""
+        """Fidelity of the file; minus infinity where it cannot be made or does not run."""
         kept = tuple(sorted(kept))
         if kept not in self._db:
             file = self.file(kept)
@@ -179,7 +179,7 @@ class _Trials:
         return self._db[kept]
 
     def first_lost(self, kept: list[int], start: int, wanted_db: float) -> int | None:
-        """The first operator from `start` on that loses the answers when all before it are quantized but the kept."""
+        """The first operator from `start` on that loses accuracy when it and all before it but `kept` are quantized."""
         count = len(self.operators)
         low, high = start, count
         # Quantized up to `low` the answers are kept, up to `high` they are lost.
@@ -205,14 +205,14 @@ class _Trials:
         return needed
 
     def _up_to(self, number: int, kept: list[int]) -> float:
-        """Fidelity with the first operators quantized, but for the kept, and the others float."""
+        """Fidelity with the first `number` operators but `kept` quantized, and all others float."""
         return self.db((*(n for n in kept if n < number), *range(number, len(self.operators))))
 
     def _compared(self, file: ModelFile) -> float:
         try:
             return compare(self._answers, LiteRTModel(file.data)(self._samples)).db
         except EdgeError as error:
-            # It runs on zeros, but not on these.
+            # It ran on zeros when it was made, but does not run on the samples.
             _LOG.debug('a file does not run: %s', error)
             return -math.inf
 

@@ -1,4 +1,4 @@
-"""A quantized file held against the float model, and what is done where it answers otherwise."""
+"""Makes a quantized file, compares it with the float model, and repairs it where its fidelity is too low."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from tfx_edge.components.core.litert.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.model_file import ModelFile
 from tfx_edge.components.core.litert.quantization_options import AUTO, LITERT, QuantizationOptions
 from tfx_edge.components.core.post_training.fidelity import Fidelity, compare
-from tfx_edge.components.core.post_training.float_group import LostAt, Ranges, find_lost
+from tfx_edge.components.core.post_training.float_group import LossyOperators, Ranges, find_lossy_operators
 
 _LOG = logging.getLogger(__name__)
 
-# Noise of 1/16 of what the answers say: above it lie the files that lose accuracy, under it no sound one was found.
+# In dB: noise power of 1/16 of the signal's. Files below it lose accuracy; no sound file was found there.
 MIN_DB = 12.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Bound:
-    """What is asked of a file.
+    """The fidelity that a file has to reach, and what is done below it.
 
     Attributes:
-      min_db: fidelity to the float model, of the output that is lost most.
-      repair: keep the smallest group of operators float that lifts a file over it.
-      required: a file below it is an error.
+      min_db: fidelity to the float model, of the output with the lowest.
+      repair: where a file is below `min_db`, keep the operators float that lift it above.
+      required: a file below `min_db` is an error.
       most_bytes: how much larger the file may become by the repair; None for any number.
     """
 
@@ -37,24 +37,24 @@ class Bound:
     required: bool = False
     most_bytes: int | None = None
 
-    def allows(self, lost: LostAt) -> bool:
-        """Whether these operators in float are enough, leave something to quantize, and are no larger than allowed."""
+    def allows(self, lost: LossyOperators) -> bool:
+        """Whether keeping these operators float reaches `min_db`, leaves others quantized, and fits `most_bytes`."""
         affordable = self.most_bytes is None or lost.bytes_more <= self.most_bytes
         return bool(lost.keep_float) and lost.quantizes and lost.db_after >= self.min_db and affordable
 
 
 @dataclasses.dataclass(frozen=True)
-class HeldFile:
-    """A file, and how near it comes.
+class ComparedFile:
+    """A file, and its fidelity to the float model.
 
     Attributes:
       made: the file.
       mode: of the file.
-      held_out: whether nothing was calibrated or trained on what was compared.
+      held_out: whether nothing was calibrated or trained on the compared examples.
       min_db: of the bound.
       fidelity: of the file to the float model.
       float_fidelity: of the float `.tflite` file to the float model.
-      lost: where the answers were lost; None where they were not.
+      lost: where accuracy was lost; None where it was not.
       repaired: whether those operators stay float in the file.
       other_modes: fidelity by mode, of those that were tried and reach the bound.
     """
@@ -65,17 +65,17 @@ class HeldFile:
     min_db: float
     fidelity: Fidelity
     float_fidelity: Fidelity
-    lost: LostAt | None = None
+    lost: LossyOperators | None = None
     repaired: bool = False
     other_modes: tuple[tuple[str, float], ...] = ()
 
     @property
     def is_low(self) -> bool:
-        """Whether the file answers otherwise than the float model."""
+        """Whether the file's fidelity is below `min_db`."""
         return self.fidelity.db < self.min_db
 
 
-def make_held(
+def make_compared(
     float_model: bytes | ModelFile,
     options: QuantizationOptions,
     ranges: Ranges | None,
@@ -83,19 +83,19 @@ def make_held(
     bound: Bound,
     *,
     known: tuple[activations.ActivationTensor, ...] | None = None,
-) -> HeldFile:
-    """Makes a file and holds it against the float model.
+) -> ComparedFile:
+    """Makes a file and compares it with the float model.
 
-    Where both engines make one, the nearer is taken. Where it is below the bound, the operators at which the answers
-    are lost are looked for; they stay float where the bound says so and that is enough (with weights of four bits:
-    enough for eight). Otherwise other modes are tried too, to be named.
+    Where both engines make one, the one with the higher fidelity is taken. Where that is below the bound, the
+    operators that lose the accuracy are looked for; they stay float where `bound.repair` is set and this is enough
+    (with weights of four bits: enough with eight). Otherwise other modes are tried too, to be named in the report.
 
     Args:
       float_model: a float32 `.tflite` file.
       options: which file to make.
       ranges: (minimum, maximum) by tensor name for modes with integer activations.
       reference: what the float model answers; at least one example.
-      bound: what is asked of the file.
+      bound: the fidelity that the file has to reach.
       known: see `quantize.make_file`.
 
     Returns:
@@ -105,24 +105,24 @@ def make_held(
       EdgeError: see `quantize.make_file`; its outputs are not those of the reference.
 
     Example:
-      >>> make_held(model, QuantizationOptions('INT8'), ranges, reference, Bound()).fidelity.db
+      >>> make_compared(model, QuantizationOptions('INT8'), ranges, reference, Bound()).fidelity.db
       31.6
     """
     file = ModelFile.of(float_model)
     judge = quantize.Judge(lambda candidate: _db(candidate, reference), bound.min_db)
     float_fidelity = fidelity_of(file, reference)
 
-    def held(made: quantize.QuantizedFile, lost: LostAt | None = None) -> HeldFile:
+    def held(made: quantize.QuantizedFile, lost: LossyOperators | None = None) -> ComparedFile:
         near = fidelity_of(made.file, reference)
         repaired = lost is not None
-        return HeldFile(
+        return ComparedFile(
             made, options.mode, reference.held_out, bound.min_db, near, float_fidelity, lost, repaired
         )
 
     try:
         first = held(quantize.make_file(file, options, ranges, known=known, judge=judge))
     except EdgeError:
-        # A file that does not run, or of other ranges than its values have: float operators may make one.
+        # The file does not run, or its values leave their ranges; with some operators in float it may be sound.
         lost = _lost(file, options, LITERT, ranges, reference, bound) if bound.repair else None
         if lost is None or not bound.allows(lost):
             raise
@@ -139,7 +139,7 @@ def make_held(
 
 
 def _with_eight_bits(options: QuantizationOptions) -> QuantizationOptions:
-    """The same with weights of eight bits: what four lose is the mode's, and a float kernel is eight times as large."""
+    """The options with eight-bit weights: what four bits lose is due to the mode; float kernels are 8 times larger."""
     return dataclasses.replace(options, mode=options.row.with_int8_weights or options.mode)
 
 
@@ -150,16 +150,16 @@ def _lost(
     ranges: Ranges | None,
     reference: Reference,
     bound: Bound,
-) -> LostAt:
+) -> LossyOperators:
     # The converter cannot leave operators out in every mode.
     possible = engine == LITERT or dataclasses.replace(options, keep_float=('.',)).converter_can
     found = engine if possible else LITERT
     chosen = dataclasses.replace(options, engine=found if options.engine == AUTO else options.engine)
-    return find_lost(file, chosen, ranges, reference.inputs, reference.answers, bound.min_db)
+    return find_lossy_operators(file, chosen, ranges, reference.inputs, reference.answers, bound.min_db)
 
 
 def _repaired(
-    file: ModelFile, options: QuantizationOptions, ranges: Ranges | None, lost: LostAt
+    file: ModelFile, options: QuantizationOptions, ranges: Ranges | None, lost: LossyOperators
 ) -> quantize.QuantizedFile:
     kept = (*options.keep_float, *lost.keep_float)
     return quantize.make_file(file, dataclasses.replace(options, engine=lost.engine, keep_float=kept), ranges)
@@ -173,7 +173,7 @@ def fidelity_of(model: ModelFile, reference: Reference) -> Fidelity:
       reference: what the float model answers.
 
     Raises:
-      EdgeError: the file takes other inputs, or has not these outputs.
+      EdgeError: the file takes other inputs, or lacks one of the outputs.
     """
     return compare(reference.answers, LiteRTModel(model.data)(reference.inputs))
 

@@ -19,9 +19,10 @@ class Link:
 
     Attributes:
       first: the layer whose output channels are linked.
-      second: the layer that alone reads them.
-      channels: how many.
-      input_channel: of `first`, that each weight of `second` meets, to be broadcast to its kernel's shape.
+      second: the only layer that reads them.
+      channels: how many they are.
+      input_channel: the channel of `first` that each weight of `second` multiplies, to be broadcast to its kernel's
+        shape.
     """
 
     first: WeightedLayer
@@ -113,7 +114,7 @@ def _reduces_no_channel(content: flatbuffer.schema.ModelT, operator: flatbuffer.
     return axes is not None and not np.any(axes.ravel() % rank == rank - 1)
 
 
-# Operators that let each channel's scale through; what they must fulfil besides. A RESHAPE keeps channels apart
+# Operators f with f(x * s) = f(x) * s in each channel, and the condition for it. A RESHAPE keeps channels apart
 # when its last axis is a multiple of them: channel c is then at c, c + channels, c + 2 * channels, ...
 _NEUTRAL: Mapping[str, Callable[[flatbuffer.schema.ModelT, flatbuffer.schema.OperatorT], bool]] = {
     'RELU': _always,

@@ -14,7 +14,7 @@ from tfx_edge.components.core.post_training.fidelity import compare
 
 
 class Reference:
-    """What the float file answers to samples.
+    """The float file's answers to samples, and the error of other files on them.
 
     Args:
       float_model: a float32 `.tflite` file.
@@ -50,7 +50,7 @@ class Reference:
           model: a `.tflite` file with the same inputs and outputs.
 
         Returns:
-          Power of the error over that of the answers, of the output that is lost most; see `fidelity.compare`.
+          Ratio of noise to signal of the output where it is largest; see `fidelity.compare`.
 
         Raises:
           EdgeError: the file is damaged or takes other inputs.

@@ -44,8 +44,8 @@ class Recipe:
       correct_bias: take the mean error of the weights out of the biases.
       float_budget_bytes: what the file may grow by for operators that stay float; None for nothing.
       report_sensitivity: measure what each operator loses.
-      bound: what is asked of the file's answers.
-      trained: the model was trained for this file, whose arithmetic is not to be another.
+      bound: the fidelity that the file has to reach.
+      trained: the model was trained for this file's arithmetic, which must not change.
     """
 
     quantization: QuantizationOptions
@@ -65,7 +65,7 @@ class Recipe:
 
 
 class CalibrationExamples(Protocol):
-    """Examples, wherever they are and whatever runs over them."""
+    """Examples to calibrate on and to compare on, from any source."""
 
     def calibrate(
         self, float_model: bytes, channel_means_of: Sequence[str], *, histograms: bool
@@ -76,15 +76,15 @@ class CalibrationExamples(Protocol):
         """A few examples: by input name, arrays of shape (rows, ...)."""
 
     def reference(self) -> Reference | None:
-        """What the float model answers to some, apart from those of `calibrate` where there are enough.
+        """The float model's answers to some examples; where there are enough, to others than those of `calibrate`.
 
-        None where its answers are no measure.
+        None where the answers are random, or there are no examples.
         """
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What came of a recipe.
+    """The result of a recipe.
 
     Attributes:
       file: the quantized file.
@@ -93,8 +93,8 @@ class Outcome:
       ranges: (minimum, maximum) by tensor name; empty where activations stay float.
       sensitivities: worst first; empty unless measured.
       kept_float: regular expressions on tensor names that the float budget was spent on.
-      held: how near the file comes to the float model; None where there was nothing to compare on.
-      reference: what it was compared on.
+      held: the file and its fidelity to the float model; None without examples to compare on.
+      reference: the examples and answers that it was compared on.
     """
 
     file: ModelFile
@@ -103,7 +103,7 @@ class Outcome:
     ranges: Ranges
     sensitivities: tuple[sensitivity.OperatorSensitivity, ...] = ()
     kept_float: tuple[str, ...] = ()
-    held: held_file.HeldFile | None = None
+    held: held_file.ComparedFile | None = None
     reference: Reference | None = None
 
     @property
@@ -121,7 +121,7 @@ def follow(
 ) -> Outcome:
     """Makes the quantized file.
 
-    Whatever calls the quantizers runs in a child process, so that what they abort or leak is not the caller's.
+    The quantizers run in a child process, so that they neither abort the caller nor leak its memory.
 
     Args:
       recipe: what to do.
@@ -168,7 +168,7 @@ def follow(
     if reference is None:
         made = run_isolated(quantize.make_file, float_file, options, ranges, known=known)
         return Outcome(made.file, made.engine, made.reason, ranges, sensitivities, kept)
-    held = run_isolated(held_file.make_held, float_file, options, ranges, reference, bound, known=known)
+    held = run_isolated(held_file.make_compared, float_file, options, ranges, reference, bound, known=known)
     made = held.made
     return Outcome(made.file, made.engine, made.reason, ranges, sensitivities, kept, held, reference)
 
@@ -176,7 +176,7 @@ def follow(
 def _with_near_masks(
     float_file: ModelFile, ranges: Ranges, mode: str, reference: Reference
 ) -> tuple[ModelFile, Ranges]:
-    """The float file and its ranges, with masks that leave the scores of a softmax their steps."""
+    """The float file and its ranges, with masks bounded so that the scores of a softmax keep enough steps."""
     bounded = softmax_masks.bound_masks(float_file, ranges, mode)
     if not bounded.masks:
         return float_file, ranges
@@ -205,7 +205,7 @@ def _corrected(
 def _calibrate(
     recipe: Recipe, float_file: ModelFile, examples: CalibrationExamples | None, given: Ranges | None
 ) -> tuple[Ranges, Mapping[str, np.ndarray], Calibrated | None]:
-    """The given ranges and those of the examples for what is not given; the means that were asked for; and all."""
+    """The given ranges, the others measured on the examples; the channel means; and all that was measured."""
     means_of = bias_correction.needed_means(float_file) if recipe.correct_bias else ()
     measured = recipe.quantization.needs_ranges
     if measured and given is not None:
@@ -227,7 +227,7 @@ def _calibrate(
 def _sensitivities(
     recipe: Recipe, float_file: ModelFile, ranges: Ranges, samples: Mapping[str, np.ndarray]
 ) -> tuple[tuple[sensitivity.OperatorSensitivity, ...], tuple[str, ...], int | None]:
-    """What was measured; what the budget was spent on; and what is left of it, None where there is none."""
+    """The sensitivities; the patterns that the budget was spent on; and the bytes left, None without a budget."""
     if recipe.float_budget_bytes is None:
         measured = run_isolated(sensitivity.measure, float_file, recipe.quantization, ranges, samples)
         return measured, (), None

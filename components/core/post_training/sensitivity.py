@@ -33,7 +33,7 @@ class OperatorSensitivity:
       operator: its name in the format, such as 'CONV_2D'; what is fused into it is part of it.
       snr_db: signal-to-noise ratio of the model's outputs; infinite when they do not change.
       weight_bytes_saved: how much smaller its constants become.
-      boundary_bytes: how much larger the file becomes by what converts to and from float around it.
+      boundary_bytes: how much larger the file becomes by the conversions to and from float around it.
     """
 
     output: str
@@ -56,7 +56,7 @@ def measure(
 ) -> tuple[OperatorSensitivity, ...]:
     """Measures every operator that the options quantize.
 
-    For each a file is made in which it alone is quantized, and run. Same arguments, same answer.
+    For each, a file in which it alone is quantized is made and run. The same arguments give the same result.
 
     Args:
       float_model: a float32 `.tflite` file.
@@ -142,7 +142,7 @@ def _quantized_operators(
     float_file: ModelFile, options: QuantizationOptions, ranges: Mapping[str, tuple[float, float]] | None
 ) -> list[OperatorSummary]:
     """The operators that may become integer operators under these options, in order of execution."""
-    # As the engine writes them: each output with a semicolon.
+    # The engine's scope of an operator holds its output names, each with a semicolon.
     kept = {scope.split(';')[0] for scope in engine.kept_float(float_file.content, options.keep_float)}
     floats = [op for op in inspect_model(float_file).float_ops if op.output and op.output not in kept]
     if not options.needs_ranges:
@@ -159,7 +159,7 @@ def _only(
     options: QuantizationOptions,
     completed: CompleteRanges | None,
 ) -> ModelFile:
-    """A file in which one operator is quantized, given by its first output, of all that have these."""
+    """A file in which only the operator with this first output is quantized, those of all other `outputs` are float."""
     kept = '|'.join(exactly(other) for other in outputs if other != output)
     # Inputs and outputs stay float, so that only the operator itself makes an error.
     changed = dataclasses.replace(options, io='FLOAT', keep_float=(kept,) if kept else ())

@@ -1,9 +1,9 @@
-"""Masks in front of a softmax, brought as near to the scores as makes no difference.
+"""Bounds masks in front of a softmax: brings them as near to the scores as leaves its output the same.
 
 A softmax does not see what lies far enough below its maximum: its output holds steps of 1/256 (int16: 1/32768), and
 n values that are each exp(-m) of the largest one add up to less than half a step where m is the logarithm of 2 n over
-a step. A mask of -1e9, or of the smallest float32, says no more than one that lies m below the lowest score; but in
-integers its range leaves nothing of the scores.
+a step. A mask of -1e9, or of the smallest float32, has the effect of one that lies m below the lowest score; but in
+integers its range leaves the scores no steps.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from tfx_edge.components.core.post_training.fidelity import compare
 Range = tuple[float, float]
 Ranges = Mapping[str, Range]
 
-# Of one input and one output, whose values are the same, or some of them, in another shape.
+# Operators whose output holds the values of their input, or some of these, in another shape.
 _SHAPING = frozenset(
     ('BROADCAST_TO', 'EXPAND_DIMS', 'RESHAPE', 'SLICE', 'SQUEEZE', 'STRIDED_SLICE', 'TILE', 'TRANSPOSE')
 )
-# So many times the scores' own range and margin, a mask leaves too little of them.
+# A mask that is this many times the scores' range and margin away leaves the scores too few steps.
 _DWARFS = 4.0
-# Where the width of a softmax is open.
+# Number of scores assumed where the last dimension of a softmax is open.
 _MANY = 512
 _ROUNDING = 1e-6
-# Far above what eight bits keep.
+# Far above the fidelity of eight bits.
 _ALIKE_DB = 50.0
 
 
@@ -53,11 +53,11 @@ class BoundedMasks:
 
 
 def bound_masks(float_model: bytes | ModelFile, ranges: Ranges, mode: str) -> BoundedMasks:
-    """Brings masks near that are added to the scores of a softmax, or selected in their place.
+    """Bounds masks that are added to the scores of a softmax, or selected in their place.
 
     What is bounded: numbers that are selected (where(mask, scores, -1e9)), and masks that are added, made by a
     product of 0 to 1 and a constant, by a selection of constants, or given as an input, which is then cut off where it
-    is rounded. What else reads them must be such a softmax. A mask that is not far from the scores stays as it is.
+    is rounded. Only such softmaxes may read them. A mask that is not far from the scores stays as it is.
 
     Args:
       float_model: a float32 `.tflite` file.
@@ -65,7 +65,7 @@ def bound_masks(float_model: bytes | ModelFile, ranges: Ranges, mode: str) -> Bo
       mode: a mode with integer activations.
 
     Returns:
-      The file, with other constants, and other ranges of what these reach; `masks` is empty where there are none.
+      The file with bounded constants, and the ranges of its activations; `masks` is empty where nothing was bounded.
 
     Example:
       >>> bound_masks(model, ranges, 'INT8').ranges['attention/SelectV2']
@@ -86,7 +86,7 @@ def bound_masks(float_model: bytes | ModelFile, ranges: Ranges, mode: str) -> Bo
 def answers_alike(
     float_model: bytes | ModelFile, bounded: bytes | ModelFile, inputs: Mapping[str, np.ndarray]
 ) -> bool:
-    """Whether a file with near masks answers as the float model does, to what softmaxes in integers can hold.
+    """Whether a file with bounded masks has the float model's answers, as nearly as integer softmaxes can hold them.
 
     Args:
       float_model: the float file as it was converted.
@@ -99,7 +99,7 @@ def answers_alike(
 
 @dataclasses.dataclass(frozen=True)
 class _Sum:
-    """A mask added to scores: the operator, its operands, and how far below the lowest score counts as nothing."""
+    """A mask added to scores: the ADD, its operands, the margin below the scores, and the tensors up to the softmax."""
 
     operator: flatbuffer.schema.OperatorT
     mask: int
@@ -122,7 +122,7 @@ class _Work:
                 self._readers.setdefault(int(index), []).append(operator)
 
     def bound(self) -> tuple[str, ...]:
-        """Bounds all masks; the names of the tensors where they meet scores."""
+        """Bounds all masks; returns the names of the tensors where they meet scores."""
         sums: list[_Sum] = []
         masks = []
         for softmax in [op for op in self._graph.operators if self._kind(op) == 'SOFTMAX']:
@@ -164,7 +164,7 @@ class _Work:
         return math.log(2 * (shape[-1] if shape and shape[-1] else _MANY) / self._step)
 
     def _shaped_from(self, index: int) -> tuple[int, ...]:
-        """The tensor and those before it that hold the same values in another shape, the first made of others last."""
+        """The tensor and those before it that hold its values in another shape, in reverse order of execution."""
         chain = [index]
         while (maker := self._maker.get(chain[-1])) is not None and self._kind(maker) in _SHAPING:
             chain.append(int(maker.inputs[0]))
@@ -173,7 +173,7 @@ class _Work:
     def _sum(
         self, operator: flatbuffer.schema.OperatorT, margin: float, chain: tuple[int, ...]
     ) -> _Sum | None:
-        """The sum of a mask that is far and scores; None for another sum."""
+        """The sum of scores and a mask that is far below them; None for any other sum."""
         if not self._read_by_one(chain) or operator.builtinOptions.fusedActivationFunction:
             return None
         for mask, scores in (operator.inputs, reversed(operator.inputs)):
@@ -186,7 +186,7 @@ class _Work:
         return None
 
     def _bound_added(self, root: int, sums: list[_Sum]) -> bool:
-        """Bounds a mask that is added to the scores of one softmax or several; whether it could be."""
+        """Bounds a mask that is added to the scores of one softmax or several; returns whether this was possible."""
         added = {id(entry.operator) for entry in sums}
         tensors = list(self._shapes_of(root))
         readers = [
@@ -211,7 +211,7 @@ class _Work:
         return True
 
     def _bound_maker(self, root: int, lowest: float) -> bool:
-        """Brings the constants near that a mask is made of; whether it is one whose constants are known."""
+        """Bounds the constants that a mask is made of; returns whether it is an input or made of such constants."""
         maker = self._maker.get(root)
         if maker is None:
             # An input of the model is cut off where it is rounded.
@@ -231,7 +231,7 @@ class _Work:
     def _bound_selection(
         self, operator: flatbuffer.schema.OperatorT, margin: float, chain: tuple[int, ...]
     ) -> bool:
-        """Bounds what is selected in place of scores; whether it is far from them."""
+        """Bounds the mask that is selected in place of scores; returns whether there was one to bound."""
         if not self._read_by_one(chain):
             return False
         first, second = (int(index) for index in operator.inputs[1:])
@@ -245,7 +245,7 @@ class _Work:
             if self._is_float_constant(mask):
                 self._replace(operator, mask, lowest)
             elif far[1] < lowest and self._kind(operator) == 'SELECT_V2':
-                # Computed (a constant, broadcast), but far wherever it is selected: one number says as much.
+                # Computed (a constant, broadcast), but far below the scores throughout: one number has the same effect.
                 self._replace(operator, mask, lowest, np.array(lowest, np.float32))
             else:
                 continue
@@ -279,7 +279,7 @@ class _Work:
     def _set(self, chain: tuple[int, ...], lowest: float) -> None:
         for index in chain:
             high = self.ranges[self._name(index)][1]
-            # A tensor in which all is masked, in every example, has but this one value.
+            # A tensor that was masked throughout, in every example, has only this value.
             self.ranges[self._name(index)] = lowest, max(high, lowest)
 
     def _replace(
@@ -307,7 +307,7 @@ class _Work:
         operator.inputs[place] = len(self._graph.tensors) - 1
 
     def _drop_what_nothing_reads(self) -> None:
-        """Removes operators whose results a replaced constant made needless."""
+        """Removes operators whose results nothing reads since constants were replaced."""
         while True:
             read = {int(i) for op in self._graph.operators for i in op.inputs} | self._outputs
             kept = [op for op in self._graph.operators if any(int(i) in read for i in op.outputs)]

@@ -1,1 +1,1 @@
-"""Preprocessing layers inside of a model, in operators that LiteRT has."""
+"""Rewrites the preprocessing layers inside a model in operators that LiteRT has."""

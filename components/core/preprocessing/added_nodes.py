@@ -1,4 +1,4 @@
-"""Nodes that are put in the place of one node of a graph."""
+"""Adds the nodes that replace one node of a graph."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tensorflow.core.framework import graph_pb2, node_def_pb2
 
 
 class AddedNodes:
-    """Adds nodes to a graph, named after the one that they stand for.
+    """Adds nodes to a graph, named after the node that they replace.
 
     Args:
       graph_def: what they are added to.
-      replaced: whose name the last of them takes; it is in the graph no more.
+      replaced: the node that they replace, no longer in the graph; the last of them takes its name.
       taken: names of nodes that are in use.
 
     Example:
@@ -46,7 +46,7 @@ class AddedNodes:
         return node.name
 
     def last(self, op: str, inputs: Sequence[str], **types: int) -> None:
-        """Adds the operation whose result is that of the replaced node; it waits for what that one waited for."""
+        """Adds the operation that takes the replaced node's name and control inputs."""
         node = self._node(op, self._name, [*inputs, *self._waits])
         for attribute, kind in types.items():
             node.attr[attribute].type = kind

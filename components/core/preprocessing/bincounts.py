@@ -1,6 +1,6 @@
 """Counting how often each integer occurs (DenseBincount), written as one-hot vectors that are added up.
 
-Keras has the layers CategoryEncoding, Discretization, IntegerLookup and Hashing count so, where their output is
+Keras' layers CategoryEncoding, Discretization, IntegerLookup and Hashing count in this way where their output is
 multi-hot or counts (in Keras 2 also where it is one-hot).
 """
 
@@ -22,7 +22,7 @@ _COUNTED_AXIS = -2
 
 
 class CountSizes:
-    """How many integers the counting operations of a graph tell apart.
+    """How many different integers the counting operations of a graph count.
 
     Args:
       nodes: of the graph, by name.
@@ -47,7 +47,7 @@ class CountSizes:
         return value is not None and not value.size
 
     def _bounds(self, tensor: str) -> tuple[float, float]:
-        """Between which numbers a scalar lies; Keras keeps what it counts up to between two that are the same."""
+        """The bounds of a scalar; Keras clamps the number of counts between two equal numbers."""
         value = self._constants[tensor]
         if value is not None:
             return (float(value), float(value)) if not value.ndim else _EVERYTHING
@@ -73,7 +73,7 @@ def write_count(node: node_def_pb2.NodeDef, sizes: CountSizes, added: AddedNodes
       added: takes the nodes.
 
     Returns:
-      False where that cannot be done, for the number of counts depends on the integers; nothing is added then.
+      False, and nothing is added, where the number of counts depends on the integers.
     """
     size = sizes[node]
     if size is None:

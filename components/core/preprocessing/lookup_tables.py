@@ -30,7 +30,7 @@ class LookupTable:
 def write_lookup(node: node_def_pb2.NodeDef, table: LookupTable, added: AddedNodes) -> bool:
     """Adds what computes the same as a lookup.
 
-    The rank of an integer among the sorted keys says where it stands, if it is one of them.
+    The rank of an integer among the sorted keys is its position there, if it is a key.
 
     Args:
       node: a LookupTableFindV2: the table, integers of any shape, and the value of those that are no keys.
@@ -38,7 +38,7 @@ def write_lookup(node: node_def_pb2.NodeDef, table: LookupTable, added: AddedNod
       added: takes the nodes.
 
     Returns:
-      False where that cannot be done, for the table is empty or has more than MOST_KEYS keys; nothing is added then.
+      False, and nothing is added, where the table is empty or has more than MOST_KEYS keys.
     """
     count = len(table.keys)
     if not 0 < count <= MOST_KEYS:

@@ -1,4 +1,4 @@
-"""Which operators may be written in others; apart from what does it, so that reading it imports nothing."""
+"""The operators that may be rewritten; in a module of its own, so that its import loads nothing else."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A graph whose numeric preprocessing is in operators that LiteRT has.
+"""Rewrites the numeric preprocessing of a graph in operators that LiteRT has.
 
-What is exact is written so: counts of integers, and integers looked up in tables. What works on strings (hashing
-too, which hashes the decimal digits) stays, and LiteRT's converter names it.
+It rewrites what can be exact: counts of integers, and lookups of integers in tables. Operators on strings stay
+(hashing too, for it hashes the decimal digits of an integer), and LiteRT's converter names them.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ def has_rewritten(graph_def: graph_pb2.GraphDef) -> bool:
 def rewritten(graph_def: graph_pb2.GraphDef, handles: Mapping[str, Any]) -> graph_pb2.GraphDef:
     """A graph that computes the same with operators that LiteRT has.
 
-    A table is read now: it must not change any more.
+    Tables are read by this call, and must not change afterwards.
 
     Args:
       graph_def: with calls of functions inlined; what functions of loops and branches hold stays.
-      handles: by name of a placeholder, the eager tensor of what it stands for; those of tables are looked at.
+      handles: by name of a placeholder, the eager tensor that it stands for; only those of tables are used.
 
     Returns:
-      A graph with the same names of tensors, in which what was read before may be left unused; `graph_def` itself
+      A graph with the same names of tensors, in which inputs of replaced nodes may be unused; `graph_def` itself
       where there is nothing to write.
 
     Example:
@@ -96,7 +96,7 @@ class _Rewriting:
         return not fault
 
     def _fault_of_lookup(self, node: node_def_pb2.NodeDef, added: AddedNodes) -> str:
-        """Adds what stands for a lookup; why that cannot be done, or ''."""
+        """Rewrites a lookup; returns why that cannot be done, or ''."""
         handle = self._handles.get(self._source(node.input[0]))
         kinds = [node.attr[key].type for key in ('Tin', 'Tout')]
         if handle is None or not {*kinds} <= {*INTEGERS}:

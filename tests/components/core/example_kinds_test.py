@@ -50,15 +50,15 @@ def _schema(text: str) -> schema_pb2.Schema:
 
 def _schema_of(kind: str, stored: str, count: int) -> schema_pb2.Schema | None:
     """What a SchemaGen writes: with inferred shapes, or without."""
-    told = f"name: 'x' type: {'FLOAT' if stored == 'float' else 'INT'}"
+    more = f"name: 'x' type: {'FLOAT' if stored == 'float' else 'INT'}"
     if kind == 'none':
         return None
     if kind == 'dense':
         return _schema(
-            f'feature {{ {told} presence {{ min_fraction: 1 }} shape {{ dim {{ size: {count} }} }} }}'
+            f'feature {{ {more} presence {{ min_fraction: 1 }} shape {{ dim {{ size: {count} }} }} }}'
         )
     ragged = 'represent_variable_length_as_ragged: true' if kind == 'ragged' else ''
-    return _schema(f'feature {{ {told} presence {{ min_fraction: 1 }} }} {ragged}')
+    return _schema(f'feature {{ {more} presence {{ min_fraction: 1 }} }} {ragged}')
 
 
 def _witness(
@@ -206,7 +206,7 @@ def test_a_variable_length_that_is_absent_or_scalar_is_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    ('told', 'row', 'match'),
+    ('more', 'row', 'match'),
     [
         (
             'presence { min_fraction: 1 }',
@@ -217,8 +217,8 @@ def test_a_variable_length_that_is_absent_or_scalar_is_zero() -> None:
         ('', [1, 2, 3, 4], r"feature 'x' has the shape \(4,\), but input 'x' takes \(3,\)"),
     ],
 )
-def test_lengths_that_schema_or_input_forbid_are_refused(told: str, row: list[int], match: str) -> None:
-    schema = _schema(f"feature {{ name: 'x' type: INT {told} }}")
+def test_lengths_that_schema_or_input_forbid_are_refused(more: str, row: list[int], match: str) -> None:
+    schema = _schema(f"feature {{ name: 'x' type: INT {more} }}")
     parser = ExampleParser({'x': TensorSpec((None, 3), tf.int32)}, schema=schema)
     with pytest.raises(EdgeError, match=match):
         parser(_records('int64', [[1, 2, 3], row]))
@@ -279,7 +279,7 @@ def test_ragged_features_of_two_dimensions_are_filled_up_in_both() -> None:
     assert expected.tolist() == [[[1, 2, 0], [3, 0, 0]], [[4, 0, 0], [0, 0, 0]]]
 
 
-def test_a_schema_that_contradicts_itself_is_told() -> None:
+def test_a_schema_that_contradicts_itself_is_reported() -> None:
     schema = _schema("feature { name: 'value' type: FLOAT } " + _SPARSE.splitlines()[-1])
     with pytest.raises(EdgeError, match=r'the schema cannot be read .* index feature at which did not exist'):
         ExampleParser({'x': TensorSpec((None, 4), tf.float32)}, schema=schema)([_record()])
@@ -287,12 +287,12 @@ def test_a_schema_that_contradicts_itself_is_told() -> None:
 
 @pytest.mark.parametrize('stored', ['float', 'int64'])
 def test_defaults_are_of_the_stored_type(stored: str) -> None:
-    kind, told = ('FLOAT', 'float_value') if stored == 'float' else ('INT', 'int_value')
+    kind, more = ('FLOAT', 'float_value') if stored == 'float' else ('INT', 'int_value')
     schema = _schema(
         f"""
         feature {{ name: 'x' type: {kind} }}
         tensor_representation_group {{ key: '' value {{ tensor_representation {{ key: 'x' value {{
-          dense_tensor {{ column_name: 'x' shape {{ dim {{ size: 2 }} }} default_value {{ {told}: 7 }} }} }} }} }} }}
+          dense_tensor {{ column_name: 'x' shape {{ dim {{ size: 2 }} }} default_value {{ {more}: 7 }} }} }} }} }} }}
         """
     )
     for dtype in (tf.float32, tf.int32):

@@ -89,12 +89,12 @@ _MADE_FEATURES = {'age': tf.io.FixedLenFeature([1], tf.float32)}
         ('feature { name: "age" type: FLOAT } feature { name: "town" type: INT }', TRANSFORMED),
     ],
 )
-def test_a_schema_tells_where_it_fits_one_of_both(schema: str, stage: str) -> None:
+def test_a_schema_shows_where_it_fits_one_of_both(schema: str, stage: str) -> None:
     parsed = text_format.Parse(schema, schema_pb2.Schema())
     assert stage_of_schema(parsed, _INPUTS, _RAW_FEATURES, _MADE_FEATURES).stage == stage
 
 
-def test_a_schema_of_raw_features_of_another_shape_tells_raw() -> None:
+def test_a_schema_of_raw_features_of_another_shape_shows_raw() -> None:
     schema = text_format.Parse(
         'feature { name: "age" type: FLOAT shape { dim { size: 2 } } }', schema_pb2.Schema()
     )
@@ -107,7 +107,7 @@ def test_a_schema_of_raw_features_of_another_shape_tells_raw() -> None:
     [(tf.int64, TRANSFORMED), (tf.float32, '')],
     ids=lambda value: getattr(value, 'name', value),
 )
-def test_a_schema_of_integers_tells_by_what_the_transform_graph_makes(made: tf.DType, stage: str) -> None:
+def test_a_schema_of_integers_shows_by_what_the_transform_graph_makes(made: tf.DType, stage: str) -> None:
     # The input takes float32 in both cases.
     schema = text_format.Parse('feature { name: "age" type: INT }', schema_pb2.Schema())
     raw = {'age': tf.io.FixedLenFeature([1], tf.float32)}

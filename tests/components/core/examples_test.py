@@ -131,7 +131,7 @@ def test_a_default_of_another_type_is_refused() -> None:
 
 
 @pytest.mark.parametrize('with_default', [False, True])
-def test_an_empty_list_is_told_from_an_absent_feature(with_default: bool) -> None:
+def test_an_empty_list_is_distinguished_from_an_absent_feature(with_default: bool) -> None:
     schema = text_format.Parse(_DEFAULT, schema_pb2.Schema()) if with_default else None
     empty = tf.train.Example()
     empty.features.feature['x'].float_list.SetInParent()
@@ -141,7 +141,7 @@ def test_an_empty_list_is_told_from_an_absent_feature(with_default: bool) -> Non
         parser([empty.SerializeToString()])
 
 
-def test_labels_of_different_lengths_are_told() -> None:
+def test_labels_of_different_lengths_are_reported() -> None:
     parser = ExampleParser({'x': TensorSpec((None,), tf.float32)}, label_key='y')
     with pytest.raises(
         EdgeError, match=r"label 'y' holds 2 of int64 in one example, and 1 of int64 in another"
@@ -149,7 +149,7 @@ def test_labels_of_different_lengths_are_told() -> None:
         parser([_record(x=[1.0], y=[1]), _record(x=[1.0], y=[1, 2])])
 
 
-def test_sequence_examples_are_told() -> None:
+def test_sequence_examples_are_reported() -> None:
     sequence = tf.train.SequenceExample()
     sequence.context.feature['label'].int64_list.value.append(1)
     sequence.feature_lists.feature_list['x'].feature.add().float_list.value.append(1.0)
@@ -167,7 +167,7 @@ def test_sequence_examples_are_told() -> None:
     ],
     ids=['parquet', 'gzip', 'text'],
 )
-def test_files_of_other_formats_are_told(tmp_path: pathlib.Path, content: bytes, match: str) -> None:
+def test_files_of_other_formats_are_reported(tmp_path: pathlib.Path, content: bytes, match: str) -> None:
     (tmp_path / 'data').write_bytes(content)
     with pytest.raises(EdgeError, match=match):
         list(read_records([str(tmp_path / 'data')]))

@@ -42,7 +42,7 @@ def test_what_fits_both_is_asked_for(graph: str) -> None:
         _parser(graph)([record()])
 
 
-def test_a_renamed_output_beside_a_kept_name_tells(graph: str) -> None:
+def test_a_renamed_output_beside_a_kept_name_shows(graph: str) -> None:
     parser = _parser(graph, age=((1,), tf.float32), income_xf=((1,), tf.float32))
     batch = parser([record(age=[20.0], income=[3.0])])
     assert batch['age'].tolist() == [[2.0]]
@@ -54,7 +54,7 @@ def test_an_unrelated_feature_of_an_output_s_name_changes_nothing(graph: str) ->
     assert parser([record(income=[3.0], income_xf=[99.0])])['income_xf'].tolist() == [[6.0]]
 
 
-def test_the_same_name_in_another_shape_tells(graph: str) -> None:
+def test_the_same_name_in_another_shape_shows(graph: str) -> None:
     # The graph makes one number of the raw pair.
     parser = _parser(graph, pair=((1,), tf.float32))
     assert parser([record(pair=[1.0, 2.0])])['pair'].tolist() == [[3.0]]
@@ -84,7 +84,7 @@ class TestExamplesWithoutALabel:
         batch = _parser(graph, RAW)([record(age=[20.0], kind=None), record(age=[30.0], kind=None)])
         assert batch['age'].ravel().tolist() == [2.0, 3.0]
 
-    def test_are_told_to_be_raw(self, graph: str) -> None:
+    def test_are_reported_to_be_raw(self, graph: str) -> None:
         parser = _parser(graph, income_xf=((1,), tf.float32))
         assert parser([record(kind=None)])['income_xf'].shape == (1, 1)
 

@@ -156,20 +156,20 @@ def test_raw_and_transformed_examples_give_what_transform_makes(
 
 
 @pytest.mark.parametrize('name', ['dense', 'varying', 'rows', 'places'])
-def test_raw_are_told_from_transformed(
+def test_raw_are_reported_from_transformed(
     transform: pathlib.Path, made: dict[str, tf.Tensor], name: str
 ) -> None:
     for records in (_raw_records(), _written_records(transform)):
         np.testing.assert_array_equal(_parser(transform, tf.float32, name)(records)[name], made[name])
 
 
-def test_the_type_that_transform_writes_tells_them_where_it_keeps_a_name(transform: pathlib.Path) -> None:
+def test_the_type_that_transform_writes_shows_them_where_it_keeps_a_name(transform: pathlib.Path) -> None:
     # Raw 'kept' is an integer, and Transform makes a float of it.
     for records in (_raw_records(), _written_records(transform)):
         assert _parser(transform, tf.float32, 'kept')(records)['kept'].tolist() == [[6.0], [8.0], [10.0]]
 
 
-def test_gaps_that_transform_does_not_write_are_told(
+def test_gaps_that_transform_does_not_write_are_reported(
     transform: pathlib.Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level('WARNING', 'tfx_edge')
@@ -184,7 +184,7 @@ def test_gaps_that_transform_does_not_write_are_told(
     assert 'tft.experimental.annotate_sparse_output_shape' in caplog.text
 
 
-def test_an_image_that_is_still_encoded_is_told(transform: pathlib.Path) -> None:
+def test_an_image_that_is_still_encoded_is_reported(transform: pathlib.Path) -> None:
     with pytest.raises(EdgeError, match="feature 'image' is bytes_list, but input 'image' is uint8"):
         _parser(transform, tf.uint8, 'image', stage=TRANSFORMED)(_raw_records())
 

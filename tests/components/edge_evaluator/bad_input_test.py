@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def refused(evaluate, tmp_path):
-    """Runs the executor on bad input, and checks that it leaves no output and tells one line."""
+    """Runs the executor on bad input, and checks that it leaves no output and raises one line."""
 
     def run(match, *args, **kwargs):
         with pytest.raises(EdgeError, match=match) as caught:
@@ -130,7 +130,7 @@ def test_models_of_other_inputs_are_refused(
     )
 
 
-def test_a_feature_that_one_record_lacks_is_told_with_its_place(
+def test_a_feature_that_one_record_lacks_is_reported_with_its_place(
     refused, as_tflite_model, as_examples, accuracy_config, float_tflite, digits, tmp_path
 ):
     rows = [{'image': image, 'label': 1} for image in digits['x_eval'][:200]]

@@ -322,7 +322,7 @@ def test_any_signature_name_several_inputs_and_outputs(
     found = {m['output']: m['value'] for m in report['metrics'][0]['metrics']
              if m['name'] == 'mean_absolute_error' and m['model'] == 'candidate' and not m['difference']}  # fmt: skip
     assert found == {'total': pytest.approx(0, abs=1e-6), 'product': pytest.approx(0, abs=1e-6)}
-    # There is no top-1 answer of a number: the limit cannot be told to hold, so it does not.
+    # There is no top-1 answer of a number: the limit is not known to hold, so it does not.
     (reason,) = report['reasons']
     assert reason.startswith('min_agreement: not measured, limit 0.5 (output ')
 

@@ -78,7 +78,7 @@ def test_metrics_equal_a_plain_loop_over_the_interpreter(
 def metrics(scores: np.ndarray) -> tfma.EvalConfig:
     """Accuracy, cross-entropy, and the AUC of one digit, whose scores are given, against the others.
 
-    TFMA's AUC sorts scores into bins of 1/10000, within which it cannot tell two apart; here each has its own.
+    TFMA's AUC sorts scores into bins of 1/10000, within which it cannot distinguish two; here each has its own.
     """
     distinct = np.unique(scores.astype(np.float64))
     thresholds = [-1.0, *((distinct[1:] + distinct[:-1]) / 2).tolist(), 2.0]

@@ -42,7 +42,7 @@ def outcome(
     )
 
 
-def test_report_tells_what_the_file_does_beside_its_baseline(
+def test_report_shows_what_the_file_does_beside_its_baseline(
     outcome: Outcome, int8_tflite: bytes, digits_saved_model: pathlib.Path, digits
 ) -> None:
     report = outcome.report
@@ -116,7 +116,7 @@ def test_a_file_that_answers_the_same_to_everything_is_refused(
     assert not outcome.report['outputs'][0]['changes']
 
 
-def test_a_baseline_that_no_file_can_be_made_of_is_told_and_evaluated(
+def test_a_baseline_that_no_file_can_be_made_of_is_reported_and_evaluated(
     evaluate, as_tflite_model, as_saved_model, as_examples, accuracy_config, pairs, tmp_path
 ) -> None:
     """LiteRT has no kernel for the Bessel function; metrics, agreement and all else do not need one."""

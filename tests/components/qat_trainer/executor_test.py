@@ -44,7 +44,7 @@ def _run(model: Any, examples: Any, folder: pathlib.Path, **config: Any) -> tupl
 
 
 @pytest.mark.parametrize('how', ['override', 'exclude'])
-def test_what_stays_float_is_told_to_the_quantizer(
+def test_what_stays_float_is_reported_to_the_quantizer(
     model_artifact: Any,
     examples_artifact: Any,
     digits: dict[str, np.ndarray],

@@ -17,7 +17,7 @@ from tfx_edge.components.core.litert.convert import convert_saved_model
 from tfx_edge.components.core.litert.inspect import inspect_model
 from tfx_edge.components.core.litert.interpreter import LiteRTModel
 from tfx_edge.components.core.post_training.fidelity import compare
-from tfx_edge.components.qat_trainer.local_parity import operators_behind
+from tfx_edge.components.qat_trainer.local_parity import producers_of
 
 from .course import Course
 
@@ -71,7 +71,7 @@ def test_operators_behind_end_at_what_is_known(selu_net: str) -> None:
     outputs = [operator.output for operator in inspect_model(model).operators]
     convolutions = [o.output for o in inspect_model(model).operators if o.name == 'CONV_2D']
     last = outputs[outputs.index(convolutions[1]) - 1]
-    behind = operators_behind(model, last, convolutions)
+    behind = producers_of(model, last, convolutions)
     between = outputs[outputs.index(convolutions[0]) + 1 : outputs.index(convolutions[1])]
     assert len(behind) == len(between)
     assert not any(convolution in pattern for convolution in convolutions for pattern in behind)

@@ -1,4 +1,4 @@
-"""What a QATTrainer does before its first step is told while it does it."""
+"""What a QATTrainer does before its first step is logged while it does it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_each_part_of_the_work_has_its_line(
     assert places == sorted(places)
 
 
-def test_reading_examples_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_reading_examples_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, 'tfx_edge')
     rows = np.arange(512, dtype=np.float32).reshape(8, 64, 1)
     split_held_out(iter([{'x': batch} for batch in rows]), ['x'])

@@ -191,17 +191,19 @@ def test_other_shards_in_another_order_on_threads_give_the_same_bytes(
     assert step.ranges == int8.ranges
 
 
-def test_float_budget_is_spent_and_told(int8: _Step, inputs: dict[str, Any], tmp_path: pathlib.Path) -> None:
+def test_float_budget_is_spent_and_reported(
+    int8: _Step, inputs: dict[str, Any], tmp_path: pathlib.Path
+) -> None:
     config = proto.Quantization(keep_float=['AUTO'], float_budget_bytes=4000, sensitivity_examples=8)
     step = _Step(tmp_path).run(inputs, config)
-    told = json.loads((pathlib.Path(step.calibration.uri) / 'sensitivity.json').read_text())
+    report = json.loads((pathlib.Path(step.calibration.uri) / 'sensitivity.json').read_text())
     floats = [op.output for op in inspect_model(step.file).float_ops]
     assert floats
-    assert len(told['kept_float']) == len(floats)
+    assert len(report['kept_float']) == len(floats)
     assert len(step.file) <= len(int8.file) + 4000
-    ratios = [entry['snr_db'] for entry in told['operators'] if entry['snr_db'] is not None]
+    ratios = [entry['snr_db'] for entry in report['operators'] if entry['snr_db'] is not None]
     assert ratios == sorted(ratios)
-    assert len(told['operators']) >= len(floats)
+    assert len(report['operators']) >= len(floats)
 
 
 def test_int4_kernels_take_corrected_biases_of_equalized_layers(

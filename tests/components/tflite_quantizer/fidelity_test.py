@@ -103,12 +103,12 @@ def test_by_default_the_file_is_repaired_and_says_so(
     (line,) = [r.getMessage() for r in caplog.records if 'against the float model' in r.getMessage()]
     assert 'stay float' in line
     assert 'SUB' in line
-    told = fidelity.told_of(model)
-    assert told is not None
-    assert told['told'] == line
-    assert told['db'] > 20
-    assert told['samples'] == 64
-    assert told['agreement'] > 0.95
+    reported = fidelity.reported(model)
+    assert reported is not None
+    assert reported['told'] == line
+    assert reported['db'] > 20
+    assert reported['samples'] == 64
+    assert reported['agreement'] > 0.95
     report = json.loads((calibration / 'fidelity.json').read_text())
     assert report['repaired']
     assert report['db_before'] < 6
@@ -120,7 +120,7 @@ def test_by_default_the_file_is_repaired_and_says_so(
         {'input_model': inputs['input_model'], 'input_calibration': _artifact(calibration)},
         tmp_path / 'again',
     )
-    assert fidelity.told_of(again) == told
+    assert fidelity.reported(again) == reported
     assert _file(again) == _file(model)
 
 
@@ -168,7 +168,7 @@ def test_without_examples_nothing_is_claimed(
 ) -> None:
     with caplog.at_level(logging.INFO):
         model, calibration = _run({'input_model': inputs['input_model']}, tmp_path, mode='DYNAMIC_INT8')
-    assert fidelity.told_of(model) is None
+    assert fidelity.reported(model) is None
     assert 'the file is not held against the float model: there are no examples' in caplog.text
     assert [path.name for path in calibration.iterdir()] == ['calibration.json']
 

@@ -1,4 +1,4 @@
-"""What a step tells and leaves when a part of Flink, or the step itself, is lost in the middle of EdgeEvaluator."""
+"""What a step reports and leaves when a part of Flink, or the step itself, is lost in the middle of EdgeEvaluator."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def evaluator(
 @pytest.mark.parametrize(
     'name', [pytest.param(name, marks=[pytest.mark.short] * (name in IN_SHORT)) for name in FAULTS]
 )
-def test_step_tells_what_was_lost_and_leaves_nothing_when(
+def test_step_shows_what_was_lost_and_leaves_nothing_when(
     name: str, flink: FlinkCluster, evaluator: Step, shared: pathlib.Path
 ) -> None:
     fault = FAULTS[name]
@@ -100,7 +100,7 @@ def test_step_tells_what_was_lost_and_leaves_nothing_when(
     assert flink.rest.unfinished() == {}
 
 
-def test_step_that_was_not_told_where_flink_is_asks_the_job_server(
+def test_step_that_was_not_given_flinks_address_asks_the_job_server(
     flink: FlinkCluster, shared: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     arguments = [part for part in flink.beam_args(flink.slots) if not part.startswith('--flink_master')]

@@ -16,7 +16,7 @@ _JOB_PORT, _POOL_PORT = 8073, 50000
 
 @pytest.fixture(scope='session')
 def prism(pods: Pods) -> Sequence[str]:
-    """Beam arguments for Prism, which steps and workers are told to reach at localhost: all are in one pod."""
+    """Beam arguments for Prism, which steps and workers are set to reach at localhost: all are in one pod."""
     pod = pods.own()
     server = pod.start('prism', [os.environ['PRISM'], '--serve_http=false', f'--job_port={_JOB_PORT}'])
     # The pool starts a bare `python`.

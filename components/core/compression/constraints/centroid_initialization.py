@@ -20,8 +20,8 @@ def place_centroids(
 
     They start by k-means++ (Arthur and Vassilvitskii, 2007), evenly spaced between the smallest and the
     largest point (`LINEAR`), or evenly spaced in the cumulative distribution (`DENSITY`); the latter two
-    are those of Han, Mao and Dally, 2016 (arXiv:1510.00149). Lloyd's steps follow whatever the start, as
-    they do there. Points with few distinct values are centroids themselves.
+    are those of Han, Mao and Dally, 2016 (arXiv:1510.00149). Lloyd's steps follow in each case, as they
+    do there. Where there are at most `count` distinct points, these are the centroids.
 
     Args:
       points: sorted, float64, of shape (n,).
@@ -53,7 +53,7 @@ def place_centroids(
 
 
 def _evenly_spaced(points: np.ndarray, pinned: np.ndarray, count: int) -> np.ndarray:
-    """Between the extremes; without those of the extremes that are pinned."""
+    """Values from the smallest to the largest point or pinned centroid, without an end that is pinned."""
     low, high = min(points[0], *pinned, np.inf), max(points[-1], *pinned, -np.inf)
     ends = [float(low in pinned), float(high in pinned)]
     return np.linspace(low, high, count + int(sum(ends)))[int(ends[0]) :][:count]

@@ -11,7 +11,7 @@ Clustering follows Han, Mao and Dally, 2016 (arXiv:1510.00149). What shares a co
   GEOMETRIC Of a weight with several kernels in the file, with scales along different axes: see
             `geometric_codebook`. It takes the place of DEPLOYED.
 
-A zero that is kept is one of the K.
+Where zeros are kept, 0 is one of the K.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from tfx_edge.components.core.compression.constraints.centroid_initialization im
 
 GRANULARITIES = ('DEPLOYED', 'TENSOR', 'CHANNEL')
 GEOMETRIC = 'GEOMETRIC'
-# A weight with more distinct values than this, or with fewer than two weights to each, is not
-# clustered: eight-bit weights have up to 255 of them, and a small kernel has few weights.
+# A tensor with more distinct values than this, or with fewer than two weights for each value, does not count as
+# clustered: eight-bit weights have up to 255 values, and a small kernel has few weights.
 MAX_CLUSTERS = 64
 # -127, 0 and 127 are members of a deployed codebook that keeps zeros.
 MIN_CLUSTERS = {'DEPLOYED': 3, 'TENSOR': 2, 'CHANNEL': 2}
 _LIMIT = integer_types.largest(8)
-# Floats are counted in bins before k-means where a group has more weights than this.
+# A group with more distinct floats than this is binned before k-means.
 _BINS = 2**14
 
 
@@ -42,7 +42,7 @@ class Codebook:
 
     Attributes:
       members: of shape (groups, K): one row for each output channel (`CHANNEL`), or a single row.
-        Rows are sorted; one with fewer members repeats them. Integers from -127 to 127 (`DEPLOYED`), or
+        Rows are sorted; one with fewer members repeats its largest. Integers from -127 to 127 (`DEPLOYED`), or
         float32.
       granularity: one of GRANULARITIES, or GEOMETRIC.
     """
@@ -52,7 +52,7 @@ class Codebook:
 
     @property
     def size(self) -> int:
-        """The most distinct values of a group."""
+        """The largest number of distinct values in a group."""
         return int(_distinct_in_rows(self.members).max())
 
 
@@ -70,7 +70,7 @@ def make_codebook(
 
     Args:
       weight: float; the folded kernel for `DEPLOYED`.
-      keep: boolean, of the weight's shape; False is a zero to keep. None keeps none.
+      keep: boolean, of the weight's shape; False marks a zero to keep. None: there are none.
       channel_axes: axes that count output channels.
       number_of_clusters: K, MIN_CLUSTERS of the granularity or more.
       generator: of the first centroids.
@@ -95,7 +95,7 @@ def make_codebook(
     rows = []
     for values, used in zip(groups(weight, axes), groups(kept, axes), strict=True):
         free = _float_members(values[used], number_of_clusters - len(zero), initialization, generator)
-        # A kept weight is not zero: no free member of a masked weight is.
+        # With a mask, weights that are kept are not zero, so no free member may be 0.
         rows.append(np.concatenate([*zero, free[free != 0] if zero else free]))
     return Codebook(_padded(rows), granularity)
 
@@ -103,9 +103,8 @@ def make_codebook(
 def read_codebook(kernel: np.ndarray, weight: np.ndarray, channel_axes: tuple[int, ...]) -> Codebook | None:
     """The codebook that a weight satisfies, or None where it has too many values.
 
-    A tensor of few floats has few integers for each scale, and a deployed codebook gives few floats to
-    each channel: the reading with the fewest members counts, a tensor's before a channel's. Few values in
-    all that channels do not have in common are the channels' own.
+    A weight may satisfy several codebooks: few floats in all, few floats in each channel, few integers in all.
+    The one with the fewest members is read; of equal ones that of the tensor, before those of the channels.
 
     Args:
       kernel: the folded kernel.
@@ -128,7 +127,7 @@ def read_codebook(kernel: np.ndarray, weight: np.ndarray, channel_axes: tuple[in
         if distinct.size <= min(MAX_CLUSTERS, integers.size // 2):
             deployed = Codebook(distinct[None])
     if channel and len(channel.members) > 1:
-        # Every channel has -127 or 127, whatever it shares.
+        # Every channel holds -127 or 127, so these do not show that channels share members.
         if integers is not None and not _is_shared(integers * (np.abs(integers) < _LIMIT), channel_axes):
             deployed = None
         if not _is_shared(weight, channel_axes):
@@ -139,7 +138,7 @@ def read_codebook(kernel: np.ndarray, weight: np.ndarray, channel_axes: tuple[in
 
 
 def with_zero(codebook: Codebook) -> Codebook:
-    """A codebook of the same size that holds 0 in each group; the member nearest to 0 makes room."""
+    """A codebook of the same size that holds 0 in each group; in a full row, 0 replaces the member nearest to it."""
     rows = []
     for row in codebook.members:
         members = np.unique(row)
@@ -155,7 +154,7 @@ def with_zero(codebook: Codebook) -> Codebook:
 
 
 def used_members(codebook: Codebook, *, masked: bool) -> np.ndarray:
-    """The members that weights take, of the shape of all; with a mask, kept weights take none that is 0."""
+    """The members that weights take, in the shape of `members`; with a mask, 0 is taken only in a row of zeros."""
     members = codebook.members
     return members.ravel()[member_layout(members, masked=masked)].reshape(members.shape)
 
@@ -163,8 +162,8 @@ def used_members(codebook: Codebook, *, masked: bool) -> np.ndarray:
 def member_layout(members: np.ndarray, *, masked: bool) -> np.ndarray:
     """For each place of each row, the index in the flat array of the member to use there.
 
-    Repeated members use the first of them, so that they stay one when members are trained; with a mask the
-    place of a 0 uses the nearest other member of its row, if there is one.
+    Repeated members all point to the first of them, so that training moves them together. With a mask, the place
+    of a 0 points to the nearest other member of its row, if there is one.
 
     Args:
       members: of shape (groups, K), rows sorted.
@@ -213,7 +212,7 @@ def _deployed_members(
     used = kept & (scales > 0)
     if not used.any():
         return pinned.astype(np.int64)[None]
-    # Sums over a few thousand bins instead of all weights: the codebook is integers.
+    # Members are integers, so k-means may sum over 4,064 bins of 1/16 instead of all weights.
     points, mass = _binned(
         kernel[used] / scales[used], (scales[used] / scales.max()) ** 2, -_LIMIT, 32 * _LIMIT, 1 / 16
     )
@@ -234,7 +233,7 @@ def _float_members(
 def _binned(
     values: np.ndarray, weights: np.ndarray, low: float, bins: int, width: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted means and masses of bins of a width; what is beyond the last falls into it."""
+    """Weighted mean and mass of each bin that is not empty; values beyond the last bin fall into it."""
     index = np.minimum(np.rint((values - low) / width).astype(np.int64), bins)
     mass = np.bincount(index, weights)
     sums = np.bincount(index, weights * values)
@@ -243,7 +242,7 @@ def _binned(
 
 
 def _read_floats(weight: np.ndarray, axes: tuple[int, ...], granularity: str) -> Codebook | None:
-    """The codebook of few distinct floats; zeros count for no member, as a mask drops many weights."""
+    """The codebook of few distinct floats: at least two weights for each; zeros, which a mask makes, do not count."""
     ordered = np.sort(groups(weight, axes), axis=1)
     distinct = _distinct_in_rows(ordered)
     other_than_zero = distinct - (ordered == 0).any(axis=1)
@@ -253,7 +252,7 @@ def _read_floats(weight: np.ndarray, axes: tuple[int, ...], granularity: str) ->
 
 
 def _is_shared(array: np.ndarray, axes: tuple[int, ...]) -> bool:
-    """Whether a value other than 0 is, on average, found in more channels than one."""
+    """Whether values other than 0 are found in 1.5 channels or more on average."""
     rows = [np.unique(row[row != 0]) for row in groups(array, axes)]
     together = np.unique(np.concatenate(rows)).size
     return 2 * sum(row.size for row in rows) >= 3 * together
@@ -264,7 +263,7 @@ def _distinct_in_rows(ordered: np.ndarray) -> np.ndarray:
 
 
 def _more_than_two_channels(kernel: np.ndarray, channel_axes: tuple[int, ...]) -> bool:
-    """Whether so many channels have a weight: with two, each may hold one of the members -127 and 127."""
+    """Whether more than two channels are not all zero: of two, each may hold one of the members -127 and 127."""
     return int(np.count_nonzero(groups(kernel, channel_axes).any(axis=1))) > 2
 
 

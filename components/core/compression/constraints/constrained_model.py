@@ -1,4 +1,4 @@
-"""A signature whose weights are trained freely and used as their constraints allow."""
+"""A signature whose weights are trained as free floats; the graph uses their projections to the constraints."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class ConstrainedModel:
             for site in sites
             if site.variable.key in constraints and constraints[site.variable.key].codebook is not None
         }
-        # Traced once: progress asks for the values again and again.
+        # Traced once: each line of progress evaluates it.
         self._evaluate = tf.function(self.values, autograph=False)
 
     @property
@@ -143,7 +143,7 @@ def folded_kernels(graph: ServingGraph, sites: tuple[WeightSite, ...]) -> dict[s
 def incoming_constraints(
     graph: ServingGraph, sites: tuple[WeightSite, ...], *, zeros: bool = True, clusters: bool = True
 ) -> dict[str, Constraint]:
-    """What the weights that came in satisfy already and are to keep, by variable key."""
+    """The constraints that the incoming weights satisfy and are to keep, by variable key."""
     kernels = folded_kernels(graph, sites)
     constraints = {}
     for site in sites:
@@ -155,7 +155,7 @@ def incoming_constraints(
             geometric = read_geometric_codebook(site.variable.value)
             constraint = Constraint(constraint.keep, geometric or constraint.codebook)
         if constraint.keep is not None:
-            # Zeros of the weight itself: a channel folded away is not a mask.
+            # Zeros of the weight itself: a channel that batch norm multiplies by zero is not a mask.
             keep = site.variable.value != 0
             constraint = Constraint(None if keep.all() else keep, constraint.codebook)
         constraints[key] = constraint

@@ -1,7 +1,7 @@
 """What a weight has to satisfy, and the projection that makes it so.
 
 A constraint is a mask, a codebook or an integer grid, or several of them; it can be read off a
-weight that satisfies it, so that one component tells the next what to preserve.
+weight that satisfies it, so that the next component reads off what to preserve.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class Constraint:
     """What one weight has to satisfy.
 
     Attributes:
-      keep: boolean, of the weight's shape: False has to be zero. None: no weight has to.
+      keep: boolean, of the weight's shape; where it is False, the weight has to be zero. None: no weight has to be.
       codebook: the only values allowed, of the weight or, for a deployed codebook, of the integers it
         ships as. None: any number.
-      grid: it ships (folded kernel, one scale for each output channel) as integers of so many bits: 8 for
-        -127 to 127, as an int8 kernel holds them, 4 for -7 to 7. 0: as floats.
+      grid: bits of the integers that the folded kernel ships as, with one scale for each output channel: 8 for
+        -127 to 127, 4 for -7 to 7. 0: it ships as floats.
     """
 
     keep: np.ndarray | None = None
@@ -114,7 +114,7 @@ def project(
         projected = _masked(nearest_member(projected, members, axes), keep)
         members = None
     is_geometric = codebook is not None and codebook.granularity == codebooks.GEOMETRIC
-    # A grid of one kernel is none of the other, and the members fit both.
+    # The grid of one of its kernels does not fit the other; the members of a geometric codebook fit both.
     if (constraint.grid and not is_geometric) or members is not None:
         bits = constraint.grid or 8
         projected = _masked(_on_grid(projected, members, channel_axes, scale, bits), keep)
@@ -130,7 +130,7 @@ def _on_grid(
 ) -> tf.Tensor:
     """Rounds the folded weight to the integers of its channel, all or those of a codebook.
 
-    The members of a codebook are integers of eight bits; of fewer, each stands for the nearest.
+    The members of a codebook are eight-bit integers; with fewer bits, each is scaled and rounded to the nearest.
 
     Folding multiplies all weights of a channel by one number, of which only the sign changes the integers:
     nothing is multiplied and divided again, so that a rounded weight rounds to itself exactly.

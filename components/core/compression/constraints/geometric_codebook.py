@@ -1,9 +1,9 @@
 """Codebooks for weights whose kernels in the file have their scales along different axes.
 
 An embedding table that a gather and a transposed product use ships twice: with one scale, and with one for each row.
-Integers that suit the one are other integers in the other, for each row is divided by its own largest weight. A
-geometric codebook, a * r**k for k from 0 on with both signs, suits every division by one of its members: a row's
-largest weight is one, and what is divided by it is 127 * r**k again.
+Few integers with the one scale are many with the others, for each row is divided by its own largest weight. A
+geometric codebook holds a * r**k for k = 0, 1, ... and their negatives. Divided by a member, it stays geometric: the
+largest weight of a row is a member, so the integers of each row are 127 * r**k, rounded.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from tfx_edge.components.core import integer_types
 from tfx_edge.components.core.compression.constraints.codebook import GEOMETRIC, MAX_CLUSTERS, Codebook
 
 _LIMIT = integer_types.largest(8)
-# Powers of float32 numbers; relative.
+# Of the exponents k, relative to the largest: float32 rounds the members that they are read off.
 _TOLERANCE = 1e-4
-# How near to half an integer a member may lie, which the file would round up here and down there.
+# A member nearer than this to halfway between two integers could be rounded up in one row and down in another.
 _HALFWAY = 1e-3
 _RATIOS = np.linspace(0.30, 0.98, 137)
 _TOPS = np.linspace(0.5, 1.0, 21)
@@ -28,12 +28,12 @@ def make_geometric_codebook(weight: np.ndarray, keep: np.ndarray | None, number_
 
     Args:
       weight: float.
-      keep: boolean, of the weight's shape; False is a zero to keep. None keeps none.
+      keep: boolean, of the weight's shape; False marks a zero to keep. None: there are none.
       number_of_clusters: 3 or more.
 
     Returns:
-      A codebook of at most so many members, as many below zero as above; 0 is one where `keep` drops a weight, or the
-      number is odd.
+      A codebook of at most `number_of_clusters` members, as many below zero as above; 0 is one where `keep` drops a
+      weight, or the number is odd.
 
     Example:
       >>> make_geometric_codebook(np.array([[-1.0, 0.5], [0.25, 1.0]]), None, 6).members
@@ -56,7 +56,7 @@ def make_geometric_codebook(weight: np.ndarray, keep: np.ndarray | None, number_
 
 
 def read_geometric_codebook(weight: np.ndarray) -> Codebook | None:
-    """The geometric codebook that a weight satisfies; None where it has too many values, or others.
+    """The geometric codebook that a weight satisfies; None where it has too many values, or they are not geometric.
 
     Args:
       weight: float32.
@@ -85,7 +85,7 @@ def read_geometric_codebook(weight: np.ndarray) -> Codebook | None:
     count = int(np.rint(places.max())) + 1
     if 2 * count + 1 > MAX_CLUSTERS:
         return None
-    # The weight's own numbers where it has them, so that what is read is what was written.
+    # The weight's own values where it has them, so that projecting to the codebook changes none.
     members = magnitudes[-1] * ratio ** np.arange(count)
     members[np.rint(places).astype(int)] = magnitudes
     ordered = np.sort(members)
@@ -98,7 +98,7 @@ def _magnitudes(top: float, ratio: float, count: int) -> np.ndarray:
 
 
 def _usable_ratios(count: int) -> np.ndarray:
-    """Those with which no member lies halfway between two integers."""
+    """The ratios with which no member lies halfway between two integers."""
     integers = _LIMIT * _RATIOS[:, None] ** np.arange(count)
     halfway = np.abs(integers - np.floor(integers) - 0.5).min(axis=1)
     return _RATIOS[halfway > _HALFWAY]

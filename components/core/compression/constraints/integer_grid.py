@@ -2,7 +2,7 @@
 
 A symmetric weight of `bits` bits holds integers from -largest to largest (`integer_types.largest`, 127 for
 8 bits), times one scale for each output channel, which the quantizer chooses so that the largest
-weight of the channel becomes that. Folded kernels are arrays whose batch norm is already
+weight of the channel becomes `largest`. Folded kernels are arrays whose batch norm is already
 multiplied in; see `weight_sites.channel_scale`.
 """
 
@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from tfx_edge.components.core import integer_types
 
-# How far from an integer a float may lie and still stand for it: float32 keeps a product of two
-# roundings to 127 * 2**-22 (3e-5); 1e-3 leaves room for the converter's own order of operations.
+# How far from an integer a float may lie and still stand for it: two float32 roundings move it by up to
+# 127 * 2**-22 (3e-5); 1e-3 leaves room for the converter's own order of operations.
 _TOLERANCE = 1e-3
 
 

@@ -1,4 +1,4 @@
-"""The member of a codebook nearest to each weight, at a cost that a training step can bear."""
+"""The member of a codebook nearest to each weight, found in one pass over the weights."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _member(values: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
 
 
 def _place(values: tf.Tensor, table: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
-    """The nearest member's place in its row, counted from the place of the row's first."""
+    """The nearest member's index in the flat array of all rows; `first` holds that of each row's first member."""
     place = tf.broadcast_to(first, values.shape)
     for lower, upper in itertools.pairwise(tf.unstack(table)):
         place += tf.cast(values > (lower + upper) / 2, tf.int32)

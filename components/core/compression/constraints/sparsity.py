@@ -61,7 +61,7 @@ def mask(score: np.ndarray, sparsity: float) -> np.ndarray:
     ties do not change the count.
 
     Args:
-      score: how much each weight counts (its magnitude, for magnitude pruning), floating, of any shape.
+      score: importance of each weight (its magnitude, for magnitude pruning), floating, of any shape.
       sparsity: share of zeros, 0 to below 1.
 
     Returns:
@@ -109,7 +109,7 @@ def masks(
 
 
 def _keep(scores: np.ndarray, dropped: int) -> np.ndarray:
-    """Drops exactly so many of the lowest scores, the first among equal ones."""
+    """Drops exactly `dropped` of the lowest scores, the first among equal ones."""
     if dropped <= 0:
         return np.ones(scores.shape, bool)
     threshold = np.partition(scores, dropped - 1)[dropped - 1]
@@ -121,7 +121,7 @@ def _keep(scores: np.ndarray, dropped: int) -> np.ndarray:
 
 
 def _keep_nearest(scores: np.ndarray, sizes: np.ndarray, sparsity: float, most: int) -> np.ndarray:
-    """Drops at most `most` of the lowest scores, so that their sizes add up to nearly a share of all."""
+    """Drops at most `most` of the lowest scores, so many that their sizes come nearest to `sparsity` of all."""
     target = sparsity * int(sizes.sum())
     largest = int(sizes.max())
     missing = largest * sizes.size - int(sizes.sum())
@@ -138,7 +138,7 @@ def _keep_nearest(scores: np.ndarray, sizes: np.ndarray, sparsity: float, most: 
 
 
 def _last_largest(scores: Sequence[np.ndarray]) -> list[int]:
-    """Where the largest score of each array, the last among equal ones, is in all of them together."""
+    """The index of each array's largest score, the last among equal ones, in the concatenated arrays."""
     found, start = [], 0
     for score in scores:
         found.append(start + score.size - 1 - int(np.argmax(score.ravel()[::-1])))

@@ -15,9 +15,9 @@ class Block:
     """Zeros in rectangles of the weight seen as a matrix.
 
     Attributes:
-      height: rows of a block, of the axes that are summed over.
-      width: columns of a block, of the output channels.
-      pooling: AVG or MAX, how the scores of a block's weights become its own.
+      height: rows of a block, along the axes that are summed over.
+      width: columns of a block, along the output channels.
+      pooling: AVG or MAX: how a block's score is computed from the scores of its weights.
     """
 
     height: int
@@ -45,7 +45,7 @@ def block_masks(
     of zeros is as near to `share` of all weights as whole blocks allow. Each array keeps a block.
 
     Args:
-      scores: how much each weight counts, arrays of any rank.
+      scores: importance of each weight, arrays of any rank.
       channel_axes: of each array, the axes that count output channels.
       block: the shape of the blocks.
       share: of zeros over all arrays, 0 to below 1.
@@ -77,7 +77,7 @@ def m_of_n_mask(score: np.ndarray, axis: int, zeros: int, n: int) -> np.ndarray:
     Of a last group of r < n weights, `zeros * r // n` are dropped; of equal scores the first.
 
     Args:
-      score: how much each weight counts, of any shape.
+      score: importance of each weight, of any shape.
       axis: along which the groups lie.
       zeros: in each group, below `n`.
       n: weights in a group.
@@ -102,7 +102,7 @@ def m_of_n_mask(score: np.ndarray, axis: int, zeros: int, n: int) -> np.ndarray:
 
 
 def _drop_of_each(groups: np.ndarray, zeros: int) -> np.ndarray:
-    """Drops so many of the lowest scores of each row, the first among equal ones."""
+    """Drops `zeros` of the lowest scores of each row, the first among equal ones."""
     if zeros == 0:
         return np.ones(groups.shape, bool)
     threshold = np.partition(groups, zeros - 1, axis=-1)[:, zeros - 1 : zeros]

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 @tf.custom_gradient
 def straight_through(free: tf.Tensor, projected: tf.Tensor) -> tuple[tf.Tensor, Callable[..., tuple]]:
-    """`projected`, exactly, with the gradient passed to it and, unchanged, to `free` too.
+    """`projected`, exactly; the gradient passes unchanged to both `projected` and `free`.
 
     Bengio, Léonard and Courville, 2013, arXiv:1308.3432.
 

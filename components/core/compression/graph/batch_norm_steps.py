@@ -14,7 +14,7 @@ def with_batch_norms_in_steps(graph_def: graph_pb2.GraphDef) -> graph_pb2.GraphD
 
     `FusedBatchNorm` becomes input * s + (offset - mean * s) with s = scale / sqrt(variance + epsilon); the sum keeps
     its name. LiteRT's converter does the same; where it folds both into a weight, the file has neither tensor.
-    Left fused are those with the channels in front, those of half precision, and those whose further results are used.
+    Left fused are those with the channels in front, those of half precision, and those whose other outputs are used.
 
     Args:
       graph_def: a graph.

@@ -1,4 +1,4 @@
-"""The variables of a SavedModel: which checkpoint key holds each, and how to write it with other values."""
+"""The variables of a SavedModel: the checkpoint key of each, and writing a SavedModel with other values."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def restore(saved_model_dir: str, loaded: Any) -> bool:
       loaded: what `tf.saved_model.load` made of another one.
 
     Returns:
-      Whether all that the checkpoint holds are such variables; if not, nothing was changed.
+      Whether the values were restored. False, with nothing changed, where the checkpoint holds anything but these.
     """
     stored = list(_stored_trackables(saved_model_dir, loaded))
     if not all(isinstance(trackable, tf.Variable) and len(keys) == 1 for trackable, keys in stored):
@@ -65,7 +65,7 @@ def restore(saved_model_dir: str, loaded: Any) -> bool:
 
 
 def _stored_trackables(saved_model_dir: str, loaded: Any) -> Iterator[tuple[Any, list[str]]]:
-    """Of a loaded SavedModel, each object that the checkpoint holds values of, and their keys."""
+    """Each object of a loaded SavedModel that the checkpoint holds values of, and the keys of these values."""
     stored = _object_graph(saved_model_dir)
     view = tf.train.TrackableView(loaded)
     pairs = [(0, view.root)]

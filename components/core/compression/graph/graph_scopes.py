@@ -26,8 +26,8 @@ class Scope:
       nodes: by name; only those that results depend on.
       consumers: names of the nodes that use each node and argument.
       dynamic: nodes and arguments that depend on an input; all others are constant.
-      outer: for each argument that holds one value in every round: the scope around, and the tensor there.
-      is_body: whether it is such a function.
+      outer: for each argument that has the same value in every iteration: the enclosing scope, and the tensor there.
+      is_body: whether it is a function, not the graph itself.
     """
 
     nodes: Nodes
@@ -64,7 +64,7 @@ def consumers_of(nodes: Iterable[node_def_pb2.NodeDef]) -> dict[str, list[str]]:
 
 
 def reached(sources: Iterable[str], consumers: Mapping[str, Sequence[str]]) -> frozenset[str]:
-    """All nodes that depend on some nodes, these included."""
+    """The sources, and all nodes that depend on them."""
     found = set(sources)
     pending = list(found)
     while pending:

@@ -20,10 +20,10 @@ def with_groups_divided(graph_def: graph_pb2.GraphDef, groups: Mapping[str, int]
 
     Args:
       graph_def: a graph.
-      groups: how many groups each convolution of more than one has, by name of its node.
+      groups: number of groups of each convolution that has more than one, by name of its node.
 
     Returns:
-      The graph, in which the joined results have the convolution's name; `graph_def` itself where there is none.
+      The graph, in which the joined results have the convolution's name; `graph_def` itself where it has no such node.
 
     Example:
       >>> [node.op for node in with_groups_divided(graph_def, {'conv': 2}).node]

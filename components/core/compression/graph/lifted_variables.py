@@ -1,7 +1,7 @@
 """Variables that loops and branches read, read once outside of them.
 
-The body of a While or an If is a function: a variable reaches it as a resource, and the read stands inside, where
-nothing can be put in its place. Here the read moves in front of the loop, and the body gets its value.
+The body of a While or an If is a function: a variable reaches it as a resource and is read inside, where
+the read cannot be replaced. Here the read moves in front of the loop, and the body gets the value as an argument.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def first_argument(node: node_def_pb2.NodeDef) -> int:
 
 
 class _Value:
-    """What takes the place of a resource: its type and shape."""
+    """The type and shape of the value that replaces a resource."""
 
     def __init__(self, dtype: int, shape: tensor_shape_pb2.TensorShapeProto) -> None:
         self.dtype = dtype
@@ -149,7 +149,7 @@ def _dtypes_read(
 def _dtypes_read_by(
     function: function_pb2.FunctionDef, caller: node_def_pb2.NodeDef, position: int, functions: _Functions
 ) -> set[int] | None:
-    """The same for a function's argument, which a loop's body also has to hand on to the next round."""
+    """`_dtypes_read` for a function's argument; a loop's body also has to return it for the next iteration."""
     index = position - first_argument(caller)
     aliases = _aliases(function.node_def, function.signature.input_arg[index].name)
     returned = {i for i, out in enumerate(function.signature.output_arg) if function.ret[out.name] in aliases}

@@ -12,19 +12,19 @@ import tensorflow as tf
 from tfx_edge.components.core.compression.graph import checkpoint
 from tfx_edge.components.core.content_digest import content_digest
 
-# Of a SavedModel, what does not change when its variables do.
+# Folders of a SavedModel that stay the same when the values of its variables change.
 _GRAPH = ('assets',)
 
 
 class _Passing:
-    """A user that is gone at once."""
+    """A user that is freed as soon as `load` returns."""
 
 
 class LoadedModels:
     """Keeps the last SavedModel that was loaded, and gives it the values of another one with the same graph.
 
-    It is kept until one of another graph is loaded. Whoever uses it is never disturbed: while the last user lives,
-    the model is loaded anew.
+    The model is kept until one with another graph is loaded. While its last user is alive, its variables are not
+    overwritten: the next caller gets a model that is loaded anew.
 
     Example:
       >>> LOADED.load('/models/pruned', graph) is LOADED.load('/models/clustered', another_graph)
@@ -42,7 +42,7 @@ class LoadedModels:
 
         Args:
           saved_model_dir: the folder of the SavedModel.
-          user: by whose life the model is known to be in use.
+          user: the object that uses the model; while it is alive, the model counts as in use.
 
         Returns:
           What `tf.saved_model.load` returns.
@@ -57,14 +57,14 @@ class LoadedModels:
             self._user = weakref.ref(user)
             return self._kept
 
-    def look_into(self, saved_model_dir: str) -> Any:
-        """Loads a SavedModel for one that is done with it before anyone else loads."""
+    def load_briefly(self, saved_model_dir: str) -> Any:
+        """Loads a SavedModel for a caller that is done with it before the next load."""
         return self.load(saved_model_dir, _Passing())
 
     def _is_free(self) -> bool:
         assert self._user is not None
         if self._user() is not None:
-            gc.collect()  # it may live on in a circle of references alone
+            gc.collect()  # only a reference cycle may keep it alive
         return self._user() is None
 
 

@@ -15,11 +15,11 @@ from tensorflow.core.framework import graph_pb2, node_def_pb2
 _NUMBERS = itertools.count()
 
 
-def with_own_functions(graph_def: graph_pb2.GraphDef) -> graph_pb2.GraphDef:
+def with_unique_functions(graph_def: graph_pb2.GraphDef) -> graph_pb2.GraphDef:
     """A copy of a graph whose functions have a number of their own in their names.
 
     Example:
-      >>> [function.signature.name for function in with_own_functions(graph_def).library.function]
+      >>> [function.signature.name for function in with_unique_functions(graph_def).library.function]
       ['while_body_17_of_3', 'while_cond_16_of_3']
     """
     renamed = graph_pb2.GraphDef()

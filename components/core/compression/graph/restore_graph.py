@@ -2,7 +2,7 @@
 
 A SavedModel is read in two ways: TensorFlow 2 walks its object graph, TensorFlow 1 and LiteRT's converter
 run its restore function. Where a variable was tracked by two objects (Keras 3 exports each variable twice),
-the two read it from different keys, and both have to get its new value.
+the two read it from different keys, and both keys have to get its new value.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def alias_keys(
 ) -> dict[str, str]:
     """Pairs the key by which TensorFlow 2 reads a variable with the one TensorFlow 1 reads it by.
 
-    Each signature is there twice: as a function with bound objects, and as a call in the graph with variable
-    handles as arguments. Their captures stand in the same order.
+    The SavedModel holds each signature twice: as a function with bound objects, and as a call in the graph with
+    variable handles as arguments. The captures of both are in the same order.
 
     Args:
       meta_graph: of the SavedModel.

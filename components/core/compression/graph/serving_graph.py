@@ -18,7 +18,7 @@ from tfx_edge.components.core.compression.graph.grouped_convolutions import (
 )
 from tfx_edge.components.core.compression.graph.lifted_variables import LOOPS, lift_variable_reads
 from tfx_edge.components.core.compression.graph.loaded_model import LOADED
-from tfx_edge.components.core.compression.graph.own_functions import with_own_functions
+from tfx_edge.components.core.compression.graph.own_functions import with_unique_functions
 from tfx_edge.components.core.dense_function.concrete import dense_function
 from tfx_edge.components.core.dense_function.inlined_calls import with_calls_inlined
 from tfx_edge.components.core.dense_function.signature_arguments import keywords, signature_tensors
@@ -28,7 +28,7 @@ from tfx_edge.components.core.preprocessing import rewriting
 from tfx_edge.components.core.signature import Signature, whole_outputs
 from tfx_edge.components.core.tensor_names import producer
 
-# At once, where the signature does not say.
+# Rows of a batch, where the signature fixes no batch size.
 _ROWS = 32
 
 
@@ -40,9 +40,9 @@ class GraphVariable:
       key: its key in the checkpoint; the identity used throughout.
       name: the name users know, and regular expressions are searched in.
       value: as stored.
-      trainable: as exported; only float32 variables that are read by plain reads count.
+      trainable: whether it was exported as trainable, is float32, and is used by plain reads alone.
       reads: the tensors of the flat graph that hold its value.
-      exported_trainable: as exported.
+      exported_trainable: whether it was exported as trainable.
     """
 
     key: str
@@ -63,8 +63,8 @@ class ServingGraph:
       saved_model_dir: the folder of the SavedModel.
       signature: of `choose_signature`.
       in_float32: compute in float32 what the signature computes in other floating types, as the deployed file does.
-      unroll_loops: write loops over the steps of a sequence out, as the `.tflite` file has them; loops that cannot be
-        stay.
+      unroll_loops: unroll loops over the steps of a sequence, as the `.tflite` file has them; loops that cannot be
+        unrolled stay.
 
     Raises:
       EdgeError: a variable holds NaN or infinite values, or is not in the checkpoint.
@@ -145,7 +145,7 @@ class ServingGraph:
         return [mapping[name] if name in mapping else found[name] for name in fetch]
 
     def answers(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """What the signature answers with the stored values.
+        """The signature's outputs with the stored values of the variables.
 
         Args:
           inputs: by input name, arrays of shape (rows, ...); 32 rows at once, or as many as the signature takes.
@@ -182,13 +182,13 @@ class ServingGraph:
     def _flat_graph(self, function: Any) -> graph_pb2.GraphDef:
         """The function's graph: only what its outputs depend on, with every variable read outside of loops.
 
-        Preprocessing is in the operators that the deployed file has.
+        Preprocessing is rewritten in operators that the deployed file has.
         """
         outputs = list(self.outputs.values())
         inlined = with_calls_inlined(tensorflow_internals.inlined_graph(function), outputs)
         inlined = _needed_for(inlined, outputs)
         for node in inlined.node:
-            node.attr.pop('_class', None)  # asks for the place of a node that may not be there
+            node.attr.pop('_class', None)  # colocates it with a node that may not be there
             # A custom gradient (of swish, say) uses tensors of the function it was made in, which is not there either.
             node.attr.pop('_gradient_op_type', None)
         shapes = {id(variable.handle): variable.shape.as_proto() for variable in function.variables}
@@ -201,10 +201,10 @@ class ServingGraph:
             },
         )
         handles = {producer(name): value for name, value in self._captured.items()}
-        return with_own_functions(_needed_for(rewriting.rewritten(lifted, handles), outputs))
+        return with_unique_functions(_needed_for(rewriting.rewritten(lifted, handles), outputs))
 
     def _groups_of_convolutions(self) -> dict[str, int]:
-        """How many groups each convolution of more than one has."""
+        """The number of groups of each convolution that has more than one, by name of its node."""
         names = [node.name for node in self.graph_def.node if can_be_divided(node)]
         if not names:
             return {}
@@ -275,7 +275,7 @@ def _variable_reads(graph_def: graph_pb2.GraphDef) -> tuple[dict[str, list[str]]
 
 
 def _unrolled(graph_def: graph_pb2.GraphDef, fetch: Iterable[str]) -> graph_pb2.GraphDef:
-    """The graph without its loops, or as it is where they cannot be written out or end in an output itself."""
+    """The graph without its loops, or as it is where they cannot be unrolled or an output is a loop's own result."""
     unrolled = unroll(graph_def)
     names = {node.name for node in unrolled.node} if unrolled is not None else set()
     if unrolled is None or not all(producer(name) in names for name in fetch):

@@ -16,7 +16,7 @@ from tfx_edge.components.core.tensor_names import producer
 _LOG = logging.getLogger(__name__)
 # Two runtimes sum in different orders; the difference is relative to the tensor's largest value.
 _TOLERANCE = 1e-4
-# Constants are folded in another order only.
+# Constants differ only by the order in which they are folded.
 _CONSTANT_TOLERANCE = 1e-5
 
 
@@ -28,10 +28,10 @@ def match_tensors(
 ) -> dict[str, str]:
     """Finds, for each tensor of the deployed float model, the tensor of the graph with its values.
 
-    A converter renames, fuses and reshapes, so tensors are told by their values on a batch. Among
-    equal ones those count first whose node the deployed name mentions (a fused operation's name joins
+    A converter renames, fuses and reshapes, so tensors are matched by their values on a batch. Among
+    equal ones those are preferred whose node the deployed name mentions (a fused operation's name joins
     those of its parts by ';'), and of these the last, which is behind the activation. A tensor of one value
-    throughout, which tells nothing, is matched by its name, or where one tensor alone equals it.
+    throughout, which matches anything, is matched by its name, or where one tensor alone equals it.
 
     Args:
       graph: the signature.

@@ -56,7 +56,7 @@ def fine_tune(
     options: FineTuningOptions,
     hooks: TrainingHooks | None = None,
 ) -> None:
-    """Trains variables so that `forward` comes near to the signature as it came in (or to labels).
+    """Trains variables so that the outputs of `forward` come near to those of the incoming signature (or to labels).
 
     Args:
       graph: the incoming signature, the teacher of a distillation.
@@ -187,13 +187,13 @@ def _loss_on_labels(
 def _check_labels(
     batch: Mapping[str, np.ndarray], targets: Sequence[losses.OutputTarget], options: FineTuningOptions
 ) -> None:
-    """Labels that a loss cannot take make TensorFlow fail on their shape, or the loss NaN."""
+    """Refuses labels that a loss cannot take, before TensorFlow fails on their shape or the loss is NaN."""
     if options.loss != 'DISTILLATION' and targets:
         losses.check_labels(options.label_loss, options.label_key, batch[options.label_key], targets[0])
 
 
 def _optimizer(options: FineTuningOptions) -> tf.keras.optimizers.Optimizer:
-    import keras  # takes seconds; one-shot compression does without
+    import keras  # takes seconds; only fine-tuning needs it
 
     if keras.backend.backend() != 'tensorflow':
         raise EdgeError(

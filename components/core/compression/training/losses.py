@@ -29,7 +29,7 @@ class OutputTarget:
       tensor: the graph's tensor that is compared: the logits where the graph has them.
       is_logits: whether the tensor holds logits; otherwise it is the output itself.
       variance: what squared differences are divided by.
-      values: how many it has in each example.
+      values: number of values in each example.
       classes: the size of its last dimension.
     """
 
@@ -45,13 +45,13 @@ class OutputTarget:
 def output_targets(
     graph: ServingGraph, output_kind: str, first_batch: Mapping[str, np.ndarray]
 ) -> tuple[OutputTarget, ...]:
-    """Decides for each floating output with a row for each example what it is.
+    """Decides how each floating output that has a row for each example is compared.
 
     With `output_kind` AUTO the output of a softmax or sigmoid holds probabilities, and so does one
     whose rows are not negative and sum to 1 on the first batch; anything else is compared as a
     regression, which also matches the logits of a classifier. Any other `output_kind` is taken for
-    every output. Where there are several outputs, a regression whose variance on the first batch is above 1
-    counts in units of it: a price in dollars would drown a class beside it.
+    every output. Where there are several outputs, the loss of a regression is divided by its
+    variance on the first batch where that is above 1, so that a price in dollars does not outweigh a class.
 
     Args:
       graph: the signature.
@@ -124,7 +124,7 @@ def find_label_loss(name: str) -> Any:
     Raises:
       EdgeError: Keras knows no loss of that name.
     """
-    import keras  # takes seconds; only users of labels pay
+    import keras  # takes seconds; only training on labels needs it
 
     try:
         return keras.losses.get(name)
@@ -143,7 +143,7 @@ def label_loss(name: str, target: OutputTarget) -> Callable[[tf.Tensor, tf.Tenso
     Raises:
       EdgeError: Keras knows no loss of that name.
     """
-    import keras  # takes seconds; only users of labels pay
+    import keras  # takes seconds; only training on labels needs it
 
     loss = find_label_loss(name)
     options: dict[str, Any] = {}
@@ -172,7 +172,7 @@ def check_labels(name: str, label_key: str, labels: np.ndarray, target: OutputTa
       target: the output, whose shape is known.
 
     Raises:
-      EdgeError: there are too many or too few of them, or they are no numbers, or no classes of the output.
+      EdgeError: there are too many or too few labels, or they are not numbers, or not classes of the output.
     """
     reader = f'FineTuning.label_loss {name!r} on output {target.name!r} of {target.values} values'
     sparse = 'sparse' in name.lower()
@@ -209,11 +209,11 @@ def _target(graph: ServingGraph, name: str, output_kind: str, value: np.ndarray)
 
 
 def _in_units(target: OutputTarget, value: np.ndarray) -> OutputTarget:
-    """A target whose squared differences count in units of what the output varies by from example to example."""
+    """A target whose squared differences are divided by the output's variance over examples, if it is above 1."""
     variance = float(np.mean(np.var(value.astype(np.float64), axis=0)))
     if target.comparison != SQUARED or not np.isfinite(variance):
         return target
-    # Not below 1: a small output beside classes is not to count for more than they do.
+    # Not below 1, so that an output of small values does not outweigh classes.
     return dataclasses.replace(target, variance=max(variance, 1.0))
 
 

@@ -18,11 +18,10 @@ _HELD_BYTES = 2**29  # of records held to shuffle: half a gigabyte
 def training_batches(
     files: Sequence[str], parser: ExampleParser, batch_size: int, seed: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Batches without end; each pass over the records in another order that the seed decides.
+    """Yields batches without end; the seed decides the order of each pass over the records.
 
-    Up to half a gigabyte of records the order depends on nothing but their content and the seed, however an
-    ExampleGen that ran with many workers sorted them into files. More are shuffled in a buffer of that size,
-    file by file.
+    Up to half a gigabyte of records, the order depends only on their content and the seed, not on how the workers of
+    an ExampleGen spread them over files. More records are shuffled in a buffer of that size, file by file.
 
     Args:
       files: TFRecord files.

@@ -15,7 +15,7 @@ from tfx_edge.components.core.compression.graph.serving_graph import ServingGrap
 from tfx_edge.components.core.compression.weights.weight_sites import WeightSite, channel_scale
 
 _LOG = logging.getLogger(__name__)
-# Folding in another order; relative to the largest weight.
+# Relative to the largest weight; the converter folds factors in another order.
 _TOLERANCE = 1e-5
 
 
@@ -29,8 +29,8 @@ class DeployedConstant:
       bits: of the integers.
       axis: of `values`, along which it has one scale for each index; None where it has one scale in all.
       symmetric: whether its zero point is 0 throughout.
-      operator: what uses it first, such as CONV_2D.
-      outputs: names of the first tensors that all operators compute which use it.
+      operator: the first operator that uses it, such as CONV_2D.
+      outputs: name of the first output tensor of each operator that uses it.
       source: name of the activation that the first operator multiplies it with; '' where there is none.
       bias: what that operator adds, float32, of one dimension; None where it adds nothing.
     """
@@ -52,7 +52,7 @@ class DeployedKernel:
 
     Attributes:
       site: the weight; its `channel_axes` and `scales` are those of the file.
-      constant: the file's.
+      constant: the file's constant.
     """
 
     site: WeightSite
@@ -64,13 +64,13 @@ def match_kernels(
 ) -> dict[str, DeployedKernel]:
     """Finds, for each weight, the constant that the converter made of it, by its values.
 
-    Tried are the weight as it is and with what is known to be folded into it, its axes in every order, neighbours
-    joined; then multiples of these. So nothing is assumed of how an operator lays out its kernel.
+    The weight is compared with and without the factors that may be folded into it, its axes in every order,
+    neighbours joined; then multiples of these. So nothing is assumed about how an operator lays out its kernel.
 
     Args:
       graph: the incoming signature.
       sites: its weights.
-      constants: symmetric ones of the file, and others, which no weight takes.
+      constants: constants of the file; those that are not symmetric match no weight.
 
     Returns:
       By variable key; weights whose constant was not found, or that stay float, are left out.
@@ -122,7 +122,7 @@ def _folded_kernels(
 
 
 def _matching_axes(kernel: np.ndarray, constant: DeployedConstant) -> tuple[int, ...] | None:
-    """The kernel's axes that the constant has its scales along; None where its values are others."""
+    """The kernel's axes that the constant has its scales along; None where the two differ in values."""
     if kernel.size != constant.values.size:
         return None
     largest = float(np.abs(constant.values).max())
@@ -140,7 +140,7 @@ def _matching_axes(kernel: np.ndarray, constant: DeployedConstant) -> tuple[int,
 
 
 def _matching_axes_of_multiple(kernel: np.ndarray, constant: DeployedConstant) -> tuple[int, ...] | None:
-    """The same for a constant that is the kernel times one number, which changes no integer but in sign.
+    """`_matching_axes` of a constant that is the kernel times one number, which changes at most the integers' signs.
 
     The converter folds a factor before a convolution without padding (of a rescaling layer, say) into its kernel.
     """
@@ -164,7 +164,7 @@ def _axes_of_scales(
     if before not in bounds or before * within not in bounds:
         return None
     if within == 1:
-        # One output channel: any axis of size 1 counts it, and where there is none, none does.
+        # One output channel: its scale is that of the whole weight.
         return ()
     return tuple(sorted(order[bounds.index(before) : bounds.index(before * within)]))
 

@@ -55,7 +55,7 @@ def folded_scales(scope: Scope, node: node_def_pb2.NodeDef) -> tuple[FoldedScale
 
 
 def _has_fixed_sizes(scope: Scope, node: node_def_pb2.NodeDef) -> bool:
-    """Whether the converter sees all sizes that a transposed convolution makes but the batch."""
+    """Whether the converter knows all sizes of a transposed convolution's output but the batch."""
     sizes = scope.nodes[producer(node.input[0])]
     parts = {'Pack': sizes.input[1:], 'ConcatV2': sizes.input[1:-1], 'Const': []}.get(sizes.op)
     return parts is not None and all(scope.nodes[producer(part)].op == 'Const' for part in parts)

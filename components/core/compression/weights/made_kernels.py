@@ -1,7 +1,7 @@
 """Kernels that a graph computes from its variables: weight normalization, masks, low-rank updates, standardization.
 
-The converter computes each once, and ships the result. No single variable is that kernel, so what a technique does to
-variables does not reach it.
+The converter computes each once, and ships the result. No variable holds such a kernel, so pruning or clustering the
+variables makes it neither sparse nor clustered.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class MadeKernel:
+class ComputedKernel:
     """A kernel that is computed.
 
     Attributes:
-      tensor: of the graph, that holds it.
-      variables: trained ones that it is computed from, the largest first.
+      tensor: the graph's tensor that holds it.
+      variables: trained variables that it is computed from, the largest first.
       op: TensorFlow's name of the operation that uses it.
-      channel_axes: of the kernel, counted from its end, along which it has its scales in the file.
+      channel_axes: the kernel's axes, counted from the end, along which it has its scales in the file.
     """
 
     tensor: str
@@ -45,14 +45,14 @@ class MadeKernel:
         return ', '.join(variable.name for variable in self.variables)
 
 
-def made_kernels(graph: ServingGraph) -> tuple[MadeKernel, ...]:
+def made_kernels(graph: ServingGraph) -> tuple[ComputedKernel, ...]:
     """The kernels and tables that a graph computes from trained variables by more than reshaping.
 
     Example:
       >>> [kernel.name for kernel in made_kernels(graph)]
       ['dense/kernel, dense/g']
     """
-    found: dict[str, MadeKernel] = {}
+    found: dict[str, ComputedKernel] = {}
     for scope in scopes(graph.graph_def, graph.inputs.values()):
         for node in scope.nodes.values():
             if node.op not in OPERATIONS or node.name not in scope.dynamic:
@@ -61,14 +61,14 @@ def made_kernels(graph: ServingGraph) -> tuple[MadeKernel, ...]:
                 tensor = _computed_outside(scope, node.input[operand.position])
                 variables = () if tensor is None else tuple(_variables_behind(graph, tensor))
                 if tensor is not None and variables:
-                    found.setdefault(tensor, MadeKernel(tensor, variables, node.op, operand.channel_axes))
+                    found.setdefault(tensor, ComputedKernel(tensor, variables, node.op, operand.channel_axes))
     return tuple(found.values())
 
 
 def made_values(
-    graph: ServingGraph, kernels: tuple[MadeKernel, ...], values: Mapping[str, np.ndarray]
+    graph: ServingGraph, kernels: tuple[ComputedKernel, ...], values: Mapping[str, np.ndarray]
 ) -> list[np.ndarray]:
-    """What kernels are with some values of the variables.
+    """Computes kernels from given values of the variables.
 
     Args:
       graph: of the kernels.
@@ -88,8 +88,8 @@ def made_values(
     return [value.numpy() for value in tf.function(computed, autograph=False).get_concrete_function()()]
 
 
-def report_made_kernels(graph: ServingGraph, sites: tuple[WeightSite, ...], purpose: str) -> None:
-    """Names the kernels that a technique leaves as they are; a warning where they are most of the weights.
+def report_computed_kernels(graph: ServingGraph, sites: tuple[WeightSite, ...], purpose: str) -> None:
+    """Logs the kernels that a technique leaves as they are, as a warning where they hold most of the weights.
 
     Args:
       graph: the incoming signature.
@@ -116,7 +116,7 @@ def report_made_kernels(graph: ServingGraph, sites: tuple[WeightSite, ...], purp
 
 
 def _computed_outside(scope: Scope, tensor: str) -> str | None:
-    """The tensor of the graph itself that an operand is, when it depends on no input and is more than a variable."""
+    """The graph's tensor of an operand that depends on no input and is no reshaped variable; None of any other."""
     if producer(tensor) in scope.dynamic or trace_back(scope, tensor) is not None:
         return None
     while producer(tensor) in scope.outer:

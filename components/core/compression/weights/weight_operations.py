@@ -1,8 +1,7 @@
 """The operations that use a weight, and the axes along which LiteRT deploys it.
 
-What is said here of axes was read off quantized files of `core.litert`: kernels of convolutions and of fully
-connected layers have one scale for each output channel, tables of GATHER one for all, three-dimensional
-convolutions stay float.
+The axes were read off files that `core.litert` quantized: kernels of convolutions and of fully connected layers have
+one scale for each output channel, tables of GATHER have one scale, three-dimensional convolutions stay float.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ class WeightOperand:
 
     Attributes:
       position: of the input.
-      channel_axes: along which the deployed kernel has its scales; () where it has one, or is float.
-      sum_axes: that the deployed kernel sums over innermost; () where there is none.
+      channel_axes: axes along which the deployed kernel has its scales; () where it has one scale, or is float.
+      sum_axes: axis that the deployed kernel sums over innermost; () where there is none.
       folds: whether the converter folds a per-channel factor behind the operation into the weight.
     """
 
@@ -64,14 +63,16 @@ def weight_operands(node: node_def_pb2.NodeDef) -> tuple[WeightOperand, ...]:
 
 
 def _left(node: node_def_pb2.NodeDef, transposed: bool) -> WeightOperand:
-    """The first factor: MatMul keeps its rows, a BATCH_MATMUL has its scales along the last axis of either."""
+    """The first factor: MatMul has its scales along its rows, BATCH_MATMUL along the last axis of either factor."""
     if transposed:
         return WeightOperand(0, (), (-2,))
     return WeightOperand(0, (-1,) if node.op in BATCHED_PRODUCTS else (-2,), (-1,))
 
 
 def _einsum(equation: str) -> tuple[WeightOperand, ...]:
-    """A product on the right becomes FULLY_CONNECTED, on the left BATCH_MATMUL with scales along its sums.
+    """A weight on the right becomes a FULLY_CONNECTED kernel, one on the left a BATCH_MATMUL operand.
+
+    BATCH_MATMUL has the scales of that operand along the axes that are summed over.
 
     On the left, TensorFlow 2.21's converter may fold a factor that follows, which is not accounted for: the file then
     has more integers than the codebook.
@@ -88,7 +89,7 @@ def _einsum(equation: str) -> tuple[WeightOperand, ...]:
         sums = tuple(
             i - len(labels) for i, label in enumerate(labels) if label in other and label not in output
         )
-        # One output channel, which comes last: nothing but a reshape stands between the kernel and what follows.
+        # One axis of output channels, which comes last: only a reshape stands between the product and what follows.
         is_matrix = position == 1 and len(free) == 1 and len(free) + len(sums) == len(labels)
         folds = is_matrix and output.endswith(labels[free[0]])
         operands.append(WeightOperand(position, free if position else sums, sums[-1:], folds))

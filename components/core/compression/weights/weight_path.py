@@ -1,4 +1,4 @@
-"""How a variable reaches an operation: through reshaping only, and which of its axes are where."""
+"""The path from a variable to an operation through reshaping only, and where each of its axes ends up."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def operand_axes(path: WeightPath, shape: Sequence[int]) -> list[OperandAxis] | 
       shape: of the variable.
 
     Returns:
-      One entry for each axis; None where a step is not told by constants.
+      One entry for each axis; None where a step is not given by constants.
     """
     axes: list[OperandAxis] | None = [
         OperandAxis(size, frozenset({(i, 0, 1)})) for i, size in enumerate(shape)
@@ -100,8 +100,8 @@ def variable_axes(operand: Sequence[OperandAxis], axes: Sequence[int]) -> tuple[
       axes: of the operand, counted from the end.
 
     Returns:
-      The axes; None where they hold parts of an axis only, or where others were cut (then the operand holds
-      other sums over them than the variable).
+      The variable's axes; None where they are only in part among `axes`, or where another axis of the operand was cut
+      (sums over it then differ from the variable's).
     """
     places = {axis % len(operand) for axis in axes}
     if any(axis.is_cut for place, axis in enumerate(operand) if place not in places):

@@ -14,7 +14,7 @@ FLOAT = 0
 
 
 class Precisions(Protocol):
-    """Where weights are told their bits; `QATOptions` is one."""
+    """Where weights are given their bits; `QATOptions` is one."""
 
     @property
     def include(self) -> tuple[str, ...]: ...

@@ -79,7 +79,7 @@ def find_weight_sites(graph: ServingGraph) -> tuple[WeightSite, ...]:
     they have their scales along other axes. Each other trained variable of two dimensions or more is logged.
 
     Raises:
-      EdgeError: there is none, and the weights are of another type than float32.
+      EdgeError: there is none, but there are trained variables of another type than float32.
 
     Example:
       >>> [(site.variable.name, site.op) for site in find_weight_sites(graph)]
@@ -177,7 +177,7 @@ def _site(
 
 
 def _with_fitting_scales(graph: ServingGraph, sites: Sequence[WeightSite]) -> Iterator[WeightSite]:
-    """The sites with their scales up to the first that is not one number, or one for each output channel."""
+    """The sites, their scales cut off before the first that is neither one number nor one for each output channel."""
     names = sorted(
         {
             name
@@ -206,7 +206,7 @@ def _with_fitting_scales(graph: ServingGraph, sites: Sequence[WeightSite]) -> It
 
 
 def _shared(uses: Sequence[WeightSite]) -> WeightSite:
-    """What holds for a variable that some operations use, the first of them first."""
+    """The one site of a variable that several operations use, made from the first operation's."""
     first = uses[0]
     different: dict[tuple[object, ...], WeightSite] = {}
     for use in uses:
@@ -255,7 +255,7 @@ def _report_left_out(graph: ServingGraph, variable: GraphVariable) -> None:
 
 
 def _operations_behind(graph: ServingGraph, variable: GraphVariable) -> Iterator[str]:
-    """The operations that a variable's value reaches, reshaped at most."""
+    """The operations that use a variable's value, at most reshaped."""
     for scope in scopes(graph.graph_def, graph.inputs.values()):
         for node in scope.nodes.values():
             if node.op in RESHAPING or node.op in FUNCTION_ATTRIBUTES:

@@ -35,7 +35,7 @@ def test_a_calibration_without_training_has_none(tmp_path: pathlib.Path) -> None
         '{"format_version": 1, "activation_bits": 8, "keep_float": ["("]}',
     ],
 )
-def test_damage_is_told_in_one_line(tmp_path: pathlib.Path, content: str) -> None:
+def test_damage_is_raised_in_one_line(tmp_path: pathlib.Path, content: str) -> None:
     (tmp_path / FILE_NAME).write_text(content)
     with pytest.raises(EdgeError, match='cannot be read as the arithmetic of a trained model') as caught:
         read_arithmetic(str(tmp_path))

@@ -255,7 +255,7 @@ def test_memory_does_not_grow_with_the_examples(
     assert peaks[300] - peaks[30] < 5_000_000
 
 
-def test_it_counts_and_tells_what_it_does(
+def test_it_counts_and_shows_what_it_does(
     records: list[bytes],
     float_model: bytes,
     tmp_path: pathlib.Path,
@@ -309,7 +309,9 @@ def test_no_example_is_an_error(run: Run, tmp_path: pathlib.Path) -> None:
         run([_write(tmp_path / 'empty.gz', [])])
 
 
-def test_nan_in_an_example_is_told_by_tensor(run: Run, records: list[bytes], tmp_path: pathlib.Path) -> None:
+def test_nan_in_an_example_is_reported_by_tensor(
+    run: Run, records: list[bytes], tmp_path: pathlib.Path
+) -> None:
     broken = _record(np.full((8, 8, 1), np.nan, np.float32))
     with pytest.raises(EdgeError, match=r"tensor '.*image.*' held NaN"):
         run([_write(tmp_path / 'nan.gz', [*records[:5], broken])])

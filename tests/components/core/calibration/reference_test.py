@@ -1,4 +1,4 @@
-"""The float model's answers beside a calibration: the same bytes, no pickles, and damage that is told."""
+"""The float model's answers beside a calibration: the same bytes, no pickles, and damage that is reported."""
 
 from __future__ import annotations
 

@@ -185,7 +185,9 @@ def test_labels_train_without_a_teacher(digits_saved_model: pathlib.Path, batche
         )
 
 
-def test_a_diverging_loss_is_told_with_its_remedy(digits_saved_model: pathlib.Path, batches: Batches) -> None:
+def test_a_diverging_loss_is_reported_with_its_remedy(
+    digits_saved_model: pathlib.Path, batches: Batches
+) -> None:
     graph = open_graph(str(digits_saved_model))
     options = make_options(20, learning_rate=1e30, optimizer='SGD')
     with pytest.raises(EdgeError, match=r'the loss is nan .* Lower FineTuning.learning_rate'):

@@ -1,4 +1,4 @@
-"""Which signature is chosen, and how a model without one is told."""
+"""Which signature is chosen, and how a model without one is refused."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path: pathlib.Path) -> None:
         choose_signature(str(tmp_path))
 
 
-def test_the_choice_among_several_is_told(model: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_choice_among_several_is_reported(model: str, caplog: pytest.LogCaptureFixture) -> None:
     choice._log_once.cache_clear()
     with caplog.at_level(logging.INFO, logger='tfx_edge'):
         choose_signature(model)
@@ -83,9 +83,9 @@ def test_the_choice_among_several_is_told(model: str, caplog: pytest.LogCaptureF
     )
 
 
-@pytest.mark.parametrize(('second', 'told'), [('serve', []), ('embed', [logging.INFO])])
+@pytest.mark.parametrize(('second', 'levels'), [('serve', []), ('embed', [logging.INFO])])
 def test_a_dense_serving_default_is_no_matter_of_doubt(
-    second: str, told: list[int], tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+    second: str, levels: list[int], tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Keras exports the same function as 'serve' too."""
     module = tf.Module()
@@ -94,14 +94,14 @@ def test_a_dense_serving_default_is_no_matter_of_doubt(
     module.embed = tf.function(lambda x: {'embedding': x[:, :2]}, input_signature=specs)
     signatures = {'serving_default': module.serve, second: getattr(module, second)}
     tf.saved_model.save(module, str(tmp_path), signatures=signatures)
-    # TensorFlow tells that it saves.
+    # TensorFlow logs that it saves.
     caplog.clear()
     with caplog.at_level(logging.INFO, logger='tfx_edge'):
         assert choose_signature(str(tmp_path)).name == 'serving_default'
-    assert [record.levelno for record in caplog.records if record.name.startswith('tfx_edge')] == told
+    assert [record.levelno for record in caplog.records if record.name.startswith('tfx_edge')] == levels
 
 
-def test_outputs_without_a_batch_dimension_are_told() -> None:
+def test_outputs_without_a_batch_dimension_are_reported() -> None:
     def spec(*shape: int | None, has_rank: bool = True) -> TensorSpec:
         return TensorSpec(shape, tf.float32, has_rank)
 

@@ -189,7 +189,7 @@ def test_a_model_of_words_takes_their_numbers(tmp_path: pathlib.Path) -> None:
     np.testing.assert_allclose(found['output_0'], expected['output_0'], rtol=1e-6)
 
 
-def test_examples_that_cannot_be_prepared_are_told(tmp_path: pathlib.Path) -> None:
+def test_examples_that_cannot_be_prepared_are_reported(tmp_path: pathlib.Path) -> None:
     folder, signature = _chosen('decoded in a loop', tmp_path)
     parser = ExampleParser(signature.inputs, preparation=preparation_of(folder, signature))
     with pytest.raises(
@@ -198,7 +198,9 @@ def test_examples_that_cannot_be_prepared_are_told(tmp_path: pathlib.Path) -> No
         parser([_example(**{'image/encoded': b'no image'})])
 
 
-def test_what_is_taken_and_left_out_is_told(tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_taken_and_left_out_is_reported(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level('INFO', logger='tfx_edge'):
         _, signature = _chosen('as parsed', tmp_path)
     assert describe(signature) == (
@@ -210,7 +212,7 @@ def test_what_is_taken_and_left_out_is_told(tmp_path: pathlib.Path, caplog: pyte
     assert any("are left out: 'name'" in message for message in messages)
 
 
-def test_several_that_differ_are_told(tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_several_that_differ_are_reported(tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture) -> None:
     spec, prepare, width, _, _ = KINDS['as parsed']
     module = _Served(spec, prepare, width)
     module.other = _Served({'a': _FLOATS}, lambda module, f: f['a'], 2)

@@ -24,7 +24,7 @@ def _figures(costs: DeviceCosts) -> dict[str, object]:
 
 
 def _printed(model: bytes, device: str, folder: pathlib.Path) -> str:
-    """What Vela tells a person."""
+    """What Vela prints for a person."""
     (folder / 'by_hand.tflite').write_bytes(model)
     command = [sys.executable, '-m', 'ethosu.vela', 'by_hand.tflite', '--accelerator-config', device]
     done = subprocess.run(
@@ -63,7 +63,7 @@ def test_cpu_operators_are_named_as_in_the_file(files: Mapping[str, bytes]) -> N
 @pytest.mark.usefixtures('vela')
 @pytest.mark.parametrize('which', ['float', 'dynamic int8'])
 def test_file_that_runs_on_the_cpu_alone_has_no_figures(files: Mapping[str, bytes], which: str) -> None:
-    """Vela itself tells 0 cycles, which would pass any limit."""
+    """Vela itself reports 0 cycles, which would pass any limit."""
     costs = ethos_u.profile(files[which], 'ethos-u55-128')
     assert set(_figures(costs).values()) == {None}
     assert [name.split()[0] for name in costs.cpu_operators][:2] == ['CONV_2D', 'DEPTHWISE_CONV_2D']
@@ -71,7 +71,7 @@ def test_file_that_runs_on_the_cpu_alone_has_no_figures(files: Mapping[str, byte
 
 
 @pytest.mark.usefixtures('vela')
-def test_system_without_flash_tells_its_dram(files: Mapping[str, bytes]) -> None:
+def test_system_without_flash_shows_its_dram(files: Mapping[str, bytes]) -> None:
     costs = ethos_u.profile(files['int8'], 'ethos-u65-256')
     assert costs.flash_bytes is None
     assert costs.dram_bytes > 0
@@ -96,7 +96,7 @@ def test_devices_are_those_of_vela() -> None:
 
 
 @pytest.mark.usefixtures('vela')
-def test_mutated_file_is_refused_or_told(files: Mapping[str, bytes]) -> None:
+def test_mutated_file_is_refused_or_reported(files: Mapping[str, bytes]) -> None:
     random = np.random.default_rng(0)
     for _ in range(12):
         damaged = bytearray(files['int8'])
@@ -124,14 +124,14 @@ def test_time_is_limited(files: Mapping[str, bytes]) -> None:
 
 
 @pytest.mark.usefixtures('vela')
-def test_what_vela_says_when_it_fails_is_told(files: Mapping[str, bytes]) -> None:
+def test_what_vela_says_when_it_fails_is_reported(files: Mapping[str, bytes]) -> None:
     costs = ethos_u.profile(files['int8'], 'ethos-u99-1')
     assert "exit status 2: vela: error: argument --accelerator-config: invalid choice: 'ethos-u99-1'" in (
         costs.obstacle
     )
 
 
-def test_death_of_vela_is_told(
+def test_death_of_vela_is_reported(
     files: Mapping[str, bytes], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _program(tmp_path, 'test "$1" = --version && echo 9.9.9 && exit; echo a tensor; kill -SEGV $$')
@@ -139,7 +139,7 @@ def test_death_of_vela_is_told(
     assert '(SIGSEGV)' in ethos_u.profile(files['int8'], 'ethos-u55-128').obstacle
 
 
-def test_no_vela_is_told_with_the_remedy(
+def test_no_vela_is_reported_with_the_remedy(
     files: Mapping[str, bytes], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _hide_the_package(monkeypatch, tmp_path)
@@ -179,7 +179,7 @@ def test_another_program_of_that_name_is_not_vela(
 
 
 @pytest.mark.parametrize('writes', ['', 'mkdir output; echo a,b > output/model_summary_x.csv'])
-def test_version_that_writes_something_else_is_told(
+def test_version_that_writes_something_else_is_reported(
     files: Mapping[str, bytes], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, writes: str
 ) -> None:
     _program(tmp_path, f'test "$1" = --version && echo 9.9.9 && exit; PATH=/usr/bin:/bin; {writes}')

@@ -15,7 +15,7 @@ from tfx_edge.components.core.devices.profile import DEVICES, check_device, prof
 from tfx_edge.components.core.errors import EdgeError
 
 
-def test_unknown_device_is_told_with_those_that_are_known(files: Mapping[str, bytes]) -> None:
+def test_unknown_device_is_reported_with_those_that_are_known(files: Mapping[str, bytes]) -> None:
     with pytest.raises(EdgeError, match=r"^device 'ethos-u56' .*one of: ethos-u55-32, .*tflite-micro\.$"):
         profile(files['int8'], 'ethos-u56')
     with pytest.raises(EdgeError, match="device ''"):

@@ -94,7 +94,7 @@ def test_missing_custom_operator_is_named(files: Mapping[str, bytes]) -> None:
 
 
 @pytest.mark.usefixtures('micro')
-def test_what_the_runtime_refuses_otherwise_is_told(files: Mapping[str, bytes]) -> None:
+def test_what_the_runtime_refuses_otherwise_is_reported(files: Mapping[str, bytes]) -> None:
     costs = tflite_micro.profile(files['dynamic int8'])
     assert 'Hybrid models are not supported' in costs.obstacle
     assert 'CONV_2D' in costs.obstacle
@@ -103,7 +103,7 @@ def test_what_the_runtime_refuses_otherwise_is_told(files: Mapping[str, bytes]) 
 
 
 @pytest.mark.usefixtures('micro')
-def test_file_that_ends_the_process_is_told(files: Mapping[str, bytes]) -> None:
+def test_file_that_ends_the_process_is_reported(files: Mapping[str, bytes]) -> None:
     content = flatbuffer.read(files['int8'])
     graph = content.subgraphs[0]
     (pool,) = [op for op in graph.operators if flatbuffer.operator_name(content, op) == 'MEAN']
@@ -114,7 +114,7 @@ def test_file_that_ends_the_process_is_told(files: Mapping[str, bytes]) -> None:
 
 
 @pytest.mark.usefixtures('micro')
-def test_mutated_file_is_refused_or_told(files: Mapping[str, bytes]) -> None:
+def test_mutated_file_is_refused_or_reported(files: Mapping[str, bytes]) -> None:
     random = np.random.default_rng(1)
     for _ in range(12):
         damaged = bytearray(files['int8'])
@@ -134,7 +134,7 @@ def test_truncated_file_is_an_edge_error(files: Mapping[str, bytes]) -> None:
         tflite_micro.profile(files['int8'][:900])
 
 
-def test_no_wheel_is_told_with_the_remedy(
+def test_no_wheel_is_reported_with_the_remedy(
     files: Mapping[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def not_found(name: str) -> str:

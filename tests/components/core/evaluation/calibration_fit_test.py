@@ -68,7 +68,7 @@ def test_of_many_examples_some_are_used_whatever_their_order(run, images, monkey
     assert dataclasses.replace(one, examples=0) != dataclasses.replace(run(dark[:20], 1, 'first'), examples=0)
 
 
-def test_few_examples_tell_nothing(run, images):
+def test_few_examples_show_nothing(run, images):
     few = run(images[:9], 1, 'few')
-    assert few.obstacle == '9 examples are too few to tell; at least 10 do'
+    assert few.obstacle == '9 examples are too few to judge; at least 10 do'
     assert run(images[:10], 1, 'ten').obstacle == ''

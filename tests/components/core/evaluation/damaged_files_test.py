@@ -176,7 +176,7 @@ def _outcome(step: Callable[[], None]) -> str:
     try:
         step()
     except EdgeError as error:
-        return 'refused' if '\n' not in str(error) else f'told in several lines: {error}'
+        return 'refused' if '\n' not in str(error) else f'raised in several lines: {error}'
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is what the test looks for
         return f'raised {type(error).__name__}: {error}'
     return 'passed'

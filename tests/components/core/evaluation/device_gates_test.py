@@ -1,4 +1,4 @@
-"""Limits on devices: what is told is held, what is not told never passes, what cannot be told is refused."""
+"""Limits on devices: reported figures are held, missing ones never pass, unknown ones are refused."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def test_operators_left_to_the_cpu_are_counted_and_named() -> None:
 @pytest.mark.parametrize(
     ('costs', 'why'),
     [
-        (COSTS, 'the tool does not tell it'),
+        (COSTS, 'the tool does not report it'),
         (DeviceCosts(NPU, absent='install it'), 'install it'),
         (DeviceCosts(NPU, 'vela 1', obstacle='it is float'), 'it is float'),
     ],
 )
-def test_what_is_not_told_does_not_pass(costs: DeviceCosts, why: str) -> None:
+def test_what_is_not_reported_does_not_pass(costs: DeviceCosts, why: str) -> None:
     (gate,) = judge_devices([DeviceLimits(NPU, {'flash_bytes': 10**9})], [costs])
     assert gate.reason == f'max_flash_bytes on {NPU}: not measured, limit 1000000000 ({why})'
     assert not gate.holds

@@ -70,5 +70,5 @@ def test_logits_have_no_divergence_and_one_example_of_them_is_enough():
         ([1 / 256] * 250 + [0.0] * 50, True),
     ],
 )
-def test_probabilities_are_told_as_exactly_as_integer_outputs_hold_them(values, expected):
+def test_probabilities_are_reported_as_exactly_as_integer_outputs_hold_them(values, expected):
     assert are_probabilities(np.array(values)) is expected

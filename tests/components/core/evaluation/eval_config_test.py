@@ -124,7 +124,7 @@ _THRESHOLD = tfma.MetricThreshold(value_threshold={'lower_bound': {'value': 0.5}
         ),
     ],
 )
-def test_faults_of_metrics_are_told_by_name(faulty, match):
+def test_faults_of_metrics_are_reported_by_name(faulty, match):
     with pytest.raises(EdgeError, match=match) as caught:
         configuration.check_eval_config(faulty, has_baseline=False)
     assert '\n' not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Which metrics need probabilities, told by the settings that their classes have."""
+"""Which metrics need probabilities, by the settings that their classes have."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def test_answers_change_for_the_worse_or_the_better():
 
 
 @pytest.mark.parametrize('names', [[''], ['score', 'kind']])
-def test_a_flip_keeps_the_example_and_tells_what_was_answered(tmp_path, names):
+def test_a_flip_keeps_the_example_and_shows_what_was_answered(tmp_path, names):
     example = tf.train.Example()
     example.features.feature['image'].float_list.value.extend([1.0, 2.0])
     # As if a list of flips were evaluated again.

@@ -33,7 +33,7 @@ def test_three_outcomes():
     judged = judge_tests([ACCURACY], parts, Rules())
     assert [entry.outcome for entry in judged] == ['holds', 'fails', 'undecided', 'undecided']
     assert [entry.why for entry in judged] == [
-        '', '', 'the examples are too few to tell', '99 examples are fewer than min_slice_examples, 100',
+        '', '', 'the examples are too few to decide', '99 examples are fewer than min_slice_examples, 100',
     ]  # fmt: skip
     assert judged[3].p_fails_corrected is None
     gates = gates_of(judged, Rules())

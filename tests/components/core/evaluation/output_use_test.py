@@ -1,4 +1,4 @@
-"""What outputs do: the same for any order and bundling; stuck ones are found, few or equal examples tell nothing."""
+"""What outputs do: the same for any order and bundling; stuck ones are found, few or equal examples show nothing."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_an_output_that_answers_the_same_to_different_examples_is_stuck() -> Non
     assert _seen([0.5] * 9 + [0.25], _records(10), []).stuck == ()
 
 
-def test_few_examples_and_equal_ones_tell_nothing() -> None:
+def test_few_examples_and_equal_ones_show_nothing() -> None:
     assert _seen([0.5] * 9, _records(9), []).stuck == ()
     assert _seen([0.5] * 20, [b'the same'] * 20, []).stuck == ()
 

@@ -124,7 +124,7 @@ def test_sums_merge_in_any_order_to_the_same_test(drops, data):
 
 
 @pytest.mark.parametrize('spread', [0.0, 1e-12, 1e-8, 1e-5, 1e-3])
-def test_drops_that_hardly_differ_are_told_from_the_margin(spread):
+def test_drops_that_hardly_differ_are_distinguished_from_the_margin(spread):
     drops = 0.1 + spread * np.random.default_rng(4).normal(0, 1, 300)
     for margin, p_values in ((0.11, (0.0, 1.0)), (0.09, (1.0, 0.0))):
         test = bootstrap_test(summed(drops), margin, 0.95)

@@ -1,4 +1,4 @@
-"""What real `.tflite` files clip, told apart from what lies at their rails by nature."""
+"""What real `.tflite` files clip, distinguished from what lies at their rails by nature."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_int16_has_bits_to_spare(quantized, images):
     assert least.range_used == 1.0
 
 
-def test_types_of_the_input_tell_the_same(quantized, images):
+def test_types_of_the_input_show_the_same(quantized, images):
     figures = []
     for io in ('FLOAT', 'INT8', 'UINT8'):
         result = fit(quantized(images * np.float32(0.5), io=io), images)

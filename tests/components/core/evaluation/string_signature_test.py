@@ -43,7 +43,7 @@ def test_both_alike(model: tuple[str, Signature]) -> None:
     )
 
 
-def test_what_differs_is_told_with_its_size(
+def test_what_differs_is_reported_with_its_size(
     model: tuple[str, Signature], caplog: pytest.LogCaptureFixture
 ) -> None:
     folder, signature = model
@@ -59,6 +59,6 @@ def test_what_differs_is_told_with_its_size(
     assert note in [record.message for record in caplog.records]
 
 
-def test_examples_that_the_signature_does_not_take_are_told(model: tuple[str, Signature]) -> None:
+def test_examples_that_the_signature_does_not_take_are_reported(model: tuple[str, Signature]) -> None:
     note = compare_with_strings(*model, [b''], {'x': INPUTS['x'][:1]})
     assert note.startswith("signature 'serving_default' cannot be called on the examples (")

@@ -50,7 +50,7 @@ def test_integer_input_of_a_float_operator_is_found(digits_float: bytes) -> None
 
 
 @pytest.mark.parametrize('mode', ['INT8', 'INT16X8', 'INT4X8'])
-def test_groups_tell_the_parameters_of_the_file(
+def test_groups_show_the_parameters_of_the_file(
     many_operators: tuple[bytes, dict], observe: Callable, mode: str
 ) -> None:
     """The scale of each tensor in the file is that of its group's range, whatever the ranges are."""

@@ -1,4 +1,4 @@
-"""What cannot be converted is told by the name of its layer, as its author wrote it."""
+"""What cannot be converted is reported by the name of its layer, as its author wrote it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_layers_have_the_names_that_their_author_gave_them(how: str, tmp_path: p
 
 
 @pytest.mark.parametrize('line', ['keras 3', 'tf_keras'])
-def test_a_loop_that_is_too_long_is_told_by_its_layer(line: str, tmp_path: pathlib.Path) -> None:
+def test_a_loop_that_is_too_long_is_reported_by_its_layer(line: str, tmp_path: pathlib.Path) -> None:
     module = keras if line == 'keras 3' else tf_keras
     steps = module.Input((200, 4), name='steps')
     model = module.Model(steps, module.layers.GRU(3, name='memory')(steps))
@@ -72,7 +72,7 @@ def test_a_loop_that_is_too_long_is_told_by_its_layer(line: str, tmp_path: pathl
     assert re.search(r"loop over the steps of a sequence \(.*\) in layer 'memory' \(", _refusal(tmp_path))
 
 
-def test_an_operator_outside_of_layers_is_told_alone(tmp_path: pathlib.Path) -> None:
+def test_an_operator_outside_of_layers_is_reported_alone(tmp_path: pathlib.Path) -> None:
     module = tf.Module()
     specs = [tf.TensorSpec((None, 4, 4), tf.float32, name='x')]
     module.serve = tf.function(lambda x: {'y': tf.linalg.inv(x)}, input_signature=specs)

@@ -202,7 +202,7 @@ def test_an_operator_of_another_type_without_kernel_is_named_with_its_type(tmp_p
         convert_saved_model(str(tmp_path / 'model'), 'serving_default')
 
 
-def test_a_model_that_draws_random_numbers_is_told(
+def test_a_model_that_draws_random_numbers_is_reported(
     tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     import tensorflow as tf

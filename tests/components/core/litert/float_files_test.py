@@ -22,7 +22,7 @@ from tests import processes
 from tests.golden import files as golden
 from tfx_edge.components.core.compression.graph.checkpoint import write_with_values
 from tfx_edge.components.core.litert.convert import convert_saved_model
-from tfx_edge.components.core.litert.float_files import HANDED_FILE, FloatFiles, hand_on
+from tfx_edge.components.core.litert.float_files import PASSED_ON_FILE, FloatFiles, pass_on
 
 pytestmark = pytest.mark.slow
 
@@ -101,10 +101,10 @@ def test_damaged_entry_is_not_used_and_is_replaced(
 def test_file_that_is_handed_on_is_taken(
     golden_file: bytes, conversions: Callable[[], int], tmp_path: pathlib.Path
 ) -> None:
-    hand_on(str(tmp_path), str(GOLDEN), SIGNATURE, golden_file)
+    pass_on(str(tmp_path), str(GOLDEN), SIGNATURE, golden_file)
     assert FloatFiles(handed=[str(tmp_path)]).convert(str(GOLDEN), SIGNATURE) == golden_file
     assert conversions() == 0
-    (tmp_path / HANDED_FILE).write_bytes(b'')
+    (tmp_path / PASSED_ON_FILE).write_bytes(b'')
     assert FloatFiles(handed=[str(tmp_path)]).convert(str(GOLDEN), SIGNATURE) == golden_file
     assert conversions() == 1
 

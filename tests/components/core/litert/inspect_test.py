@@ -1,4 +1,4 @@
-"""What a file holds is told right."""
+"""What a file holds is reported right."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _quantized(model: bytes, mode: str, ranges: dict) -> bytes:
         ('INT8', {'integer'}, {'integer', 'conversion'}, 1.0, 1.0),
     ],
 )
-def test_arithmetic_is_told_for_every_mode(
+def test_arithmetic_is_reported_for_every_mode(
     digits_float: bytes,
     digits_ranges: dict,
     mode: str,
@@ -266,7 +266,7 @@ def test_a_circle_of_conversions_ends(digits_float: bytes) -> None:
     ),
     everywhere=st.booleans(),
 )
-def test_any_change_of_the_file_is_told_or_refused(
+def test_any_change_of_the_file_is_reported_or_refused(
     digits_float: bytes, changes: list[tuple[float, int]], everywhere: bool
 ) -> None:
     changed = bytearray(digits_float)

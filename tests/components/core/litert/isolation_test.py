@@ -52,7 +52,7 @@ def test_other_error_becomes_one_line() -> None:
     assert '\n' not in str(caught.value)
 
 
-def test_native_abort_is_told(digits_float: bytes) -> None:
+def test_native_abort_is_reported(digits_float: bytes) -> None:
     """TensorFlow's quantizer verifies no file, and looks for the root of this one two gigabytes behind its end."""
     no_file = (2**31 - 16).to_bytes(4, 'little') + digits_float[4:]
     with pytest.raises(ChildFailure, match=r'quantize_int8 failed in a process of its own \(SIG') as caught:

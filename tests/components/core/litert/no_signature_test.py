@@ -84,7 +84,7 @@ def test_tensors_without_names_of_their_own_are_numbered(name: bytes | None) -> 
     assert list(inspect_model(file).inputs) == list(LiteRTModel(file).inputs) == ['input_0', 'input_1']
 
 
-def test_whole_names_tell_what_stripped_ones_do_not() -> None:
+def test_whole_names_show_what_stripped_ones_do_not() -> None:
     content = flatbuffer.read(without_signatures(files.float_model('masked')))
     graph = content.subgraphs[0]
     for port, index in enumerate(graph.inputs):

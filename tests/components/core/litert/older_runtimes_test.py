@@ -1,4 +1,4 @@
-"""Files that TensorFlow 2.16 does not load are told."""
+"""Files that TensorFlow 2.16 does not load are named."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _loads(model: bytes) -> bool:
 @pytest.mark.filterwarnings('ignore:.*tf.lite.Interpreter is deprecated')
 @pytest.mark.parametrize('keep_float', [(), ('dense',)])
 @pytest.mark.parametrize('mode', ['INT8', 'INT4X8', 'INT16X8', 'DYNAMIC_INT8', 'DYNAMIC_INT4', 'FLOAT16'])
-def test_what_is_told_is_what_tensorflow_2_16_refuses(
+def test_what_is_reported_is_what_tensorflow_2_16_refuses(
     mode: str, keep_float: tuple[str, ...], digits_float: bytes, digits_ranges: dict
 ) -> None:
     options = QuantizationOptions(mode, keep_float=keep_float, engine=LITERT)
@@ -37,7 +37,9 @@ def test_what_is_told_is_what_tensorflow_2_16_refuses(
         assert _loads(file) == (not refused)
 
 
-def test_transposed_convolutions_with_float_activations_are_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_transposed_convolutions_with_float_activations_are_reported(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     file = quantize_model(
         files.float_model('many_operators'), QuantizationOptions('DYNAMIC_INT8', engine=LITERT)
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from tfx_edge.components.core.litert.printed_line import end_of_line
+from tfx_edge.components.core.litert.printed_line import shortened_line
 
 
 def test_short_lines_stay_and_long_ones_start_with_a_whole_word() -> None:
-    assert end_of_line('  failed:\tno  kernel\n') == 'failed: no kernel'
+    assert shortened_line('  failed:\tno  kernel\n') == 'failed: no kernel'
     words = [f'word{number}' for number in range(100)]
-    shown = end_of_line(' '.join(words))
+    shown = shortened_line(' '.join(words))
     assert shown.startswith('... ')
     assert shown.endswith(words[-1])
     assert set(shown.split()[1:]) <= set(words)

@@ -61,7 +61,7 @@ def server() -> int:
 
 @pytest.fixture
 def long_call(server: int, digits_float: bytes) -> Iterator[LongCall]:
-    """Starts a call that does not end by itself, and tells its process."""
+    """Starts a call that does not end by itself, and names its process."""
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
 
         def start() -> tuple[concurrent.futures.Future[object], int]:

@@ -258,7 +258,7 @@ def test_infinite_range_is_refused_by_name(digits_float: bytes, digits_ranges: d
 
 
 @pytest.mark.slow
-def test_better_engine_is_taken_and_told(
+def test_better_engine_is_taken_and_reported(
     many_operators: tuple[bytes, dict], digits_float: bytes, digits_ranges: dict, observe: Callable
 ) -> None:
     made = make_file(digits_float, INT8, digits_ranges)

@@ -1,4 +1,4 @@
-"""Recurrent layers of Keras 3 become files without unroll, which answer as the model does; what cannot is told."""
+"""Recurrent layers of Keras 3 become files without unroll, which answer as the model does; what cannot is named."""
 
 from __future__ import annotations
 

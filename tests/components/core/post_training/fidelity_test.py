@@ -90,8 +90,8 @@ def test_a_class_that_never_comes_up_is_no_loss() -> None:
 def test_the_output_that_is_lost_most_is_named() -> None:
     exact = {'a': RNG.normal(size=(64, 3)), 'b': RNG.normal(size=(64, 3))}
     found = compare(exact, {'a': exact['a'], 'b': -exact['b']})
-    assert found.lost_most is not None
-    assert found.lost_most.name == 'b'
+    assert found.worst_output is not None
+    assert found.worst_output.name == 'b'
     assert found.samples == 64
 
 

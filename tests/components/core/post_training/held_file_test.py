@@ -19,7 +19,7 @@ from tfx_edge.components.core.litert.quantization_options import QuantizationOpt
 from tfx_edge.components.core.litert.quantize import quantized_file
 from tfx_edge.components.core.post_training import fidelity_report
 from tfx_edge.components.core.post_training.fidelity import compare
-from tfx_edge.components.core.post_training.held_file import Bound, HeldFile, make_held
+from tfx_edge.components.core.post_training.held_file import Bound, ComparedFile, make_compared
 
 Inputs = dict[str, np.ndarray]
 
@@ -66,9 +66,9 @@ class _Net:
 
     def held(
         self, mode: str = 'INT8', engine: str = 'LITERT', bound: Bound | None = None, **options: object
-    ) -> HeldFile:
+    ) -> ComparedFile:
         options_ = QuantizationOptions(mode, engine=engine, **options)  # type: ignore[arg-type]
-        return make_held(self.model, options_, self.ranges, self.reference, bound or Bound())
+        return make_compared(self.model, options_, self.ranges, self.reference, bound or Bound())
 
     def db(self, file: ModelFile) -> float:
         return compare(self.reference.answers, LiteRTModel(file.data)(self.reference.inputs)).db
@@ -117,7 +117,7 @@ def test_the_operators_that_lose_the_answers_stay_float(
     for dropped in held.lost.keep_float:
         fewer = tuple(pattern for pattern in held.lost.keep_float if pattern != dropped)
         again = (
-            make_held(
+            make_compared(
                 net.model,
                 QuantizationOptions(mode, engine=held.lost.engine, keep_float=fewer),
                 net.ranges,
@@ -198,7 +198,7 @@ def test_a_float_file_that_answers_otherwise_is_not_the_quantizations_fault(nets
     net = nets['digits']
     answers = {name: values[::-1] for name, values in net.reference.answers.items()}
     other = Reference(net.reference.inputs, answers, held_out=True)
-    held = make_held(net.model, QuantizationOptions('INT8'), net.ranges, other, Bound())
+    held = make_compared(net.model, QuantizationOptions('INT8'), net.ranges, other, Bound())
     assert held.is_low
     assert held.lost is None
     assert 'The float .tflite file is no nearer' in fidelity_report.line(held)

@@ -49,7 +49,7 @@ def test_what_stays_float_anyway_is_not_measured(
 def test_ranges_of_deciding_tensors_are_enough(
     separable: bytes, observe: Callable, digits: dict[str, np.ndarray]
 ) -> None:
-    """A training tells no range of the softmax, whose kernel has its own."""
+    """A training gives no range of the softmax, whose kernel has its own."""
     ranges = observe(separable, digits['x_train'][:8])
     options = dataclasses.replace(INT8, keep_float=('wise', 'stem'))
     samples = {'image': digits['x_train'][:4]}

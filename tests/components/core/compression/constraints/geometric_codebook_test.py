@@ -1,4 +1,4 @@
-"""Geometric codebooks: few integers whatever a kernel is divided by, and a weight tells its own."""
+"""Geometric codebooks: few integers whatever a kernel is divided by, and a weight shows its own."""
 
 from __future__ import annotations
 

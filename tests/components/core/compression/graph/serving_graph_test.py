@@ -48,7 +48,7 @@ def test_gradients_reach_replaced_variables(saved_model: str, digits: dict[str, 
         assert np.abs(gradient).max() > 0
 
 
-def test_sites_of_keras_3_and_tf_keras_are_told_with_their_folding(
+def test_sites_of_keras_3_and_tf_keras_are_reported_with_their_folding(
     digits_saved_model: pathlib.Path, tf_keras_saved_model: pathlib.Path, module_saved_model: pathlib.Path
 ) -> None:
     def describe(folder: pathlib.Path) -> list[tuple[str, tuple[int, ...], int]]:

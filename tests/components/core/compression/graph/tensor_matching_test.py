@@ -1,4 +1,4 @@
-"""Tensors of the deployed file are recognized by their values, and by name only where values tell nothing."""
+"""Tensors of the deployed file are recognized by their values, and by name only where values are all alike."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> ServingGraph:
     return open_graph(folder)
 
 
-def test_equal_tensors_of_one_value_are_told_by_name(graph: ServingGraph) -> None:
+def test_equal_tensors_of_one_value_are_reported_by_name(graph: ServingGraph) -> None:
     inputs = {'x': np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)}
     zeros = np.zeros((4, 3), np.float32)
     found = match_tensors(graph, inputs, {'model/second;add': zeros, 'second': zeros, 'nameless': zeros})

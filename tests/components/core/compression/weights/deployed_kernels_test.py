@@ -1,4 +1,4 @@
-"""A kernel of the file is told by its values, however the converter laid it out."""
+"""A kernel of the file is recognized by its values, however the converter laid it out."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def test_convolutions_with_standardized_kernels_are_found(tmp_path: pathlib.Path
     assert (kernel.name, kernel.op, kernel.channel_axes) == ('kernel', 'Conv2D', (-1,))
 
 
-def test_a_model_of_computed_kernels_alone_is_told_which(
+def test_a_model_of_computed_kernels_alone_is_reported_which(
     tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     module = tf.Module()
