@@ -164,7 +164,7 @@ proto: $(READY) ## Make proto/messages/*_pb2.py again.
 
 # The compiler that belongs to the flatbuffers package of both lines.
 FLATC_VERSION := 25.12.19rc0
-SCHEMA_FOLDER := components/core/litert
+SCHEMA_FOLDER := components/core/litert/file
 report-schema: $(READY) ## Make report.schema.json, of EdgeEvaluator's report, again from the report's classes.
 	PYTHONPATH=. $(BIN)/python -W ignore -m tests.components.core.evaluation.report_schema
 

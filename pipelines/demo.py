@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert import saved_model_converter
-from tfx_edge.components.core.litert.isolation import load_ahead
+from tfx_edge.components.core.isolation.isolated_process import load_ahead
+from tfx_edge.components.core.litert.conversion import saved_model_converter
+from tfx_edge.pipelines.console import Progress, quiet
 from tfx_edge.pipelines.local import BEAM_ARGS, remove_float_files, run_locally
-from tfx_edge.pipelines.quiet import Progress, quiet
 
 if TYPE_CHECKING:
-    from tfx_edge.pipelines.costs import Costs
-    from tfx_edge.pipelines.runs import Step
+    from tfx_edge.pipelines.model_measurements import Costs
+    from tfx_edge.pipelines.run_records import Step
 
 # The steps that give a model, and what the table calls it.
 _MODELS = {
@@ -57,7 +57,7 @@ def run_demo(output: str | os.PathLike[str], beam_args: Sequence[str] = ()) -> b
         progress.line(f'loading TFX; what libraries print goes to {_short(log)}')
         # In another process, while TFX loads here.
         load_ahead(saved_model_converter.convert_signature)
-        from tfx_edge.pipelines import runs
+        from tfx_edge.pipelines import run_records
         from tfx_edge.pipelines.digits import data
         from tfx_edge.pipelines.digits import pipeline as digits
 
@@ -70,7 +70,7 @@ def run_demo(output: str | os.PathLike[str], beam_args: Sequence[str] = ()) -> b
             beam_pipeline_args=all_beam_args(beam_args),
         )
         run_locally(pipeline, progress)
-        steps = runs.last_run(pipeline.metadata_connection_config, digits.PIPELINE_NAME)
+        steps = run_records.last_run(pipeline.metadata_connection_config, digits.PIPELINE_NAME)
         progress.line('measuring the models')
         _print_costs(steps, _measure(steps, folder), progress)
         remove_float_files(str(folder / 'pipeline'))
@@ -99,10 +99,10 @@ def all_beam_args(given: Sequence[str] = ()) -> list[str]:
 
 def _measure(steps: Mapping[str, Step], folder: pathlib.Path) -> dict[str, Costs]:
     """The costs of each step's model, by step."""
-    from tfx_edge.components.artifacts import float_files_folder
-    from tfx_edge.components.core.litert.float_files import FloatFiles
-    from tfx_edge.pipelines.costs import measure_all
+    from tfx_edge.components.core.litert.conversion.float_files import FloatFiles
+    from tfx_edge.components.tfx_interface.artifacts import float_files_folder
     from tfx_edge.pipelines.digits.data import LABEL
+    from tfx_edge.pipelines.model_measurements import measure_all
 
     models = {step: os.path.join(steps[step].output('model').uri, 'Format-Serving') for step in _MODELS}
     examples = pathlib.Path(steps['ImportExampleGen'].output('examples').uri) / 'Split-eval'

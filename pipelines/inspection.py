@@ -13,8 +13,8 @@ from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.pipelines.tables import NO_LIMIT, print_table, printable, room_of
 
 if TYPE_CHECKING:
-    from tfx_edge.components.core.litert.inspect import ModelSummary, TensorSummary
-    from tfx_edge.components.core.litert.metadata import ModelMetadata
+    from tfx_edge.components.core.litert.file.inspect import ModelSummary, TensorSummary
+    from tfx_edge.components.core.litert.file.metadata import ModelMetadata
 
 # Incremented when a key of the JSON is removed or changes its meaning, but not for new keys.
 FORMAT_VERSION = 1
@@ -40,9 +40,9 @@ def print_inspection(file: str, *, as_json: bool) -> None:
         model = pathlib.Path(file).read_bytes()
     except OSError as error:
         raise EdgeError(f'{file} cannot be read ({error.strerror}); name a .tflite file.') from error
-    from tfx_edge.components.core.evaluation.sizes import zip_bytes
-    from tfx_edge.components.core.litert import metadata
-    from tfx_edge.components.core.litert.inspect import inspect_model
+    from tfx_edge.components.core.evaluation.model_files.sizes import zip_bytes
+    from tfx_edge.components.core.litert.file import metadata
+    from tfx_edge.components.core.litert.file.inspect import inspect_model
 
     try:
         summary, described = inspect_model(model), metadata.read(model)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from tfx_edge.pipelines.quiet import Progress
+from tfx_edge.pipelines.console import Progress
 from tfx_edge.pipelines.worker_processes import lost_workers_raised
 
 # Beam's direct runner otherwise tries Prism, which is downloaded when it is first used.
@@ -50,7 +50,7 @@ def remove_float_files(pipeline_root: str) -> None:
     """
     import tensorflow as tf
 
-    from tfx_edge.components.artifacts import float_files_folder
+    from tfx_edge.components.tfx_interface.artifacts import float_files_folder
 
     folder = float_files_folder(pipeline_root)
     if tf.io.gfile.exists(folder):

@@ -14,8 +14,8 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.pipelines.console import Progress, quiet
 from tfx_edge.pipelines.local import BEAM_ARGS, remove_float_files, run_locally
-from tfx_edge.pipelines.quiet import Progress, quiet
 
 _FUNCTION = 'create_pipeline'
 _BEAM = 'beam_pipeline_args'
@@ -62,11 +62,13 @@ def run_user_pipeline(target: str, options: PipelineOptions, log: str) -> None:
     with quiet(log) as progress:
         progress.line(f'loading {target}; what libraries print goes to {log}')
         pipeline = build_pipeline(target, options)
-        from tfx_edge.pipelines import runs
+        from tfx_edge.pipelines import run_records
 
         run_locally(pipeline, progress)
         remove_float_files(pipeline.pipeline_info.pipeline_root)
-        _print_outputs(runs.last_run(pipeline.metadata_connection_config, pipeline.pipeline_name), progress)
+        _print_outputs(
+            run_records.last_run(pipeline.metadata_connection_config, pipeline.pipeline_name), progress
+        )
 
 
 def build_pipeline(target: str, options: PipelineOptions) -> Any:

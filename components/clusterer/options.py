@@ -10,7 +10,7 @@ from tfx_edge.components.core.compression.constraints.codebook import (
     MAX_CLUSTERS,
     MIN_CLUSTERS,
 )
-from tfx_edge.components.exec_properties import require, require_patterns, require_supported
+from tfx_edge.components.tfx_interface.exec_properties import require, require_patterns, require_supported
 from tfx_edge.components.training.configuration import Configuration
 
 CLUSTERING = Configuration('clustering', proto.Clustering)

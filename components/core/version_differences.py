@@ -6,9 +6,9 @@ installed library offers and not by its version.
 | what | 1.16 | 1.21 | evened out by |
 |---|---|---|---|
 | `fingerprint.pb` of a SavedModel | no id | a random id | `set_content_id` below: an id made of the content |
-| features of records | one order | another in each run | `record_content` in `core/examples.py` |
-| converter: order and names of constants, its version | its own | its own | `core/litert/canonical.py` |
-| converter: Keras 3's `tf.saved_model.save` | aborts | unset variables | `core/litert/convert.py` |
+| features of records | one order | another in each run | `record_content` in `core/examples/example_parser.py` |
+| converter: order and names of constants, its version | its own | its own | `core/litert/file/canonical_form.py` |
+| converter: Keras 3's `tf.saved_model.save` | aborts | unset variables | `core/litert/conversion/convert.py` |
 | converter: fusions | fewer | more PADs and ADDs | nothing: such files differ, what they compute does not |
 | Keras 3's export: order of variables | fixed | random | `compression/restore_graph.py`, which goes by captures |
 | TFMA: messages it exports | all | some | imports from `tensorflow_model_analysis.proto` |

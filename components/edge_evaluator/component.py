@@ -13,9 +13,9 @@ from tfx.types import component_spec, standard_artifacts, system_executions
 
 import tfx_edge
 from tfx_edge import proto
-from tfx_edge.components import artifacts, exec_properties
-from tfx_edge.components.artifact_types import EdgeEvaluation
 from tfx_edge.components.edge_evaluator import executor, keys, notebook_view, options
+from tfx_edge.components.tfx_interface import artifacts, exec_properties
+from tfx_edge.components.tfx_interface.artifact_types import EdgeEvaluation
 
 notebook_view.register()
 
@@ -97,7 +97,7 @@ class EdgeEvaluator(base_beam_component.BaseBeamComponent):
       - `evaluation`: ModelEvaluation; `tfma.load_eval_result` loads it.
       - `blessing`: ModelBlessing, which TFX's Pusher takes.
       - `edge_evaluation`: `tfx_edge.EdgeEvaluation` with `report.json` (its schema:
-        `core/evaluation/report.schema.json`): verdict, reasons, limits with what was measured, metrics by slice,
+        `core/evaluation/report/report.schema.json`): verdict, reasons, limits with what was measured, metrics by slice,
         confusion, sizes, peak memory of activations, share of integer ops, float islands, how well the calibrated
         ranges fit the examples, and against the baseline agreement, differences of outputs, flips, every test by
         slice, the error of each tensor and histograms of weights (of the file made of a SavedModel). Beside it

@@ -19,25 +19,26 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
 from tfx_edge import proto
-from tfx_edge.components import artifacts, fidelity
-from tfx_edge.components import exec_properties as properties
 from tfx_edge.components.core.dense_function.preparation import Preparation, preparation_of
-from tfx_edge.components.core.evaluation import preparation, run
-from tfx_edge.components.core.evaluation.eval_config import check_eval_config, used_features
+from tfx_edge.components.core.evaluation import run
+from tfx_edge.components.core.evaluation.contenders import evaluation_setup
+from tfx_edge.components.core.evaluation.contenders.string_signature import compare_with_strings
+from tfx_edge.components.core.evaluation.evaluators.example_batches import require_examples
+from tfx_edge.components.core.evaluation.gates.verdict import Verdict
 from tfx_edge.components.core.evaluation.judgement import Judgement, judge_run
-from tfx_edge.components.core.evaluation.measurement import Demands
-from tfx_edge.components.core.evaluation.reading import require_examples
-from tfx_edge.components.core.evaluation.report import to_json
-from tfx_edge.components.core.evaluation.string_signature import compare_with_strings
-from tfx_edge.components.core.evaluation.verdict import Verdict
-from tfx_edge.components.core.example_stage import TRANSFORMED
-from tfx_edge.components.core.examples import ExampleParser, read_records
-from tfx_edge.components.core.litert import saved_model_converter
-from tfx_edge.components.core.litert.isolation import load_ahead
+from tfx_edge.components.core.evaluation.measurements.measurement import Demands
+from tfx_edge.components.core.evaluation.metrics.eval_config import check_eval_config, used_features
+from tfx_edge.components.core.evaluation.report.evaluation_report import to_json
+from tfx_edge.components.core.examples.example_parser import ExampleParser, read_records
+from tfx_edge.components.core.examples.example_stage import TRANSFORMED
+from tfx_edge.components.core.isolation.isolated_process import load_ahead
+from tfx_edge.components.core.litert.conversion import saved_model_converter
 from tfx_edge.components.core.signature import read_signatures
 from tfx_edge.components.edge_evaluator import keys, options
-from tfx_edge.components.example_files import split_files
-from tfx_edge.components.example_parsing import example_parser
+from tfx_edge.components.tfx_interface import artifacts, fidelity_properties
+from tfx_edge.components.tfx_interface import exec_properties as properties
+from tfx_edge.components.tfx_interface.example_files import split_files
+from tfx_edge.components.tfx_interface.example_parsing import example_parser
 
 _LOG = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 metrics_path=drafts[keys.EVALUATION],
                 folder=drafts[keys.EDGE_EVALUATION],
                 notes=task.notes,
-                fidelity=fidelity.reported(candidate),
+                fidelity=fidelity_properties.reported(candidate),
             )
             _write_all(drafts, judged)
         _mark(outputs[keys.BLESSING], judged.verdict, candidate, baseline)
@@ -102,7 +103,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 class _Task:
     """What is run: inputs and configuration, checked against each other."""
 
-    evaluation: preparation.Evaluation
+    evaluation: evaluation_setup.Evaluation
     demands: Demands
     parser: ExampleParser
     files: Sequence[str]
@@ -128,7 +129,7 @@ def _task(input_dict: dict[str, list[types.Artifact]], exec_properties: Mapping[
     splits = options.decode_splits(exec_properties[keys.EXAMPLE_SPLITS])
     for split in splits:
         require_examples(split_files(input_dict[artifacts.EXAMPLES], [split]), split)
-    evaluation = preparation.prepare(
+    evaluation = evaluation_setup.prepare(
         config,
         artifacts.serving_model_path(artifact_utils.get_single_instance(input_dict[artifacts.MODEL])),
         artifacts.serving_model_path(baseline) if baseline else None,
@@ -153,7 +154,7 @@ def _notes(config: tfma.EvalConfig, baseline: types.Artifact | None) -> list[str
     return []
 
 
-def _preparation(baseline: preparation.Contender | None) -> Preparation | None:
+def _preparation(baseline: evaluation_setup.Contender | None) -> Preparation | None:
     """What the Trainer's model does with words or encoded images before the evaluated function."""
     if baseline is None or baseline.source.signature is None:
         return None
@@ -161,7 +162,7 @@ def _preparation(baseline: preparation.Contender | None) -> Preparation | None:
 
 
 def _string_signature_note(
-    baseline: preparation.Contender | None,
+    baseline: evaluation_setup.Contender | None,
     files: Sequence[str],
     parser: ExampleParser,
 ) -> list[str]:

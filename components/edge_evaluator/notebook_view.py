@@ -9,8 +9,8 @@ from tfx import types
 from tfx.dsl.io import fileio
 from tfx.orchestration.experimental.interactive import visualizations
 
-from tfx_edge.components.artifact_types import EdgeEvaluation
 from tfx_edge.components.edge_evaluator import keys
+from tfx_edge.components.tfx_interface.artifact_types import EdgeEvaluation
 
 _HEIGHT = '80vh'
 

@@ -11,15 +11,19 @@ from google.protobuf import json_format
 from tfx.orchestration import data_types
 
 from tfx_edge import proto
-from tfx_edge.components import exec_properties
 from tfx_edge.components.core.devices.limits import DeviceLimits, check_device_limits
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.evaluation.eval_config import check_eval_config, check_needs_no_baseline
-from tfx_edge.components.core.evaluation.gates import Limit
-from tfx_edge.components.core.evaluation.measurement import Demands
-from tfx_edge.components.core.evaluation.measurements import LIMITS
-from tfx_edge.components.core.evaluation.non_inferiority import Rules
-from tfx_edge.components.core.evaluation.tested_metrics import MetricDrop, check_drop, find_tested_metrics
+from tfx_edge.components.core.evaluation.gates.gate import Limit
+from tfx_edge.components.core.evaluation.gates.non_inferiority import Rules
+from tfx_edge.components.core.evaluation.measurements.all_measurements import LIMITS
+from tfx_edge.components.core.evaluation.measurements.measurement import Demands
+from tfx_edge.components.core.evaluation.metrics.eval_config import check_eval_config, check_needs_no_baseline
+from tfx_edge.components.core.evaluation.metrics.tested_metrics import (
+    MetricDrop,
+    check_drop,
+    find_tested_metrics,
+)
+from tfx_edge.components.tfx_interface import exec_properties
 
 # They say how max_metric_drop is tested.
 _RULES = ('confidence', 'min_slice_examples')

@@ -17,7 +17,7 @@ _ARTIFACT_TYPES = ('Calibration', 'EdgeEvaluation')
 
 def __getattr__(name: str) -> Any:
     if name in _ARTIFACT_TYPES:
-        from tfx_edge.components import artifact_types
+        from tfx_edge.components.tfx_interface import artifact_types
 
         return getattr(artifact_types, name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

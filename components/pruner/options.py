@@ -9,7 +9,7 @@ from tfx_edge.components.core.compression.constraints.sparsity_structure import 
 from tfx_edge.components.core.compression.pruning import PruningOptions
 from tfx_edge.components.core.compression.pruning_criteria import CRITERIA
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.exec_properties import require, require_patterns, require_supported
+from tfx_edge.components.tfx_interface.exec_properties import require, require_patterns, require_supported
 from tfx_edge.components.training.configuration import Configuration
 
 PRUNING = Configuration('pruning', proto.Pruning)

@@ -9,9 +9,9 @@ from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 from typing_extensions import Unpack
 
 from tfx_edge import proto
-from tfx_edge.components import artifact_types, artifacts
 from tfx_edge.components.qat_trainer import executor
 from tfx_edge.components.qat_trainer.options import QAT, fidelity_bound, qat_options
+from tfx_edge.components.tfx_interface import artifact_types, artifacts
 from tfx_edge.components.training.training_component import (
     TrainingArguments,
     TrainingComponent,

@@ -15,7 +15,6 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from tfx_edge import proto
-from tfx_edge.components import artifacts, fidelity
 from tfx_edge.components.core.calibration import arithmetic
 from tfx_edge.components.core.calibration.ranges import FILE_NAME, write_ranges
 from tfx_edge.components.core.calibration.reference import Reference, write_reference
@@ -27,20 +26,21 @@ from tfx_edge.components.core.compression.quantization_aware_training import (
     train_quantization_aware,
 )
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions
-from tfx_edge.components.core.litert.float_files import FloatFiles, pass_on
-from tfx_edge.components.core.litert.interpreter import LiteRTModel
-from tfx_edge.components.core.litert.isolation import run_isolated
-from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.litert.quantize import quantized_file
+from tfx_edge.components.core.isolation.isolated_process import run_isolated
+from tfx_edge.components.core.litert.conversion.float_files import FloatFiles, pass_on
+from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.file.model_file import ModelFile
+from tfx_edge.components.core.litert.quantization.quantize import quantized_file
 from tfx_edge.components.core.post_training import fidelity_report
+from tfx_edge.components.core.post_training.compared_file import Bound, make_compared
 from tfx_edge.components.core.post_training.float_answers import reference_answers
-from tfx_edge.components.core.post_training.held_file import Bound, make_compared
-from tfx_edge.components.qat_trainer import parity
-from tfx_edge.components.qat_trainer.deployment import Deployment, plan_deployment, trained_ranges
-from tfx_edge.components.qat_trainer.held_out import split_held_out
+from tfx_edge.components.core.qat import parity
+from tfx_edge.components.core.qat.comparison_batch import comparison_batch
+from tfx_edge.components.core.qat.deployment import Deployment, plan_deployment, trained_ranges
+from tfx_edge.components.core.qat.held_out_examples import split_held_out
+from tfx_edge.components.core.qat.sound_arithmetic import operators_to_keep
 from tfx_edge.components.qat_trainer.options import QAT, fidelity_bound, qat_options
-from tfx_edge.components.qat_trainer.sound_arithmetic import operators_to_keep
-from tfx_edge.components.qat_trainer.telling_batch import telling_batch
+from tfx_edge.components.tfx_interface import artifacts, fidelity_properties
 from tfx_edge.components.training.training_examples import Batches
 from tfx_edge.components.training.training_executor import Technique, TrainingExecutor
 
@@ -105,7 +105,7 @@ class _Training:
         self._deployment: Deployment = plan_deployment(
             graph,
             self._options,
-            telling_batch(self._seen, graph.inputs),
+            comparison_batch(self._seen, graph.inputs),
             self._float_files.convert,
             self._operators_to_keep,
         )
@@ -182,7 +182,7 @@ class _Training:
         held = run_isolated(make_compared, float_model, options, ranges, reference, bound)
         with fileio.open(os.path.join(folder, fidelity_report.FILE_NAME), 'w') as output:
             output.write(fidelity_report.to_json(held))
-        fidelity.report(model, held, bound)
+        fidelity_properties.report(model, held, bound)
         return held.made.file
 
 

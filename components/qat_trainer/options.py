@@ -8,8 +8,8 @@ from tfx_edge import proto
 from tfx_edge.components.core.compression.quantization_aware_training import QATOptions
 from tfx_edge.components.core.compression.weights.weight_precision import FLOAT
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.post_training.held_file import Bound
-from tfx_edge.components.exec_properties import field_name, require, require_patterns
+from tfx_edge.components.core.post_training.compared_file import Bound
+from tfx_edge.components.tfx_interface.exec_properties import field_name, require, require_patterns
 from tfx_edge.components.training.configuration import Configuration
 
 QAT = Configuration('qat', proto.QuantizationAwareTraining, trains_ranges=True)

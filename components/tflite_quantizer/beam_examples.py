@@ -11,16 +11,16 @@ import numpy as np
 from tfx import types
 from tfx.dsl.io import fileio
 
-from tfx_edge.components import artifacts
 from tfx_edge.components.core.calibration import pipeline
 from tfx_edge.components.core.calibration.reference import Reference, sample_count
 from tfx_edge.components.core.dense_function.preparation import preparation_of
-from tfx_edge.components.core.evaluation.models import ModelSource, load_model
+from tfx_edge.components.core.evaluation.model_files.models import ModelSource, load_model
 from tfx_edge.components.core.post_training.float_answers import reference_answers
 from tfx_edge.components.core.signature import Signature
-from tfx_edge.components.example_files import split_files
-from tfx_edge.components.example_parsing import example_parser
 from tfx_edge.components.tflite_quantizer.options import QuantizerOptions
+from tfx_edge.components.tfx_interface import artifacts
+from tfx_edge.components.tfx_interface.example_files import split_files
+from tfx_edge.components.tfx_interface.example_parsing import example_parser
 
 
 class BeamExamples:

@@ -10,10 +10,10 @@ from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
 import tfx_edge
 from tfx_edge import proto
-from tfx_edge.components import artifact_types, artifacts, exec_properties
 from tfx_edge.components.tflite_quantizer import executor
 from tfx_edge.components.tflite_quantizer.labels import with_labels
 from tfx_edge.components.tflite_quantizer.options import quantizer_options, require_inputs
+from tfx_edge.components.tfx_interface import artifact_types, artifacts, exec_properties
 
 
 class TFLiteQuantizerSpec(component_spec.ComponentSpec):
@@ -45,7 +45,7 @@ class TFLiteQuantizer(base_beam_component.BaseBeamComponent):
     content, so the same file results from any number of workers, shards and orders. With a `calibration`, its
     ranges are used as they are, and examples only serve for ranges that it lacks.
 
-    `quantization.mode` is a row of `core.litert.modes.MODES`:
+    `quantization.mode` is a row of `core.litert.quantization.modes.MODES`:
 
     | mode | weights | activations | needs |
     |---|---|---|---|

@@ -16,17 +16,17 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from tfx_edge import proto
-from tfx_edge.components import artifacts, exec_properties, fidelity
 from tfx_edge.components.core.calibration import arithmetic, ranges, reference
 from tfx_edge.components.core.dense_function.choice import choose_signature, describe
-from tfx_edge.components.core.litert import file_checks, metadata, quantize, saved_model_converter
-from tfx_edge.components.core.litert.inspect import ModelSummary, inspect_model
-from tfx_edge.components.core.litert.isolation import load_ahead
-from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.litert.older_runtimes import log_older_runtimes
+from tfx_edge.components.core.isolation.isolated_process import load_ahead
+from tfx_edge.components.core.litert.conversion import saved_model_converter
+from tfx_edge.components.core.litert.file import metadata
+from tfx_edge.components.core.litert.file.inspect import ModelSummary, inspect_model
+from tfx_edge.components.core.litert.file.model_file import ModelFile
+from tfx_edge.components.core.litert.quantization import file_checks, quantize
+from tfx_edge.components.core.litert.quantization.older_runtimes import log_older_runtimes
 from tfx_edge.components.core.post_training import fidelity_report, recipe, sensitivity
 from tfx_edge.components.core.signature import Signature
-from tfx_edge.components.example_files import split_files
 from tfx_edge.components.tflite_quantizer.beam_examples import BeamExamples
 from tfx_edge.components.tflite_quantizer.labels import with_labels
 from tfx_edge.components.tflite_quantizer.options import (
@@ -35,6 +35,8 @@ from tfx_edge.components.tflite_quantizer.options import (
     quantizer_options,
     require_inputs,
 )
+from tfx_edge.components.tfx_interface import artifacts, exec_properties, fidelity_properties
+from tfx_edge.components.tfx_interface.example_files import split_files
 
 QUANTIZATION = 'quantization'
 SIGNATURE_NAME = 'signature_name'
@@ -91,7 +93,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 options.recipe, float_model, examples, given, _handed_reference(calibrations)
             )
             _LOG.info('engine %s: %s', made.engine, made.reason)
-            fidelity.report(model, made.held, options.recipe.bound)
+            fidelity_properties.report(model, made.held, options.recipe.bound)
             file = metadata.add(made.file, _described(options.metadata, signature, input_dict))
             summary = _check(file, float_model, options, signature)
             log_older_runtimes(file)

@@ -7,9 +7,9 @@ import dataclasses
 from tfx_edge import proto
 from tfx_edge.components.core.calibration.arithmetic import TrainedArithmetic
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert.metadata import ModelMetadata
-from tfx_edge.components.core.litert.modes import MODES, static_mode
-from tfx_edge.components.core.litert.quantization_options import (
+from tfx_edge.components.core.litert.file.metadata import ModelMetadata
+from tfx_edge.components.core.litert.quantization.modes import MODES, static_mode
+from tfx_edge.components.core.litert.quantization.quantization_options import (
     AUTO,
     ENGINES,
     IO_TYPES,
@@ -17,9 +17,9 @@ from tfx_edge.components.core.litert.quantization_options import (
     QuantizationOptions,
     require_possible,
 )
-from tfx_edge.components.core.post_training.held_file import Bound
+from tfx_edge.components.core.post_training.compared_file import Bound
 from tfx_edge.components.core.post_training.recipe import Recipe
-from tfx_edge.components.exec_properties import require, require_patterns, require_supported
+from tfx_edge.components.tfx_interface.exec_properties import require, require_patterns, require_supported
 
 _RANGE_METHODS = ('MIN_MAX', 'PERCENTILE', 'MSE', 'ENTROPY')
 # Of keep_float, in place of regular expressions.

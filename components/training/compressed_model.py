@@ -19,7 +19,6 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from tfx_edge import proto
-from tfx_edge.components import artifacts, exec_properties, user_module
 from tfx_edge.components.core.compression.batch_norm import re_estimate
 from tfx_edge.components.core.compression.graph.checkpoint import write_with_values
 from tfx_edge.components.core.compression.graph.loaded_model import LOADED
@@ -29,12 +28,13 @@ from tfx_edge.components.core.compression.training.user_functions import UserFun
 from tfx_edge.components.core.compression.weight_summary import WeightSummary, summarize_weights
 from tfx_edge.components.core.content_digest import content_digest
 from tfx_edge.components.core.dense_function.choice import choose_signature, describe
-from tfx_edge.components.core.litert import saved_model_converter
-from tfx_edge.components.core.litert.isolation import load_ahead
-from tfx_edge.components.core.litert.loops_of_files import has_loops
+from tfx_edge.components.core.isolation.isolated_process import load_ahead
+from tfx_edge.components.core.litert.conversion import saved_model_converter
+from tfx_edge.components.core.litert.file.loop_operators import has_loops
 from tfx_edge.components.core.signature import Signature
-from tfx_edge.components.deployable_model import converting_meanwhile
-from tfx_edge.components.example_files import split_files
+from tfx_edge.components.tfx_interface import artifacts, exec_properties, user_module
+from tfx_edge.components.tfx_interface.deployable_model import converting_meanwhile
+from tfx_edge.components.tfx_interface.example_files import split_files
 from tfx_edge.components.training import training_spec
 from tfx_edge.components.training.configuration import Configuration
 from tfx_edge.components.training.fine_tuning_options import fine_tuning_options

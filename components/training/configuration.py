@@ -8,7 +8,7 @@ from typing import Any
 
 from google.protobuf import message as protobuf_message
 
-from tfx_edge.components import exec_properties
+from tfx_edge.components.tfx_interface import exec_properties
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ from tfx_edge import proto
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions
 from tfx_edge.components.core.compression.training.losses import find_label_loss
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.exec_properties import require, require_supported
+from tfx_edge.components.tfx_interface.exec_properties import require, require_supported
 
 
 def fine_tuning_options(

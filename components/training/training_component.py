@@ -11,7 +11,7 @@ from tfx.orchestration import data_types
 
 import tfx_edge
 from tfx_edge import proto
-from tfx_edge.components import artifacts, exec_properties, user_module
+from tfx_edge.components.tfx_interface import artifacts, exec_properties, user_module
 from tfx_edge.components.training import training_spec
 from tfx_edge.components.training.configuration import Configuration
 from tfx_edge.components.training.fine_tuning_options import fine_tuning_options, require_no_examples_needed

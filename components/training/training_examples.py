@@ -8,16 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from tfx_edge.components import artifacts
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions
 from tfx_edge.components.core.compression.training.training_data import training_batches
 from tfx_edge.components.core.dense_function.preparation import preparation_of
 from tfx_edge.components.core.errors import EdgeError, NotFiniteError
-from tfx_edge.components.core.examples import ExampleParser
-from tfx_edge.components.core.non_finite_features import non_finite_feature
-from tfx_edge.components.example_files import split_files
-from tfx_edge.components.example_parsing import example_parser
+from tfx_edge.components.core.examples.example_parser import ExampleParser
+from tfx_edge.components.core.examples.non_finite_features import non_finite_feature
+from tfx_edge.components.tfx_interface import artifacts
+from tfx_edge.components.tfx_interface.example_files import split_files
+from tfx_edge.components.tfx_interface.example_parsing import example_parser
 from tfx_edge.components.training.fine_tuning_options import require_no_examples_needed
 
 # Arrays of shape (batch, ...) by input name.

@@ -12,7 +12,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from tfx_edge.components import artifacts
+from tfx_edge.components.tfx_interface import artifacts
 from tfx_edge.components.training.compressed_model import Compress, compress_model
 from tfx_edge.components.training.configuration import Configuration
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tfx.types import component_spec, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
-from tfx_edge.components import artifacts, exec_properties, user_module
+from tfx_edge.components.tfx_interface import artifacts, exec_properties, user_module
 
 FINE_TUNING = 'fine_tuning'
 SIGNATURE_NAME = 'signature_name'

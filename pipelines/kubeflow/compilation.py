@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.pipelines.console import quiet
 from tfx_edge.pipelines.kubeflow import beam_workers, pages, specification
 from tfx_edge.pipelines.kubeflow.fingerprint_tasks import fingerprinted, with_fingerprints
 from tfx_edge.pipelines.kubeflow.image_version import cache_line, with_image_versions
 from tfx_edge.pipelines.kubeflow.pods import PodOptions, platform_spec, with_containers
-from tfx_edge.pipelines.quiet import quiet
 from tfx_edge.pipelines.user_pipeline import PipelineOptions, call_function
 
 # By format: the file's suffix, what the pipeline root may start with, and how steps reach their artifacts.
@@ -24,7 +24,7 @@ _ARTIFACTS = {'kfp': 'mounts', 'vertex': 'uris'}
 FORMATS = tuple(_SUFFIX)
 NO_PODS = PodOptions()
 
-_STEP_MODULE = 'tfx_edge.pipelines.kubeflow.step'
+_STEP_MODULE = 'tfx_edge.pipelines.kubeflow.container_step'
 _PIPELINE_NAME = re.compile(r'[a-z0-9][a-z0-9-]{0,127}')
 # Argo's rule for the names of tasks; Kubeflow appends '-driver', and Argo takes 128 characters.
 _TASK_NAME = re.compile(r'[a-zA-Z0-9][-a-zA-Z0-9]{0,120}')

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.pipelines.kubeflow import outcome
+from tfx_edge.pipelines.kubeflow import exit_status
 from tfx_edge.pipelines.kubeflow.fingerprint_tasks import OUTPUT
 from tfx_edge.pipelines.kubeflow.image_version import VERSION_FLAG, version_line
 from tfx_edge.pipelines.kubeflow.log_line import log
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       >>> main(['--json_serialized_invocation_args', '{"inputs": ...}'])
     """
     arguments = _parser().parse_args(argv)
-    return outcome.exit_status('the look at the data', lambda: _run(arguments))
+    return exit_status.exit_status('the look at the data', lambda: _run(arguments))
 
 
 def data_fingerprint(parameters: Mapping[str, struct_pb2.Value]) -> str:
@@ -63,12 +63,12 @@ def data_fingerprint(parameters: Mapping[str, struct_pb2.Value]) -> str:
     """
     from tfx.proto import example_gen_pb2
 
-    from tfx_edge.pipelines.kubeflow import messages, object_store_files
+    from tfx_edge.pipelines.kubeflow import launcher_messages, object_store_files
 
     object_store_files.register()
     base = parameters['input_base'].string_value
     config = example_gen_pb2.Input()
-    messages.parse(parameters['input_config'].string_value, config, 'input_config')
+    launcher_messages.parse(parameters['input_config'].string_value, config, 'input_config')
     patterns = {split.name: split.pattern for split in config.splits}
     lines = []
     if any(_CHANGING_PATTERN.search(pattern) for pattern in patterns.values()):
@@ -85,12 +85,12 @@ def _newest(base: str, config: example_gen_pb2.Input, range_text: str) -> tuple[
     from tfx.components.example_gen import input_processor
     from tfx.proto import range_config_pb2
 
-    from tfx_edge.pipelines.kubeflow import messages
+    from tfx_edge.pipelines.kubeflow import launcher_messages
 
     range_config = None
     if range_text:
         range_config = range_config_pb2.RangeConfig()
-        messages.parse(range_text, range_config, 'range_config')
+        launcher_messages.parse(range_text, range_config, 'range_config')
     processor = input_processor.FileBasedInputProcessor(base, config.splits, range_config)
     span, version = processor.resolve_span_and_version()
     patterns = {
@@ -128,11 +128,11 @@ def _mark(file: str, found: Any) -> str:
 def _run(arguments: argparse.Namespace) -> None:
     from kfp.pipeline_spec import pipeline_spec_pb2
 
-    from tfx_edge.pipelines.kubeflow import messages
+    from tfx_edge.pipelines.kubeflow import launcher_messages
 
     log(version_line(arguments.image_version))
     executor_input = pipeline_spec_pb2.ExecutorInput()
-    messages.parse(
+    launcher_messages.parse(
         arguments.json_serialized_invocation_args, executor_input, '--json_serialized_invocation_args'
     )
     fingerprint = data_fingerprint(executor_input.inputs.parameter_values)
@@ -157,4 +157,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == '__main__':
-    outcome.end_process(main())
+    exit_status.end_process(main())

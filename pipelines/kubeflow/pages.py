@@ -10,7 +10,7 @@ from typing import Any
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from tfx_edge.components.edge_evaluator.keys import PAGE_FILE
-from tfx_edge.pipelines.kubeflow.messages import title
+from tfx_edge.pipelines.kubeflow.launcher_messages import title
 
 # The dashboard draws artifacts of this type, each a single file.
 _HTML = {'schemaTitle': 'system.HTML', 'schemaVersion': '0.0.1'}

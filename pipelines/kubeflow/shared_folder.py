@@ -136,11 +136,11 @@ def require_files(outputs: Mapping[str, pipeline_spec_pb2.ArtifactList], folder:
     Raises:
       EdgeError: such an output is empty.
     """
-    from tfx_edge.pipelines.kubeflow import messages  # takes seconds
+    from tfx_edge.pipelines.kubeflow import launcher_messages  # takes seconds
 
     for key in sorted(outputs):
         for artifact in outputs[key].artifacts:
-            if messages.title(artifact.type) not in _HOLD_FILES:
+            if launcher_messages.title(artifact.type) not in _HOLD_FILES:
                 continue
             if not any(path.is_file() for path in pathlib.Path(artifact.uri).rglob('*')):
                 raise EdgeError(

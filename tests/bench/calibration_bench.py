@@ -40,7 +40,7 @@ def export(folder: pathlib.Path) -> None:
     import keras
     import tensorflow as tf
 
-    from tfx_edge.components.core.litert.convert import convert_saved_model
+    from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
 
     keras.utils.set_random_seed(0)
     net = keras.applications.MobileNetV2((_SIZE, _SIZE, 3), alpha=0.35, weights=None)
@@ -77,7 +77,7 @@ def one_worker(side: str, examples: int, folder: pathlib.Path) -> dict[str, floa
             stock.calibrate(lambda: ([image] for image in images))
     else:
         from tfx_edge.components.core.calibration.measurements import Tally
-        from tfx_edge.components.core.litert.activation_reader import ActivationReader
+        from tfx_edge.components.core.litert.file.activation_reader import ActivationReader
 
         read, tally, name = (
             ActivationReader(model),
@@ -102,7 +102,7 @@ def pipeline(arguments: list[str], histograms: bool, examples: int, folder: path
 
     from tfx_edge.components.core.calibration.pipeline import calibrate
     from tfx_edge.components.core.dense_function.choice import choose_signature
-    from tfx_edge.components.core.examples import ExampleParser
+    from tfx_edge.components.core.examples.example_parser import ExampleParser
 
     files = sorted(map(str, folder.glob('records-*')))
     files = (files * -(-examples // (_FILES * _RECORDS_IN_A_FILE)))[: -(-examples // _RECORDS_IN_A_FILE)]

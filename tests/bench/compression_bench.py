@@ -200,12 +200,12 @@ def _by_tfx_edge(arguments: argparse.Namespace, data: Data, point: str, target: 
 def measure(folder: pathlib.Path, data: Data) -> dict[str, float]:
     """Accuracy, zip bytes and share of zeros of a SavedModel's int8 file."""
     from tfx_edge.components.core.dense_function.choice import choose_signature
-    from tfx_edge.components.core.evaluation.sizes import zip_bytes
-    from tfx_edge.components.core.litert.convert import convert_saved_model
-    from tfx_edge.components.core.litert.inspect import inspect_model
-    from tfx_edge.components.core.litert.interpreter import LiteRTModel
-    from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
-    from tfx_edge.components.core.litert.quantize import quantize_model
+    from tfx_edge.components.core.evaluation.model_files.sizes import zip_bytes
+    from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
+    from tfx_edge.components.core.litert.file.inspect import inspect_model
+    from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
+    from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
+    from tfx_edge.components.core.litert.quantization.quantize import quantize_model
 
     signature = choose_signature(str(folder), '')
     (name,) = signature.inputs
@@ -222,7 +222,7 @@ def measure(folder: pathlib.Path, data: Data) -> dict[str, float]:
 
 def _ranges(model: bytes, name: str, images: np.ndarray) -> dict[str, tuple[float, float]]:
     """The smallest and largest value of each activation."""
-    from tfx_edge.components.core.litert.activation_reader import ActivationReader
+    from tfx_edge.components.core.litert.file.activation_reader import ActivationReader
 
     ranges: dict[str, tuple[float, float]] = {}
     read = ActivationReader(model)

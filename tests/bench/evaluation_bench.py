@@ -40,10 +40,10 @@ def export(folder: pathlib.Path) -> None:
     """Writes the file into a serving folder of its own, and files of records that hold an image and its label."""
     import keras
 
-    from tfx_edge.components.core.litert.activation_reader import ActivationReader
-    from tfx_edge.components.core.litert.convert import convert_saved_model
-    from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
-    from tfx_edge.components.core.litert.quantize import quantize_model
+    from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
+    from tfx_edge.components.core.litert.file.activation_reader import ActivationReader
+    from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
+    from tfx_edge.components.core.litert.quantization.quantize import quantize_model
 
     images, labels = _images(_FILES * _RECORDS_IN_A_FILE)
     keras.utils.set_random_seed(0)
@@ -137,11 +137,12 @@ def _ours(folder: pathlib.Path, files: list[str], work: str, *, measure_fit: boo
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from tfx_edge.components.core.evaluation import preparation, run
-    from tfx_edge.components.core.evaluation.measurement import Demands
-    from tfx_edge.components.core.examples import ExampleParser
+    from tfx_edge.components.core.evaluation import run
+    from tfx_edge.components.core.evaluation.contenders import evaluation_setup
+    from tfx_edge.components.core.evaluation.measurements.measurement import Demands
+    from tfx_edge.components.core.examples.example_parser import ExampleParser
 
-    evaluation = preparation.prepare(_config(), str(folder / 'serving'), None)
+    evaluation = evaluation_setup.prepare(_config(), str(folder / 'serving'), None)
     run.run(
         evaluation,
         Demands({'max_clipping': 0.04, 'min_range_used': 0.15} if measure_fit else {}),

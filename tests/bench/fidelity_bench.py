@@ -48,21 +48,21 @@ from tfx_edge.components.core.compression.quantization_aware_training import (
 )
 from tfx_edge.components.core.dense_function.choice import choose_signature
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert.activation_reader import ActivationReader
-from tfx_edge.components.core.litert.convert import convert_saved_model
-from tfx_edge.components.core.litert.inspect import inspect_model
-from tfx_edge.components.core.litert.interpreter import LiteRTModel
-from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
+from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
+from tfx_edge.components.core.litert.file.activation_reader import ActivationReader
+from tfx_edge.components.core.litert.file.inspect import inspect_model
+from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.file.model_file import ModelFile
+from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
 from tfx_edge.components.core.post_training import recipe
+from tfx_edge.components.core.post_training.compared_file import MIN_DB, Bound, ComparedFile, make_compared
 from tfx_edge.components.core.post_training.fidelity import Fidelity, compare
 from tfx_edge.components.core.post_training.float_answers import reference_answers
-from tfx_edge.components.core.post_training.held_file import MIN_DB, Bound, ComparedFile, make_compared
+from tfx_edge.components.core.qat.deployment import plan_deployment, trained_ranges
+from tfx_edge.components.core.qat.held_out_examples import split_held_out
+from tfx_edge.components.core.qat.sound_arithmetic import operators_to_keep
 from tfx_edge.components.core.signature import Signature
-from tfx_edge.components.qat_trainer.deployment import plan_deployment, trained_ranges
-from tfx_edge.components.qat_trainer.held_out import split_held_out
 from tfx_edge.components.qat_trainer.options import qat_options
-from tfx_edge.components.qat_trainer.sound_arithmetic import operators_to_keep
 from tfx_edge.components.training.fine_tuning_options import fine_tuning_options
 
 QAT = 'QAT'

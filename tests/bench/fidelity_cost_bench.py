@@ -27,14 +27,14 @@ from tfx_edge.components.core.calibration.ranges import FILE_NAME, read_ranges
 from tfx_edge.components.core.calibration.reference import read_reference
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.dense_function.choice import choose_signature
-from tfx_edge.components.core.litert import quantize
-from tfx_edge.components.core.litert.convert import convert_saved_model
-from tfx_edge.components.core.litert.isolation import run_isolated
-from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
+from tfx_edge.components.core.isolation.isolated_process import run_isolated
+from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
+from tfx_edge.components.core.litert.file.model_file import ModelFile
+from tfx_edge.components.core.litert.quantization import quantize
+from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
+from tfx_edge.components.core.post_training.compared_file import Bound, make_compared
 from tfx_edge.components.core.post_training.float_answers import reference_answers
-from tfx_edge.components.core.post_training.held_file import Bound, make_compared
-from tfx_edge.pipelines import runs
+from tfx_edge.pipelines import run_records
 from tfx_edge.pipelines.digits.pipeline import PIPELINE_NAME
 
 _TIMES = 15
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument('--demo', type=pathlib.Path, default=pathlib.Path('demo-output'))
     folder = parser.parse_args().demo
     connection = metadata.sqlite_metadata_connection_config(str(folder / 'metadata.sqlite'))
-    steps = runs.last_run(connection, PIPELINE_NAME)
+    steps = run_records.last_run(connection, PIPELINE_NAME)
     trained, calibration = (steps['QATTrainer'].output(key).uri for key in ('model', 'calibration'))
     incoming = path_utils.serving_model_dir(steps['Clusterer'].output('model').uri)
     reference, arithmetic = read_reference(calibration), read_arithmetic(calibration)

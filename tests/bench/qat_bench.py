@@ -161,11 +161,11 @@ def quantization_aware(
         CALIBRATION_BATCHES,
         train_quantization_aware,
     )
-    from tfx_edge.components.core.litert.quantize import quantize_model
-    from tfx_edge.components.qat_trainer.deployment import plan_deployment, trained_ranges
-    from tfx_edge.components.qat_trainer.held_out import split_held_out
+    from tfx_edge.components.core.litert.quantization.quantize import quantize_model
+    from tfx_edge.components.core.qat.deployment import plan_deployment, trained_ranges
+    from tfx_edge.components.core.qat.held_out_examples import split_held_out
+    from tfx_edge.components.core.qat.parity import measure_parity
     from tfx_edge.components.qat_trainer.options import qat_options
-    from tfx_edge.components.qat_trainer.parity import measure_parity
 
     graph = _graph(source)
     options = qat_options(proto.QuantizationAwareTraining(weight_bits=weight_bits))
@@ -192,8 +192,8 @@ def quantization_aware(
 def quantized(source: pathlib.Path, data: Data, *, weight_bits: int = 8) -> bytes:
     """The file of integers that is made without training, over the smallest and largest value of each activation."""
     from tfx_edge import proto
-    from tfx_edge.components.core.litert.quantize import quantize_model
-    from tfx_edge.components.qat_trainer.deployment import plan_deployment, trained_ranges
+    from tfx_edge.components.core.litert.quantization.quantize import quantize_model
+    from tfx_edge.components.core.qat.deployment import plan_deployment, trained_ranges
     from tfx_edge.components.qat_trainer.options import qat_options
 
     graph, model = _graph(source), float_file(source)
@@ -207,16 +207,16 @@ def quantized(source: pathlib.Path, data: Data, *, weight_bits: int = 8) -> byte
 def float_file(folder: pathlib.Path) -> bytes:
     """The `.tflite` file of a SavedModel."""
     from tfx_edge.components.core.dense_function.choice import choose_signature
-    from tfx_edge.components.core.litert.convert import convert_saved_model
+    from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
 
     return convert_saved_model(str(folder), choose_signature(str(folder)).name)
 
 
 def measure(file: bytes, data: Data) -> dict[str, float]:
     """Accuracy of a file with float input and output, its bytes, and what its kernels hold."""
-    from tfx_edge.components.core.evaluation.sizes import zip_bytes
-    from tfx_edge.components.core.litert.inspect import inspect_model
-    from tfx_edge.components.core.litert.interpreter import LiteRTModel
+    from tfx_edge.components.core.evaluation.model_files.sizes import zip_bytes
+    from tfx_edge.components.core.litert.file.inspect import inspect_model
+    from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
 
     content = inspect_model(file)
     (name,) = content.inputs

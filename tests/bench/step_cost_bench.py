@@ -74,8 +74,8 @@ def by_tfx_edge(net: str, case: str, steps: int, folder: str) -> Stream:
     from tfx_edge.components.core.compression.quantization_aware_training import train_quantization_aware
     from tfx_edge.components.core.compression.training.fine_tuning import fine_tune
     from tfx_edge.components.core.dense_function.choice import choose_signature
+    from tfx_edge.components.core.qat.deployment import plan_deployment
     from tfx_edge.components.pruner.options import pruning_options
-    from tfx_edge.components.qat_trainer.deployment import plan_deployment
     from tfx_edge.components.qat_trainer.options import qat_options
     from tfx_edge.components.training.fine_tuning_options import fine_tuning_options
 

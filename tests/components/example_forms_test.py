@@ -20,9 +20,9 @@ from tests.golden import files
 from tfx_edge import proto
 from tfx_edge.components import Clusterer, EdgeEvaluator, Pruner, QATTrainer, TFLiteQuantizer
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.examples import ExampleParser, read_records
+from tfx_edge.components.core.examples.example_parser import ExampleParser, read_records
 from tfx_edge.components.core.signature import TensorSpec
-from tfx_edge.components.example_files import split_files
+from tfx_edge.components.tfx_interface.example_files import split_files
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tfx_edge.components.core.litert import server_handle
+from tfx_edge.components.core.isolation import server_handle
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,7 @@ from tfx.utils import path_utils
 from tests.components import executed
 from tfx_edge import proto
 from tfx_edge.components import Clusterer, EdgeEvaluator, Pruner, QATTrainer, TFLiteQuantizer
-from tfx_edge.components.core.litert.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
 
 pytestmark = pytest.mark.slow
 

@@ -120,7 +120,7 @@ def test_edits_of_our_files_make_only_our_own_layer_anew(
     shutil.copytree(checkout, edited)
     for name, text in {
         'README.md': '\nOne more line.\n',
-        'pipelines/costs.py': '\n# One more line.\n',
+        'pipelines/model_measurements.py': '\n# One more line.\n',
         'pyproject.toml': '\n# One more line.\n',
     }.items():
         with (edited / name).open('a') as file:
@@ -180,7 +180,7 @@ def test_demo_is_blessed_as_any_user_on_a_read_only_root(image: Opened, work: pa
 
 
 def test_step_answers_as_any_user_on_a_read_only_root(image: Opened, work: pathlib.Path) -> None:
-    done = run(image, work, 'python', '-m', 'tfx_edge.pipelines.kubeflow.step', '--help')
+    done = run(image, work, 'python', '-m', 'tfx_edge.pipelines.kubeflow.container_step', '--help')
     assert '--json_serialized_invocation_args' in done.stdout, done.stderr
 
 

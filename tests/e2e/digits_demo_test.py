@@ -22,12 +22,12 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 from tfx import v1 as tfx
 
 from tfx_edge import proto
-from tfx_edge.components.core.litert.inspect import inspect_model
+from tfx_edge.components.core.litert.file.inspect import inspect_model
+from tfx_edge.pipelines.console import Progress
 from tfx_edge.pipelines.demo import all_beam_args
 from tfx_edge.pipelines.digits.pipeline import PIPELINE_NAME, create_pipeline
 from tfx_edge.pipelines.local import run_locally
-from tfx_edge.pipelines.quiet import Progress
-from tfx_edge.pipelines.runs import Step, last_run
+from tfx_edge.pipelines.run_records import Step, last_run
 
 pytestmark = pytest.mark.e2e
 

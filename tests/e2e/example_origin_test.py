@@ -10,8 +10,8 @@ from tfx.orchestration import metadata
 from tfx.types import artifact_utils
 
 from tests.components.kept_names import record
-from tfx_edge.components.core.example_stage import RAW, TRANSFORMED
-from tfx_edge.components.example_origin import origin_of_examples, origin_of_schema
+from tfx_edge.components.core.examples.example_stage import RAW, TRANSFORMED
+from tfx_edge.components.tfx_interface.example_origin import origin_of_examples, origin_of_schema
 from tfx_edge.pipelines.local import BEAM_ARGS
 
 pytestmark = pytest.mark.e2e

@@ -19,9 +19,9 @@ from tfx import v1 as tfx
 
 from tfx_edge import proto
 from tfx_edge.components import EdgeEvaluator, TFLiteQuantizer
-from tfx_edge.components.core.litert.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
 from tfx_edge.pipelines.local import BEAM_ARGS
-from tfx_edge.pipelines.runs import Output, last_run
+from tfx_edge.pipelines.run_records import Output, last_run
 
 pytestmark = pytest.mark.e2e
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tests.e2e.tfx_examples.catalog import EXAMPLES
 from tests.e2e.tfx_examples.runs import Done, find, run_pipelines
-from tfx_edge.components.core.litert.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
 
 pytestmark = pytest.mark.slow
 

@@ -18,9 +18,9 @@ import tensorflow as tf
 from tfx_edge.components.core.calibration import range_methods
 from tfx_edge.components.core.calibration.pipeline import calibrate
 from tfx_edge.components.core.dense_function.choice import choose_signature
-from tfx_edge.components.core.examples import ExampleParser
-from tfx_edge.components.core.litert.convert import convert_saved_model
-from tfx_edge.components.core.litert.quantize import QuantizationOptions, quantize_model
+from tfx_edge.components.core.examples.example_parser import ExampleParser
+from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
+from tfx_edge.components.core.litert.quantization.quantize import QuantizationOptions, quantize_model
 
 FOLDER = pathlib.Path(__file__).parent / 'exact'
 SAVED_MODEL = FOLDER / 'saved_model'

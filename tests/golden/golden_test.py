@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.golden import exact, files, make_golden, nets
-from tfx_edge.components.core.litert.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
 
 pytestmark = pytest.mark.slow
 

@@ -17,9 +17,9 @@ import tensorflow as tf
 from tests import digits
 from tests.golden import exact, files, nets
 from tfx_edge.components.core.dense_function.choice import choose_signature
-from tfx_edge.components.core.litert.activation_reader import ActivationReader
-from tfx_edge.components.core.litert.convert import convert_saved_model
-from tfx_edge.components.core.litert.quantize import QuantizationOptions, quantize_model
+from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
+from tfx_edge.components.core.litert.file.activation_reader import ActivationReader
+from tfx_edge.components.core.litert.quantization.quantize import QuantizationOptions, quantize_model
 
 
 def float_model(name: str) -> bytes:

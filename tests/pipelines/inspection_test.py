@@ -11,9 +11,9 @@ import sys
 import pytest
 
 from tests.components.core.litert.file_edits import without_signatures
-from tfx_edge.components.core.litert.metadata import ModelMetadata, add
-from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
-from tfx_edge.components.core.litert.quantize import quantize_model
+from tfx_edge.components.core.litert.file.metadata import ModelMetadata, add
+from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
+from tfx_edge.components.core.litert.quantization.quantize import quantize_model
 from tfx_edge.pipelines.cli import main
 
 

@@ -1,0 +1,1 @@
+"""Ranges of tensors over an example set, on Beam."""

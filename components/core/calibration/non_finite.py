@@ -13,9 +13,9 @@ import re
 from collections.abc import Mapping
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert import flatbuffer
-from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.litert.operands import OPERANDS
+from tfx_edge.components.core.litert.file import flatbuffer
+from tfx_edge.components.core.litert.file.model_file import ModelFile
+from tfx_edge.components.core.litert.file.operands import OPERANDS
 
 _LOG = logging.getLogger(__name__)
 

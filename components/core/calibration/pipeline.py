@@ -18,13 +18,13 @@ import apache_beam as beam
 import numpy as np
 import tensorflow as tf
 
+from tfx_edge.components.core.calibration.measure_activations import MeasureActivations
 from tfx_edge.components.core.calibration.measurements import (
     Measurements,
     MergeMeasurements,
     from_json,
     to_json,
 )
-from tfx_edge.components.core.calibration.measuring import MeasureActivations
 from tfx_edge.components.core.calibration.non_finite import (
     NonFinite,
     operators_to_keep_float,
@@ -42,10 +42,10 @@ from tfx_edge.components.core.calibration.selection import (
 )
 from tfx_edge.components.core.calibration.statistics import TensorStatistics, require_finite
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.examples import ExampleParser, content_hash, record_content
-from tfx_edge.components.core.litert.activation_reader import float_activations
-from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
+from tfx_edge.components.core.examples.example_parser import ExampleParser, content_hash, record_content
+from tfx_edge.components.core.litert.file.activation_reader import float_activations
+from tfx_edge.components.core.litert.file.model_file import ModelFile
+from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
 
 _LOG = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from apache_beam.options.pipeline_options import (
 )
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.examples import content_hash, read_records
+from tfx_edge.components.core.examples.example_parser import content_hash, read_records
 
 FAULTS = 'faults'
 PLACES = 'places'

@@ -21,7 +21,7 @@ from tfx_edge.components.core.compression.graph.serving_graph import ServingGrap
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions, fine_tune
 from tfx_edge.components.core.compression.training.training_hooks import TrainingHooks
 from tfx_edge.components.core.compression.weight_summary import distinct_integers
-from tfx_edge.components.core.compression.weights.made_kernels import report_computed_kernels
+from tfx_edge.components.core.compression.weights.computed_kernels import report_computed_kernels
 from tfx_edge.components.core.compression.weights.weight_selection import select_weight_sites
 from tfx_edge.components.core.compression.weights.weight_sites import WeightSite, find_weight_sites
 

@@ -31,7 +31,7 @@ from tfx_edge.components.core.compression.pruning_criteria import (
 )
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions, fine_tune
 from tfx_edge.components.core.compression.training.training_hooks import Gradients, TrainingHooks
-from tfx_edge.components.core.compression.weights.made_kernels import report_computed_kernels
+from tfx_edge.components.core.compression.weights.computed_kernels import report_computed_kernels
 from tfx_edge.components.core.compression.weights.weight_selection import (
     select_pointwise_sites,
     select_weight_sites,

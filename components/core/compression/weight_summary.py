@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfx_edge.components.core import integer_types
 from tfx_edge.components.core.compression.constraints import integer_grid
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
-from tfx_edge.components.core.compression.weights.made_kernels import made_kernels, made_values
+from tfx_edge.components.core.compression.weights.computed_kernels import made_kernels, made_values
 from tfx_edge.components.core.compression.weights.weight_sites import (
     WeightSite,
     channel_scale,

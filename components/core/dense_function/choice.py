@@ -9,9 +9,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfx_edge.components.core.dense_function.behind_strings import function_behind_strings
+from tfx_edge.components.core.dense_function.after_parsing import function_behind_strings
+from tfx_edge.components.core.dense_function.keras_dense_function import (
+    function_of_keras,
+    same_of_keras,
+    used_part,
+)
 from tfx_edge.components.core.dense_function.keras_functions import names_of_keras_functions
-from tfx_edge.components.core.dense_function.of_keras import function_of_keras, same_of_keras, used_part
 from tfx_edge.components.core.dense_function.signature_arguments import signature_tensors
 from tfx_edge.components.core.dense_function.unused_inputs import unused_inputs
 from tfx_edge.components.core.errors import EdgeError

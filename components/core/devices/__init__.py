@@ -1,0 +1,1 @@
+"""What tools for devices report of a file."""

@@ -19,8 +19,8 @@ import tempfile
 from collections.abc import Iterator, Mapping
 
 from tfx_edge.components.core.devices.costs import DeviceCosts
-from tfx_edge.components.core.litert import damage, flatbuffer
-from tfx_edge.components.core.litert.model_file import ModelFile
+from tfx_edge.components.core.litert.file import damaged_file, flatbuffer
+from tfx_edge.components.core.litert.file.model_file import ModelFile
 
 # Series, and multiply-accumulates in a cycle.
 DEVICES = (
@@ -177,7 +177,7 @@ def _bytes(row: Mapping[str, str], memory: str) -> int:
     return round(float(row[f'{memory}_memory_used']) * 1024)
 
 
-@damage.damage_as_edge_error()
+@damaged_file.damage_as_edge_error()
 def _operators(compiled: bytes) -> list[tuple[str, str]]:
     """The operators of a file, each with its first output tensor."""
     content = flatbuffer.read(compiled)

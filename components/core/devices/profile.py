@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from tfx_edge.components.core.devices import ethos_u, tflite_micro
 from tfx_edge.components.core.devices.costs import DeviceCosts
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert.model_file import ModelFile
+from tfx_edge.components.core.litert.file.model_file import ModelFile
 
 _PROFILES: Mapping[str, Callable[[ModelFile, str], DeviceCosts]] = {
     **dict.fromkeys(ethos_u.DEVICES, ethos_u.profile),

@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from tfx_edge.components.core.devices.costs import DeviceCosts
-from tfx_edge.components.core.litert import flatbuffer
-from tfx_edge.components.core.litert.isolation import ChildFailure, run_isolated
-from tfx_edge.components.core.litert.model_file import ModelFile
+from tfx_edge.components.core.isolation.isolated_process import ChildFailure, run_isolated
+from tfx_edge.components.core.litert.file import flatbuffer
+from tfx_edge.components.core.litert.file.model_file import ModelFile
 
 DEVICE = 'tflite-micro'
 

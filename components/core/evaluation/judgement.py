@@ -10,14 +10,14 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_model_analysis as tfma
 
-from tfx_edge.components.core.evaluation import flip_pictures, metrics_report, report_page
-from tfx_edge.components.core.evaluation.eval_config import thresholds
-from tfx_edge.components.core.evaluation.flips import FLIPS_FILE
-from tfx_edge.components.core.evaluation.measurement import Finding
-from tfx_edge.components.core.evaluation.preparation import Evaluation
-from tfx_edge.components.core.evaluation.report import ModelRow, Models, make_report
-from tfx_edge.components.core.evaluation.verdict import Verdict, decide
-from tfx_edge.components.core.examples import read_records
+from tfx_edge.components.core.evaluation.contenders.evaluation_setup import Evaluation
+from tfx_edge.components.core.evaluation.evaluators.flips import FLIPS_FILE
+from tfx_edge.components.core.evaluation.gates.verdict import Verdict, decide
+from tfx_edge.components.core.evaluation.measurements.measurement import Finding
+from tfx_edge.components.core.evaluation.metrics.eval_config import thresholds
+from tfx_edge.components.core.evaluation.report import flip_pictures, metrics_by_slice, report_page
+from tfx_edge.components.core.evaluation.report.evaluation_report import ModelRow, Models, make_report
+from tfx_edge.components.core.examples.example_parser import read_records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +68,8 @@ def judge_run(
     names = {evaluation.candidate.name: 'candidate'}
     if evaluation.baseline is not None:
         names[evaluation.baseline.name] = 'baseline'
-    metrics = metrics_report.metrics_by_slice(metrics_path, names)
-    metrics_report.require_slices(evaluation.config, metrics)
+    metrics = metrics_by_slice.metrics_by_slice(metrics_path, names)
+    metrics_by_slice.require_slices(evaluation.config, metrics)
     report = make_report(
         verdict=verdict,
         findings=findings,

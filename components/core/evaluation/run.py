@@ -15,19 +15,24 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from tfx_edge.components.core.beam_errors import raised_in_one_line
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.evaluation import eval_config as configuration
-from tfx_edge.components.core.evaluation.fitting_metrics import fit_metrics, needs_limits
-from tfx_edge.components.core.evaluation.label_check import label_checks
-from tfx_edge.components.core.evaluation.measurement import Demands, Finding, Measurement, Setting
-from tfx_edge.components.core.evaluation.measurements import MEASUREMENTS
-from tfx_edge.components.core.evaluation.models import fitted
-from tfx_edge.components.core.evaluation.output_limits import limits_of
-from tfx_edge.components.core.evaluation.predictions import EdgePredictionsExtractor
-from tfx_edge.components.core.evaluation.preparation import Contender, Evaluation
-from tfx_edge.components.core.evaluation.reading import ReadExamples
-from tfx_edge.components.core.examples import ExampleParser, read_records
-from tfx_edge.components.core.litert.convert import convert_saved_model
-from tfx_edge.components.core.record_places import first_fault, is_of_a_record
+from tfx_edge.components.core.evaluation.contenders.evaluation_setup import Contender, Evaluation
+from tfx_edge.components.core.evaluation.evaluators.example_batches import ReadExamples
+from tfx_edge.components.core.evaluation.evaluators.output_limits import limits_of
+from tfx_edge.components.core.evaluation.evaluators.predictions import EdgePredictionsExtractor
+from tfx_edge.components.core.evaluation.measurements.all_measurements import MEASUREMENTS
+from tfx_edge.components.core.evaluation.measurements.fitting_metrics import fit_metrics, needs_limits
+from tfx_edge.components.core.evaluation.measurements.measurement import (
+    Demands,
+    Finding,
+    Measurement,
+    Setting,
+)
+from tfx_edge.components.core.evaluation.metrics import eval_config as configuration
+from tfx_edge.components.core.evaluation.metrics.label_check import label_checks
+from tfx_edge.components.core.evaluation.model_files.models import fitted
+from tfx_edge.components.core.examples.example_parser import ExampleParser, read_records
+from tfx_edge.components.core.examples.record_places import first_fault, is_of_a_record
+from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
 from tfx_edge.components.core.signature import Signature
 
 _LOG = logging.getLogger(__name__)

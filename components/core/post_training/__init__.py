@@ -1,0 +1,1 @@
+"""Recipes for a float file: masks, equalization, fidelity."""

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert import flatbuffer
-from tfx_edge.components.core.litert.model_file import ModelFile
+from tfx_edge.components.core.litert.file import flatbuffer
+from tfx_edge.components.core.litert.file.model_file import ModelFile
 from tfx_edge.components.core.post_training.layers import (
     WeightedLayer,
     constant,

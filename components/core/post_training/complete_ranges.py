@@ -5,9 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from tfx_edge.components.core.litert import activations, engine, live_ranges, weight_ranges
-from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
+from tfx_edge.components.core.litert.file.model_file import ModelFile
+from tfx_edge.components.core.litert.quantization import (
+    kernel_ranges,
+    litert_engine,
+    minimum_ranges,
+    quantized_activations,
+)
+from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
 
 Ranges = Mapping[str, tuple[float, float]]
 
@@ -50,14 +55,14 @@ def complete_ranges(
       {'logits': (-9.1, 7.4), 'probabilities': (0.0, 0.99609375)}
     """
     file, mode = ModelFile.of(float_model), options.mode
-    tensors = activations.quantized_activations(file, keep_float=options.keep_float, mode=mode)
-    live = live_ranges.widened(file.content, tensors, ranges, mode)
+    tensors = quantized_activations.quantized_activations(file, keep_float=options.keep_float, mode=mode)
+    live = minimum_ranges.widened(file.content, tensors, ranges, mode)
     return CompleteRanges({**ranges, **live}, live if _is_settled(file, live, mode) else None)
 
 
 def _is_settled(file: ModelFile, live: Ranges, mode: str) -> bool:
     """Whether the ranges stay the same however tensors are grouped, and no kernel's range depends on its neighbours."""
-    statistics = {name: engine.entry(*limits) for name, limits in live.items()}
-    if weight_ranges.for_large_biases(file.content, statistics, mode):
+    statistics = {name: litert_engine.entry(*limits) for name, limits in live.items()}
+    if kernel_ranges.for_large_biases(file.content, statistics, mode):
         return False
-    return live_ranges.are_wide_enough(file.content, live, mode)
+    return minimum_ranges.are_wide_enough(file.content, live, mode)

@@ -23,12 +23,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tfx_edge.components.core.litert import flatbuffer
-from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.litert.quantize import require_finite_weights
-from tfx_edge.components.core.post_training.few_values import has_few_values
+from tfx_edge.components.core.litert.file import flatbuffer
+from tfx_edge.components.core.litert.file.model_file import ModelFile
+from tfx_edge.components.core.litert.quantization.quantize import require_finite_weights
+from tfx_edge.components.core.post_training.channel_links import Link, find_links
+from tfx_edge.components.core.post_training.few_valued_kernels import has_few_values
 from tfx_edge.components.core.post_training.layers import WeightedLayer, constant, with_constants
-from tfx_edge.components.core.post_training.links import Link, find_links
 
 _MAX_SWEEPS = 100
 # Sweeping ends when no factor of a sweep is farther from 1 than this.

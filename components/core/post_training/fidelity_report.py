@@ -6,8 +6,8 @@ import json
 import math
 from typing import Any
 
+from tfx_edge.components.core.post_training.compared_file import ComparedFile
 from tfx_edge.components.core.post_training.fidelity import Fidelity, OutputFidelity
-from tfx_edge.components.core.post_training.held_file import ComparedFile
 
 FILE_NAME = 'fidelity.json'
 _FORMAT_VERSION = 1

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert.activation_reader import float_activations
-from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
-from tfx_edge.components.core.litert.quantize import missing_ranges, quantized_file
+from tfx_edge.components.core.litert.file.activation_reader import float_activations
+from tfx_edge.components.core.litert.file.model_file import ModelFile
+from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
+from tfx_edge.components.core.litert.quantization.quantize import missing_ranges, quantized_file
 from tfx_edge.components.core.post_training.complete_ranges import complete_ranges
 from tfx_edge.components.core.post_training.output_error import Reference, in_decibels
 from tfx_edge.components.core.post_training.sensitivity import OperatorSensitivity, exactly, measure

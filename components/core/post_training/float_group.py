@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert.inspect import HYBRID, INTEGER, OperatorSummary, inspect_model
-from tfx_edge.components.core.litert.interpreter import LiteRTModel
-from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
-from tfx_edge.components.core.litert.quantize import quantized_file
+from tfx_edge.components.core.litert.file.inspect import HYBRID, INTEGER, OperatorSummary, inspect_model
+from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.file.model_file import ModelFile
+from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
+from tfx_edge.components.core.litert.quantization.quantize import quantized_file
 from tfx_edge.components.core.post_training.complete_ranges import complete_ranges
 from tfx_edge.components.core.post_training.fidelity import compare
 from tfx_edge.components.core.post_training.sensitivity import exactly

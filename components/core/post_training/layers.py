@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tfx_edge.components.core.litert import flatbuffer
-from tfx_edge.components.core.litert.operands import weighted_operators
+from tfx_edge.components.core.litert.file import flatbuffer
+from tfx_edge.components.core.litert.file.operands import weighted_operators
 
 _KINDS = ('CONV_2D', 'DEPTHWISE_CONV_2D', 'FULLY_CONNECTED', 'TRANSPOSE_CONV')
 _NO_TENSOR = -1

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert.interpreter import LiteRTModel
-from tfx_edge.components.core.litert.model_file import ModelFile
+from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.file.model_file import ModelFile
 from tfx_edge.components.core.post_training.fidelity import compare
 
 

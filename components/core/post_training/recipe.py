@@ -13,16 +13,16 @@ from tfx_edge.components.core import integer_types
 from tfx_edge.components.core.calibration import range_methods
 from tfx_edge.components.core.calibration.pipeline import Calibrated, keeping_float
 from tfx_edge.components.core.calibration.reference import Reference
-from tfx_edge.components.core.litert import quantize
-from tfx_edge.components.core.litert.isolation import run_isolated
-from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.litert.modes import activation_bits
-from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
+from tfx_edge.components.core.isolation.isolated_process import run_isolated
+from tfx_edge.components.core.litert.file.model_file import ModelFile
+from tfx_edge.components.core.litert.quantization import quantize
+from tfx_edge.components.core.litert.quantization.modes import activation_bits
+from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
 from tfx_edge.components.core.post_training import (
     bias_correction,
+    compared_file,
     equalization,
     float_budget,
-    held_file,
     sensitivity,
     softmax_masks,
 )
@@ -55,7 +55,7 @@ class Recipe:
     correct_bias: bool = False
     float_budget_bytes: int | None = None
     report_sensitivity: bool = False
-    bound: held_file.Bound = dataclasses.field(default_factory=held_file.Bound)
+    bound: compared_file.Bound = dataclasses.field(default_factory=compared_file.Bound)
     trained: bool = False
 
     @property
@@ -103,7 +103,7 @@ class Outcome:
     ranges: Ranges
     sensitivities: tuple[sensitivity.OperatorSensitivity, ...] = ()
     kept_float: tuple[str, ...] = ()
-    held: held_file.ComparedFile | None = None
+    held: compared_file.ComparedFile | None = None
     reference: Reference | None = None
 
     @property
@@ -168,7 +168,9 @@ def follow(
     if reference is None:
         made = run_isolated(quantize.make_file, float_file, options, ranges, known=known)
         return Outcome(made.file, made.engine, made.reason, ranges, sensitivities, kept)
-    held = run_isolated(held_file.make_compared, float_file, options, ranges, reference, bound, known=known)
+    held = run_isolated(
+        compared_file.make_compared, float_file, options, ranges, reference, bound, known=known
+    )
     made = held.made
     return Outcome(made.file, made.engine, made.reason, ranges, sensitivities, kept, held, reference)
 

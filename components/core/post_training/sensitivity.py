@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert import engine
-from tfx_edge.components.core.litert.inserted_names import without_quantized
-from tfx_edge.components.core.litert.inspect import OperatorSummary, inspect_model
-from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
-from tfx_edge.components.core.litert.quantize import quantized_file
+from tfx_edge.components.core.litert.file.inserted_names import without_quantized
+from tfx_edge.components.core.litert.file.inspect import OperatorSummary, inspect_model
+from tfx_edge.components.core.litert.file.model_file import ModelFile
+from tfx_edge.components.core.litert.quantization import litert_engine
+from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
+from tfx_edge.components.core.litert.quantization.quantize import quantized_file
 from tfx_edge.components.core.post_training.complete_ranges import CompleteRanges, complete_ranges
 from tfx_edge.components.core.post_training.output_error import Reference, in_decibels
 
@@ -143,7 +143,7 @@ def _quantized_operators(
 ) -> list[OperatorSummary]:
     """The operators that may become integer operators under these options, in order of execution."""
     # The engine's scope of an operator holds its output names, each with a semicolon.
-    kept = {scope.split(';')[0] for scope in engine.kept_float(float_file.content, options.keep_float)}
+    kept = {scope.split(';')[0] for scope in litert_engine.kept_float(float_file.content, options.keep_float)}
     floats = [op for op in inspect_model(float_file).float_ops if op.output and op.output not in kept]
     if not options.needs_ranges:
         return floats

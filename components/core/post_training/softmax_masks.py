@@ -15,10 +15,10 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from tfx_edge.components.core.integer_types import levels
-from tfx_edge.components.core.litert import flatbuffer
-from tfx_edge.components.core.litert.interpreter import LiteRTModel
-from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.litert.modes import activation_bits
+from tfx_edge.components.core.litert.file import flatbuffer
+from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.file.model_file import ModelFile
+from tfx_edge.components.core.litert.quantization.modes import activation_bits
 from tfx_edge.components.core.post_training.fidelity import compare
 
 Range = tuple[float, float]

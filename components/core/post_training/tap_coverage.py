@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfx_edge.components.core.litert import flatbuffer
+from tfx_edge.components.core.litert.file import flatbuffer
 from tfx_edge.components.core.post_training.layers import WeightedLayer
 
 _HEIGHT, _WIDTH = 1, 2

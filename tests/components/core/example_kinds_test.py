@@ -17,7 +17,7 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.examples import ExampleParser
+from tfx_edge.components.core.examples.example_parser import ExampleParser
 from tfx_edge.components.core.signature import TensorSpec
 
 _INTEGERS = (tf.int64, tf.int32, tf.int16, tf.int8, tf.uint8, tf.uint16, tf.uint32, tf.uint64, tf.bool)

@@ -13,8 +13,8 @@ import pytest
 import tensorflow as tf
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.example_stage import RAW, TRANSFORMED
-from tfx_edge.components.core.examples import ExampleParser, read_records
+from tfx_edge.components.core.examples.example_parser import ExampleParser, read_records
+from tfx_edge.components.core.examples.example_stage import RAW, TRANSFORMED
 from tfx_edge.components.core.signature import TensorSpec
 
 _RAW_SPEC = {

@@ -21,9 +21,9 @@ RUNNER = ['--runner=FnApiRunner', '--sdk_container_image=none']
 
 @functools.cache
 def _schema() -> Callable[[dict[str, Any]], dict[str, Any]]:
-    from tfx_edge.components.core import evaluation
+    from tfx_edge.components.core.evaluation import report
 
-    (folder,) = evaluation.__path__
+    (folder,) = report.__path__
     schema = json.loads((pathlib.Path(folder) / 'report.schema.json').read_text())
     return fastjsonschema.compile(schema)
 
@@ -69,8 +69,8 @@ def float_tflite(digits_float: bytes) -> bytes:
 @pytest.fixture(scope='session')
 def quantize(float_tflite: bytes) -> Callable[..., bytes]:
     """Quantizes the digits net to int8 with the ranges that some images give."""
-    from tfx_edge.components.core.litert.activation_reader import ActivationReader
-    from tfx_edge.components.core.litert.quantize import QuantizationOptions, quantize_model
+    from tfx_edge.components.core.litert.file.activation_reader import ActivationReader
+    from tfx_edge.components.core.litert.quantization.quantize import QuantizationOptions, quantize_model
 
     def quantize_with(images: np.ndarray, io: str = 'FLOAT', mode: str = 'INT8') -> bytes:
         read = ActivationReader(float_tflite)
@@ -143,8 +143,8 @@ def evaluate(tmp_path: pathlib.Path) -> Callable[..., Outcome]:
     from tfx.types import channel_utils, standard_artifacts
 
     from tfx_edge.components import EdgeEvaluator
-    from tfx_edge.components.artifact_types import EdgeEvaluation
     from tfx_edge.components.edge_evaluator import executor
+    from tfx_edge.components.tfx_interface.artifact_types import EdgeEvaluation
 
     def run(
         model: Any,

@@ -15,7 +15,7 @@ from tests.components.core.litert.file_edits import without_signatures
 from tests.components.edge_evaluator.plain_loop import cross_entropy, plain_loop
 from tfx_edge import proto
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.evaluation.sizes import zip_bytes
+from tfx_edge.components.core.evaluation.model_files.sizes import zip_bytes
 
 pytestmark = pytest.mark.slow
 

@@ -21,7 +21,7 @@ def test_interactive_context_shows_the_page(tmp_path: pathlib.Path, monkeypatch:
     from tfx.types import channel_utils
 
     from tfx_edge.components import EdgeEvaluator
-    from tfx_edge.components.artifact_types import EdgeEvaluation
+    from tfx_edge.components.tfx_interface.artifact_types import EdgeEvaluation
 
     assert EdgeEvaluator.__name__  # TFX knows the view once the component is imported
     shown: list[IPython.display.HTML] = []

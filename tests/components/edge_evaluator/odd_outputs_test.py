@@ -13,9 +13,9 @@ from tests.components.core.litert.file_edits import add_class, add_output, add_t
 from tests.golden import files
 from tfx_edge import proto
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert import flatbuffer
-from tfx_edge.components.core.litert.quantization_options import LITERT, QuantizationOptions
-from tfx_edge.components.core.litert.quantize import quantize_model
+from tfx_edge.components.core.litert.file import flatbuffer
+from tfx_edge.components.core.litert.quantization.quantization_options import LITERT, QuantizationOptions
+from tfx_edge.components.core.litert.quantization.quantize import quantize_model
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tests.components.edge_evaluator.conftest import write_examples
 from tfx_edge import proto
-from tfx_edge.components.core.litert.convert import convert_saved_model
+from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
 
 pytestmark = pytest.mark.slow
 

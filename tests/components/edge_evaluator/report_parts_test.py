@@ -12,10 +12,10 @@ from sklearn.metrics import confusion_matrix
 
 from tests.components.edge_evaluator.conftest import Outcome, write_examples
 from tfx_edge import proto
-from tfx_edge.components.core.litert import metadata
-from tfx_edge.components.core.litert.convert import convert_saved_model
-from tfx_edge.components.core.litert.inspect import inspect_model
-from tfx_edge.components.core.litert.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
+from tfx_edge.components.core.litert.file import metadata
+from tfx_edge.components.core.litert.file.inspect import inspect_model
+from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ import tensorflow_model_analysis as tfma
 
 from tests.components.edge_evaluator.conftest import write_examples
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert.convert import convert_saved_model
+from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ from sklearn.metrics import accuracy_score
 from tests.components.edge_evaluator.conftest import RUNNER, write_examples
 from tests.components.edge_evaluator.plain_loop import plain_loop
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert.convert import convert_saved_model
+from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
 
 pytestmark = pytest.mark.slow
 

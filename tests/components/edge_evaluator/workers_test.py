@@ -17,7 +17,7 @@ import tensorflow_model_analysis as tfma
 
 from tests.components.edge_evaluator.conftest import RUNNER, Outcome
 from tfx_edge import proto
-from tfx_edge.components.core.evaluation.report import to_json
+from tfx_edge.components.core.evaluation.report.evaluation_report import to_json
 
 pytestmark = pytest.mark.slow
 

@@ -15,13 +15,14 @@ from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
 from tfx_edge import proto
-from tfx_edge.components import QATTrainer, artifact_types
+from tfx_edge.components import QATTrainer
 from tfx_edge.components.core.calibration.arithmetic import read_arithmetic
 from tfx_edge.components.core.calibration.ranges import read_ranges
-from tfx_edge.components.core.litert.convert import convert_saved_model
-from tfx_edge.components.core.litert.inspect import inspect_model
-from tfx_edge.components.core.litert.interpreter import LiteRTModel
-from tfx_edge.components.core.litert.quantize import QuantizationOptions, quantize_model
+from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
+from tfx_edge.components.core.litert.file.inspect import inspect_model
+from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.quantization.quantize import QuantizationOptions, quantize_model
+from tfx_edge.components.tfx_interface import artifact_types
 
 pytestmark = pytest.mark.slow
 

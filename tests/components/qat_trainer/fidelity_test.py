@@ -21,15 +21,16 @@ from tfx.utils import path_utils
 
 from tests.golden import files
 from tfx_edge import proto
-from tfx_edge.components import QATTrainer, artifact_types, fidelity
+from tfx_edge.components import QATTrainer
 from tfx_edge.components.core.calibration.arithmetic import read_arithmetic
 from tfx_edge.components.core.calibration.ranges import read_ranges
 from tfx_edge.components.core.calibration.reference import read_reference
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert.convert import convert_saved_model
-from tfx_edge.components.core.litert.interpreter import LiteRTModel
-from tfx_edge.components.core.litert.quantize import QuantizationOptions, quantize_model
+from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
+from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.quantization.quantize import QuantizationOptions, quantize_model
 from tfx_edge.components.core.post_training.fidelity import compare
+from tfx_edge.components.tfx_interface import artifact_types, fidelity_properties
 
 pytestmark = pytest.mark.slow
 
@@ -123,7 +124,7 @@ def test_what_no_training_mends_stays_float(
     (warned,) = [r for r in caplog.records if r.getMessage().startswith('before training, the file keeps')]
     assert warned.levelno == logging.WARNING
     assert f"{operator} '" in warned.getMessage()
-    reported = fidelity.reported(model)
+    reported = fidelity_properties.reported(model)
     assert reported is not None
     assert reported['db'] > 12
     assert reported['told'] in caplog.text
@@ -163,7 +164,7 @@ def test_a_model_that_learned_other_answers_is_held_against_itself_in_float(tmp_
     np.testing.assert_allclose(LiteRTModel(trained)(reference.inputs)['p'], reference.answers['p'], atol=1e-6)
     incoming = convert_saved_model(str(files.saved_model('unlike_columns')), 'serving_default')
     assert compare(LiteRTModel(incoming)(reference.inputs), reference.answers).db < 12
-    reported = fidelity.reported(model)
+    reported = fidelity_properties.reported(model)
     assert reported is not None
     assert reported['db'] > 12
 

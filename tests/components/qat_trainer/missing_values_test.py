@@ -18,10 +18,10 @@ from tfx_edge import proto
 from tfx_edge.components import Pruner, QATTrainer
 from tfx_edge.components.core.calibration.arithmetic import read_arithmetic
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert.convert import convert_saved_model
-from tfx_edge.components.core.litert.interpreter import LiteRTModel
-from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
-from tfx_edge.components.core.litert.quantize import quantize_model
+from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
+from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
+from tfx_edge.components.core.litert.quantization.quantize import quantize_model
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,8 @@ import pytest
 
 from tfx_edge import proto
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert.inspect import inspect_model
-from tfx_edge.components.core.litert.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.file.inspect import inspect_model
+from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
 from tfx_edge.components.qat_trainer.options import qat_options
 
 from .course import Course

@@ -13,7 +13,7 @@ from keras import layers
 from tfx_edge import proto
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.dense_function.choice import choose_signature
-from tfx_edge.components.qat_trainer.deployment import plan_deployment
+from tfx_edge.components.core.qat.deployment import plan_deployment
 from tfx_edge.components.qat_trainer.options import qat_options
 
 pytestmark = pytest.mark.slow

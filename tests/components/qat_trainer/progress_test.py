@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.golden import files
-from tfx_edge.components.qat_trainer.held_out import split_held_out
+from tfx_edge.components.core.qat.held_out_examples import split_held_out
 
 from .course import Course
 

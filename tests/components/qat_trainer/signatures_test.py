@@ -15,12 +15,12 @@ from tfx_edge.components.core.compression.graph.checkpoint import write_with_val
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.quantization_aware_training import train_quantization_aware
 from tfx_edge.components.core.dense_function.choice import choose_signature
-from tfx_edge.components.core.litert.convert import convert_saved_model
-from tfx_edge.components.core.litert.interpreter import LiteRTModel
-from tfx_edge.components.core.litert.quantize import quantize_model
-from tfx_edge.components.qat_trainer.deployment import Deployment, plan_deployment, trained_ranges
+from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
+from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.quantization.quantize import quantize_model
+from tfx_edge.components.core.qat.deployment import Deployment, plan_deployment, trained_ranges
+from tfx_edge.components.core.qat.parity import Parity, measure_parity
 from tfx_edge.components.qat_trainer.options import qat_options
-from tfx_edge.components.qat_trainer.parity import Parity, measure_parity
 from tfx_edge.components.training.fine_tuning_options import fine_tuning_options
 
 pytestmark = pytest.mark.slow

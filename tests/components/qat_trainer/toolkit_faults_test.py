@@ -18,8 +18,8 @@ from tfx_edge.components.core.compression.constraints.integer_grid import to_int
 from tfx_edge.components.core.compression.pruning import prune
 from tfx_edge.components.core.compression.weights.weight_sites import find_weight_sites
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert.inspect import TensorSummary, inspect_model
-from tfx_edge.components.core.litert.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.file.inspect import TensorSummary, inspect_model
+from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
 from tfx_edge.components.core.loops.longest_loop import MOST_ROUNDS
 from tfx_edge.components.pruner.options import pruning_options
 

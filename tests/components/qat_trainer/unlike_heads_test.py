@@ -10,13 +10,13 @@ import pytest
 import tensorflow as tf
 
 from tfx_edge.components.core.compression.training import losses
-from tfx_edge.components.core.litert import flatbuffer
-from tfx_edge.components.core.litert.activations import quantized_activations
-from tfx_edge.components.core.litert.convert import convert_saved_model
-from tfx_edge.components.core.litert.live_ranges import widened
-from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.litert.quantization_options import LITERT, QuantizationOptions
-from tfx_edge.components.qat_trainer.deployed_constants import quantized_constants
+from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
+from tfx_edge.components.core.litert.file import flatbuffer
+from tfx_edge.components.core.litert.file.model_file import ModelFile
+from tfx_edge.components.core.litert.quantization.minimum_ranges import widened
+from tfx_edge.components.core.litert.quantization.quantization_options import LITERT, QuantizationOptions
+from tfx_edge.components.core.litert.quantization.quantized_activations import quantized_activations
+from tfx_edge.components.core.qat.deployed_constants import quantized_constants
 
 from .course import Course
 

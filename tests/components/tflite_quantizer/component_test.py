@@ -14,9 +14,10 @@ from tfx.types import channel_utils, standard_artifacts
 
 import tfx_edge
 from tfx_edge import proto
-from tfx_edge.components import TFLiteQuantizer, artifact_types
+from tfx_edge.components import TFLiteQuantizer
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.tflite_quantizer import executor
+from tfx_edge.components.tfx_interface import artifact_types
 
 pytestmark = pytest.mark.slow
 

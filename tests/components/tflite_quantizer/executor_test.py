@@ -16,14 +16,14 @@ from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
 from tfx_edge import proto
-from tfx_edge.components import artifact_types, exec_properties
 from tfx_edge.components.core.calibration import arithmetic
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert import metadata
-from tfx_edge.components.core.litert.inspect import inspect_model
-from tfx_edge.components.core.litert.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.file import metadata
+from tfx_edge.components.core.litert.file.inspect import inspect_model
+from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
 from tfx_edge.components.tflite_quantizer.executor import Executor
 from tfx_edge.components.tflite_quantizer.options import quantizer_options
+from tfx_edge.components.tfx_interface import artifact_types, exec_properties
 
 pytestmark = pytest.mark.slow
 
@@ -172,7 +172,7 @@ def test_two_processes_give_the_same_bytes(
 def test_other_shards_in_another_order_on_threads_give_the_same_bytes(
     int8: _Step, inputs: dict[str, Any], digits_examples: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    from tfx_edge.components.core.examples import read_records
+    from tfx_edge.components.core.examples.example_parser import read_records
 
     train = digits_examples / 'Split-train'
     records = list(read_records(sorted(str(file) for file in train.iterdir())))[::-1]

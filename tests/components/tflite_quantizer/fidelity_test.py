@@ -20,12 +20,12 @@ from tfx.utils import path_utils
 
 from tests.golden import files
 from tfx_edge import proto
-from tfx_edge.components import artifact_types, exec_properties, fidelity
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert.inspect import inspect_model
-from tfx_edge.components.core.litert.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.file.inspect import inspect_model
+from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
 from tfx_edge.components.tflite_quantizer.executor import Executor
 from tfx_edge.components.tflite_quantizer.options import quantizer_options
+from tfx_edge.components.tfx_interface import artifact_types, exec_properties, fidelity_properties
 
 pytestmark = pytest.mark.slow
 
@@ -103,7 +103,7 @@ def test_by_default_the_file_is_repaired_and_says_so(
     (line,) = [r.getMessage() for r in caplog.records if 'against the float model' in r.getMessage()]
     assert 'stay float' in line
     assert 'SUB' in line
-    reported = fidelity.reported(model)
+    reported = fidelity_properties.reported(model)
     assert reported is not None
     assert reported['told'] == line
     assert reported['db'] > 20
@@ -120,7 +120,7 @@ def test_by_default_the_file_is_repaired_and_says_so(
         {'input_model': inputs['input_model'], 'input_calibration': _artifact(calibration)},
         tmp_path / 'again',
     )
-    assert fidelity.reported(again) == reported
+    assert fidelity_properties.reported(again) == reported
     assert _file(again) == _file(model)
 
 
@@ -168,7 +168,7 @@ def test_without_examples_nothing_is_claimed(
 ) -> None:
     with caplog.at_level(logging.INFO):
         model, calibration = _run({'input_model': inputs['input_model']}, tmp_path, mode='DYNAMIC_INT8')
-    assert fidelity.reported(model) is None
+    assert fidelity_properties.reported(model) is None
     assert 'the file is not held against the float model: there are no examples' in caplog.text
     assert [path.name for path in calibration.iterdir()] == ['calibration.json']
 

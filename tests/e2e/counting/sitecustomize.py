@@ -18,7 +18,7 @@ from typing import Any
 
 _CALLS = {
     'tensorflow.python.saved_model.load': ('load', 'load'),
-    'tfx_edge.components.core.litert.saved_model_converter': ('convert_signature', 'conversion'),
+    'tfx_edge.components.core.litert.conversion.saved_model_converter': ('convert_signature', 'conversion'),
 }
 
 

@@ -15,8 +15,8 @@ import tensorflow_model_analysis as tfma
 
 from tests.e2e.tfx_examples import pipelines
 from tests.e2e.tfx_examples.catalog import EXAMPLES, TFXExample
-from tfx_edge.components.core.examples import read_records
-from tfx_edge.pipelines.runs import Step, last_run
+from tfx_edge.components.core.examples.example_parser import read_records
+from tfx_edge.pipelines.run_records import Step, last_run
 
 REPOSITORY = pathlib.Path(__file__).parents[3]
 # Held-out examples that are looked at.

@@ -19,7 +19,7 @@ from tests.pipelines.kubeflow.cluster import Cluster
 from tests.pipelines.kubeflow.launcher import Launcher
 from tests.pipelines.kubeflow.object_store import ObjectStore, new_bucket, object_store
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.pipelines.kubeflow import data_fingerprint, step
+from tfx_edge.pipelines.kubeflow import container_step, data_fingerprint
 from tfx_edge.pipelines.kubeflow.compilation import as_text, compile_pipeline
 from tfx_edge.pipelines.kubeflow.mounts import ROOT_VARIABLE
 from tfx_edge.pipelines.kubeflow.pods import PodOptions
@@ -187,7 +187,7 @@ def test_data_that_change_while_a_run_begins_are_not_taken_for_the_earlier_ones(
     assert data_fingerprint.main(made.arguments(TASK)) == 0
     made.publish(TASK)
     folder_with(tmp_path, 'eval/two')
-    assert step.main(made.arguments('ImportExampleGen')) == 1
+    assert container_step.main(made.arguments('ImportExampleGen')) == 1
     last = capsys.readouterr().err.splitlines()[-1]
     assert f'the data at {base} changed while the run began' in last
     assert '--no-cache' in last

@@ -19,7 +19,7 @@ from tfx_edge.pipelines.kubeflow.engine_jobs import EngineJobs
 
 STEP = """
 import pathlib, sys, time
-from tfx_edge.pipelines.kubeflow import outcome, shared_folder
+from tfx_edge.pipelines.kubeflow import exit_status, shared_folder
 from tfx_edge.pipelines.kubeflow.engine_jobs import EngineJobs
 
 def work():
@@ -27,7 +27,7 @@ def work():
         (pathlib.Path(folder) / 'written').touch()
         time.sleep(600)
 
-outcome.end_process(outcome.exit_status('the step', work))
+exit_status.end_process(exit_status.exit_status('the step', work))
 """
 OTHER_HOST = folder_owner.Owner('execution', '', 'another', 1, 1)
 NAME = '00000000-0000-4000-8000-000000000000'

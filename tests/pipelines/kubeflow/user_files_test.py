@@ -19,7 +19,7 @@ from tests.pipelines.kubeflow.object_store import ObjectStore, new_bucket, objec
 from tfx_edge import proto
 from tfx_edge.components import Pruner
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.pipelines.kubeflow import object_store_files, step
+from tfx_edge.pipelines.kubeflow import container_step, object_store_files
 from tfx_edge.pipelines.kubeflow.compilation import as_text, compile_pipeline
 from tfx_edge.pipelines.kubeflow.mounts import ROOT_VARIABLE
 
@@ -80,7 +80,7 @@ def launcher(folder: pathlib.Path, bucket: str, *components: Any) -> Launcher:
 
 def run(made: Launcher, task: str) -> pathlib.Path:
     """Runs a step and returns the folder of its model."""
-    assert step.main(made.arguments(task)) == 0
+    assert container_step.main(made.arguments(task)) == 0
     made.publish(task)
     return pathlib.Path(made.mounts.path(made.artifacts[task, 'model']['uri']))
 
@@ -155,7 +155,7 @@ def test_example_gen_reads_a_folder_of_the_store(
     made = launcher(tmp_path, bucket, example_gen)
     (tmp_path / 'shared').mkdir()
     flags = ['--shared_folder', str(tmp_path / 'shared')] if shared else []
-    assert step.main([*made.arguments('ImportExampleGen'), *flags]) == 0
+    assert container_step.main([*made.arguments('ImportExampleGen'), *flags]) == 0
     made.publish('ImportExampleGen')
     examples = made.artifacts['ImportExampleGen', 'examples']
     assert examples['metadata']['custom:span'] == 7
@@ -176,7 +176,7 @@ def test_pusher_pushes_to_the_store(store: ObjectStore, bucket: str, tmp_path: p
     file = pathlib.Path(made.mounts.path(f's3://{bucket}/model')) / 'Format-Serving' / 'tflite'
     file.parent.mkdir(parents=True)
     file.write_bytes(b'model')
-    assert step.main(made.arguments('Pusher')) == 0
+    assert container_step.main(made.arguments('Pusher')) == 0
     made.publish('Pusher')
     (pushed,) = set(store.keys(f's3://{bucket}/serving')) - {'README'}
     assert pushed.endswith('/tflite')

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from tfx_edge.components.core import tensorflow_internals
-from tfx_edge.components.core.compression.graph import restore_graph
+from tfx_edge.components.core.compression.graph import checkpoint_aliases
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.signature import read_saved_model
 
@@ -101,7 +101,7 @@ def write_with_values(source: str, target: str, values: Mapping[str, np.ndarray]
     _copy_folder(source, target, skip=_REWRITTEN)
     reader = tf.train.load_checkpoint(_prefix(source))
     shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
-    aliases = restore_graph.alias_keys(read_saved_model(source).meta_graphs[0], _object_graph(source))
+    aliases = checkpoint_aliases.alias_keys(read_saved_model(source).meta_graphs[0], _object_graph(source))
     values = {**values, **{aliases[key]: value for key, value in values.items() if key in aliases}}
     for key, value in values.items():
         if key not in shapes or list(value.shape) != list(shapes[key]):

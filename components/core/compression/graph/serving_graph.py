@@ -18,8 +18,8 @@ from tfx_edge.components.core.compression.graph.grouped_convolutions import (
 )
 from tfx_edge.components.core.compression.graph.lifted_variables import LOOPS, lift_variable_reads
 from tfx_edge.components.core.compression.graph.loaded_model import LOADED
-from tfx_edge.components.core.compression.graph.own_functions import with_unique_functions
-from tfx_edge.components.core.dense_function.concrete import dense_function
+from tfx_edge.components.core.compression.graph.unique_functions import with_unique_functions
+from tfx_edge.components.core.dense_function.concrete_function import dense_function
 from tfx_edge.components.core.dense_function.inlined_calls import with_calls_inlined
 from tfx_edge.components.core.dense_function.signature_arguments import keywords, signature_tensors
 from tfx_edge.components.core.errors import EdgeError

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.labels import check_classes, check_count, check_numbers
+from tfx_edge.components.core.examples.labels import check_classes, check_count, check_numbers
 from tfx_edge.components.core.signature import whole_outputs
 
 # How outputs are compared: as rows of probabilities, as single probabilities, by squared difference.

@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.examples import ExampleParser, read_records, record_content
-from tfx_edge.components.core.record_places import first_fault
+from tfx_edge.components.core.examples.example_parser import ExampleParser, read_records, record_content
+from tfx_edge.components.core.examples.record_places import first_fault
 
 _HELD_BYTES = 2**29  # of records held to shuffle: half a gigabyte
 

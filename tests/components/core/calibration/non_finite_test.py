@@ -14,11 +14,11 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from tfx_edge.components.core.calibration.non_finite import NonFinite
 from tfx_edge.components.core.calibration.pipeline import Calibrated, calibrate
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.examples import ExampleParser
-from tfx_edge.components.core.litert.convert import convert_saved_model
-from tfx_edge.components.core.litert.inspect import inspect_model
-from tfx_edge.components.core.litert.interpreter import LiteRTModel
-from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
+from tfx_edge.components.core.examples.example_parser import ExampleParser
+from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
+from tfx_edge.components.core.litert.file.inspect import inspect_model
+from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
 from tfx_edge.components.core.post_training.recipe import Recipe, follow
 from tfx_edge.components.core.signature import TensorSpec
 

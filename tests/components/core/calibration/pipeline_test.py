@@ -17,8 +17,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from tfx_edge.components.core.calibration.measurements import Measurements, Tally, from_json
 from tfx_edge.components.core.calibration.pipeline import Calibrated, calibrate, sample
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.examples import ExampleParser, content_hash, record_content
-from tfx_edge.components.core.litert.activation_reader import ActivationReader, float_activations
+from tfx_edge.components.core.examples.example_parser import ExampleParser, content_hash, record_content
+from tfx_edge.components.core.litert.file.activation_reader import ActivationReader, float_activations
 from tfx_edge.components.core.signature import TensorSpec
 
 pytestmark = pytest.mark.slow

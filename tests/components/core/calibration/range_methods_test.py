@@ -15,10 +15,10 @@ from tfx_edge.components.core.calibration.measurements import Tally
 from tfx_edge.components.core.calibration.range_methods import METHODS, ranges
 from tfx_edge.components.core.calibration.statistics import measure, merge
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert.activation_reader import ActivationReader
-from tfx_edge.components.core.litert.interpreter import LiteRTModel
-from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
-from tfx_edge.components.core.litert.quantize import quantize_model
+from tfx_edge.components.core.litert.file.activation_reader import ActivationReader
+from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
+from tfx_edge.components.core.litert.quantization.quantize import quantize_model
 
 _FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
 _ARRAYS = hnp.arrays(np.float32, st.integers(1, 30), elements=_FINITE)

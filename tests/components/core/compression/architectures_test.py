@@ -17,9 +17,9 @@ from tfx_edge.components.core.compression.graph.checkpoint import write_with_val
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.pruning import prune
 from tfx_edge.components.core.compression.weights.weight_sites import find_weight_sites
-from tfx_edge.components.core.litert import flatbuffer
-from tfx_edge.components.core.litert.convert import convert_saved_model
-from tfx_edge.components.core.litert.quantize import QuantizationOptions, quantize_model
+from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
+from tfx_edge.components.core.litert.file import flatbuffer
+from tfx_edge.components.core.litert.quantization.quantize import QuantizationOptions, quantize_model
 
 from .conftest import make_options, make_pruning, open_graph
 

@@ -16,7 +16,7 @@ from tfx_edge.components.core.compression.pruning import PruningOptions
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions
 from tfx_edge.components.core.compression.training.training_data import training_batches
 from tfx_edge.components.core.dense_function.choice import choose_signature
-from tfx_edge.components.core.examples import ExampleParser
+from tfx_edge.components.core.examples.example_parser import ExampleParser
 
 
 @pytest.fixture(scope='session')

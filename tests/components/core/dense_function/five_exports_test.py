@@ -12,8 +12,8 @@ import tensorflow as tf
 import tf_keras
 
 from tfx_edge.components.core.dense_function.choice import choose_signature
-from tfx_edge.components.core.litert.convert import convert_saved_model
-from tfx_edge.components.core.litert.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
+from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
 
 pytestmark = pytest.mark.slow
 

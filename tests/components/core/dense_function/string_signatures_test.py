@@ -13,10 +13,10 @@ import pytest
 import tensorflow as tf
 
 from tfx_edge.components.core.dense_function.choice import choose_signature, describe
-from tfx_edge.components.core.dense_function.concrete import dense_function
+from tfx_edge.components.core.dense_function.concrete_function import dense_function
 from tfx_edge.components.core.dense_function.preparation import preparation_of
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.examples import ExampleParser
+from tfx_edge.components.core.examples.example_parser import ExampleParser
 from tfx_edge.components.core.signature import Signature
 
 Features = Mapping[str, Any]

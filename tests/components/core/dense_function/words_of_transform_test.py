@@ -9,10 +9,10 @@ import pytest
 import tensorflow as tf
 
 from tfx_edge.components.core.dense_function.choice import choose_signature
-from tfx_edge.components.core.dense_function.concrete import dense_function
+from tfx_edge.components.core.dense_function.concrete_function import dense_function
 from tfx_edge.components.core.dense_function.preparation import preparation_of
-from tfx_edge.components.core.example_stage import RAW, TRANSFORMED
-from tfx_edge.components.core.examples import ExampleParser
+from tfx_edge.components.core.examples.example_parser import ExampleParser
+from tfx_edge.components.core.examples.example_stage import RAW, TRANSFORMED
 
 _SPEC = {'word': tf.io.FixedLenFeature([1], tf.string), 'x': tf.io.FixedLenFeature([2], tf.float32)}
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from tests.golden import files as golden
-from tfx_edge.components.core.litert.activation_reader import ActivationReader
-from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
-from tfx_edge.components.core.litert.quantize import quantize_model
+from tfx_edge.components.core.litert.file.activation_reader import ActivationReader
+from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
+from tfx_edge.components.core.litert.quantization.quantize import quantize_model
 
 
 @pytest.fixture(scope='session')

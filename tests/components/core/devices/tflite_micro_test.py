@@ -14,9 +14,9 @@ import pytest
 from tfx_edge.components.core.devices import tflite_micro
 from tfx_edge.components.core.devices.costs import DeviceCosts
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert import flatbuffer
-from tfx_edge.components.core.litert.activation_memory import peak_activation_bytes
-from tfx_edge.components.core.litert.convert import convert_saved_model
+from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
+from tfx_edge.components.core.litert.file import flatbuffer
+from tfx_edge.components.core.litert.file.activation_memory import peak_activation_bytes
 
 _LOAD = (
     'import pathlib, sys\n'

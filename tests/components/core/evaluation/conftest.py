@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 
 from tests.golden import files
-from tfx_edge.components.core.litert.activation_reader import ActivationReader
-from tfx_edge.components.core.litert.convert import convert_saved_model
-from tfx_edge.components.core.litert.quantize import QuantizationOptions, quantize_model
+from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
+from tfx_edge.components.core.litert.file.activation_reader import ActivationReader
+from tfx_edge.components.core.litert.quantization.quantize import QuantizationOptions, quantize_model
 
 Ranges = Mapping[str, tuple[float, float]]
 

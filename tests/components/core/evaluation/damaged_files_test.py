@@ -23,15 +23,15 @@ import pytest
 import tensorflow as tf
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.evaluation import models, sizes
-from tfx_edge.components.core.evaluation.range_probe import RangeProbe, integer_tensors
-from tfx_edge.components.core.evaluation.trial import require_runnable, try_within_limits
-from tfx_edge.components.core.examples import ExampleParser
-from tfx_edge.components.core.litert import flatbuffer
-from tfx_edge.components.core.litert.activation_memory import peak_activation_bytes
-from tfx_edge.components.core.litert.activation_reader import ActivationReader
-from tfx_edge.components.core.litert.inspect import inspect_model
-from tfx_edge.components.core.litert.quantize import QuantizationOptions, quantize_model
+from tfx_edge.components.core.evaluation.model_files import models, sizes
+from tfx_edge.components.core.evaluation.model_files.first_run import require_runnable, try_within_limits
+from tfx_edge.components.core.evaluation.model_files.range_probe import RangeProbe, integer_tensors
+from tfx_edge.components.core.examples.example_parser import ExampleParser
+from tfx_edge.components.core.litert.file import flatbuffer
+from tfx_edge.components.core.litert.file.activation_memory import peak_activation_bytes
+from tfx_edge.components.core.litert.file.activation_reader import ActivationReader
+from tfx_edge.components.core.litert.file.inspect import inspect_model
+from tfx_edge.components.core.litert.quantization.quantize import QuantizationOptions, quantize_model
 
 pytestmark = pytest.mark.slow
 

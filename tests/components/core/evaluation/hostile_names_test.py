@@ -7,15 +7,15 @@ import json
 import numpy as np
 import pytest
 
-from tests.components.core.evaluation.report_page_test import _Page, _report
+from tests.components.core.evaluation.report.report_page_test import _Page, _report
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.evaluation import report as reporting
-from tfx_edge.components.core.evaluation.range_probe import RangeProbe, integer_tensors
-from tfx_edge.components.core.evaluation.report_page import render_page
-from tfx_edge.components.core.evaluation.trial import try_model
-from tfx_edge.components.core.litert import flatbuffer
-from tfx_edge.components.core.litert.inspect import inspect_model
-from tfx_edge.components.core.litert.interpreter import LiteRTModel
+from tfx_edge.components.core.evaluation.model_files.first_run import try_model
+from tfx_edge.components.core.evaluation.model_files.range_probe import RangeProbe, integer_tensors
+from tfx_edge.components.core.evaluation.report import evaluation_report as reporting
+from tfx_edge.components.core.evaluation.report.report_page import render_page
+from tfx_edge.components.core.litert.file import flatbuffer
+from tfx_edge.components.core.litert.file.inspect import inspect_model
+from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
 
 _NAMES = {
     'script': '<script>alert(1)</script>',

@@ -11,9 +11,9 @@ from typing import Any
 import pydantic
 import pydantic.json_schema
 
-from tfx_edge.components.core.evaluation import report
+from tfx_edge.components.core.evaluation.report import evaluation_report
 
-PATH = pathlib.Path(str(importlib.resources.files(report.__package__) / 'report.schema.json'))
+PATH = pathlib.Path(str(importlib.resources.files(evaluation_report.__package__) / 'report.schema.json'))
 
 
 class _Schema(pydantic.json_schema.GenerateJsonSchema):
@@ -38,7 +38,7 @@ class _Schema(pydantic.json_schema.GenerateJsonSchema):
 
 def report_schema() -> str:
     """The text of the file: objects have the fields of their classes and no others."""
-    adapter = pydantic.TypeAdapter(report.Report)
+    adapter = pydantic.TypeAdapter(evaluation_report.Report)
     schema = adapter.json_schema(schema_generator=_Schema, mode='serialization')
     return json.dumps({'$schema': _Schema.schema_dialect, **_tidy(schema)}, indent=1, sort_keys=True) + '\n'
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.golden import files
-from tfx_edge.components.core.litert.activation_reader import ActivationReader
+from tfx_edge.components.core.litert.file.activation_reader import ActivationReader
 
 
 @pytest.fixture(scope='session')

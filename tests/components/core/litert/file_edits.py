@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tfx_edge.components.core.litert import flatbuffer
+from tfx_edge.components.core.litert.file import flatbuffer
 
 _schema = flatbuffer.schema
 

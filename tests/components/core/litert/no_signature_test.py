@@ -11,13 +11,13 @@ import pytest
 from tests.components.core.litert.file_edits import without_signatures
 from tests.golden import files
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.evaluation import models
-from tfx_edge.components.core.evaluation.range_probe import RangeProbe
-from tfx_edge.components.core.litert import flatbuffer
-from tfx_edge.components.core.litert.inspect import inspect_model
-from tfx_edge.components.core.litert.interpreter import LiteRTModel, load
-from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
-from tfx_edge.components.core.litert.quantize import quantize_model
+from tfx_edge.components.core.evaluation.model_files import models
+from tfx_edge.components.core.evaluation.model_files.range_probe import RangeProbe
+from tfx_edge.components.core.litert.file import flatbuffer
+from tfx_edge.components.core.litert.file.inspect import inspect_model
+from tfx_edge.components.core.litert.file.interpreter import LiteRTModel, load
+from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
+from tfx_edge.components.core.litert.quantization.quantize import quantize_model
 
 
 def _inputs(model: LiteRTModel, rows: int) -> dict[str, np.ndarray]:

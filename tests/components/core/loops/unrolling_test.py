@@ -17,12 +17,12 @@ from tfx_edge.components.core.compression.pruning import prune
 from tfx_edge.components.core.compression.weights.weight_sites import find_weight_sites
 from tfx_edge.components.core.dense_function.choice import choose_signature
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert.activation_reader import ActivationReader
-from tfx_edge.components.core.litert.convert import convert_saved_model
-from tfx_edge.components.core.litert.interpreter import LiteRTModel
-from tfx_edge.components.core.litert.loops_of_files import has_loops
-from tfx_edge.components.core.litert.quantization_options import LITERT, QuantizationOptions
-from tfx_edge.components.core.litert.quantize import quantize_model
+from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
+from tfx_edge.components.core.litert.file.activation_reader import ActivationReader
+from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.file.loop_operators import has_loops
+from tfx_edge.components.core.litert.quantization.quantization_options import LITERT, QuantizationOptions
+from tfx_edge.components.core.litert.quantization.quantize import quantize_model
 from tfx_edge.components.core.loops.unrolling import MOST_ROUNDS, unroll
 
 from ..compression.conftest import make_options, make_pruning

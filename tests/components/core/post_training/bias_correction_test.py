@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert import flatbuffer
-from tfx_edge.components.core.litert.convert import convert_saved_model
-from tfx_edge.components.core.litert.interpreter import LiteRTModel
-from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
-from tfx_edge.components.core.litert.quantize import quantize_model
+from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
+from tfx_edge.components.core.litert.file import flatbuffer
+from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
+from tfx_edge.components.core.litert.quantization.quantize import quantize_model
 from tfx_edge.components.core.post_training.bias_correction import correct, needed_means
 from tfx_edge.components.core.post_training.output_error import Reference, in_decibels
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tfx_edge.components.core.litert import engine
-from tfx_edge.components.core.litert.inspect import inspect_model
-from tfx_edge.components.core.litert.model_file import ModelFile
-from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
-from tfx_edge.components.core.litert.quantize import quantized_file
+from tfx_edge.components.core.litert.file.inspect import inspect_model
+from tfx_edge.components.core.litert.file.model_file import ModelFile
+from tfx_edge.components.core.litert.quantization import litert_engine
+from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
+from tfx_edge.components.core.litert.quantization.quantize import quantized_file
 from tfx_edge.components.core.post_training.complete_ranges import complete_ranges
 from tfx_edge.components.core.post_training.sensitivity import exactly, measure
 
@@ -20,13 +20,13 @@ from tfx_edge.components.core.post_training.sensitivity import exactly, measure
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The mode of each run of litert-quantizer."""
     found: list[str] = []
-    run = engine.run
+    run = litert_engine.run
 
     def counted(*args: object) -> bytes:
         found.append(args[1].mode)
         return run(*args)
 
-    monkeypatch.setattr(engine, 'run', counted)
+    monkeypatch.setattr(litert_engine, 'run', counted)
     return found
 
 

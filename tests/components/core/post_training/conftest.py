@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tests.golden import files
-from tfx_edge.components.core.litert import flatbuffer
-from tfx_edge.components.core.litert.activation_reader import ActivationReader
-from tfx_edge.components.core.litert.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.file import flatbuffer
+from tfx_edge.components.core.litert.file.activation_reader import ActivationReader
+from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
 
 Ranges = Mapping[str, tuple[float, float]]
 Change = Callable[[str, np.ndarray], np.ndarray]

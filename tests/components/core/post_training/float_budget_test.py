@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert.inspect import inspect_model
-from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
-from tfx_edge.components.core.litert.quantize import quantize_model
+from tfx_edge.components.core.litert.file.inspect import inspect_model
+from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
+from tfx_edge.components.core.litert.quantization.quantize import quantize_model
 from tfx_edge.components.core.post_training.float_budget import ranked, spend
 from tfx_edge.components.core.post_training.output_error import Reference, in_decibels
 from tfx_edge.components.core.post_training.sensitivity import OperatorSensitivity

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert.inspect import inspect_model
-from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
+from tfx_edge.components.core.litert.file.inspect import inspect_model
+from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
 from tfx_edge.components.core.post_training.sensitivity import OperatorSensitivity, measure, to_json
 
 INT8 = QuantizationOptions('INT8', engine='LITERT')

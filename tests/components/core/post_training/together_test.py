@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tfx_edge.components.core.litert.interpreter import LiteRTModel
-from tfx_edge.components.core.litert.quantization_options import QuantizationOptions
-from tfx_edge.components.core.litert.quantize import quantize_model
+from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
+from tfx_edge.components.core.litert.quantization.quantize import quantize_model
 from tfx_edge.components.core.post_training.bias_correction import correct
 from tfx_edge.components.core.post_training.equalization import equalize
 

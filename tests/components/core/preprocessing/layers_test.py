@@ -15,8 +15,8 @@ import tf_keras
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.dense_function.choice import choose_signature
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert.convert import convert_saved_model
-from tfx_edge.components.core.litert.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
+from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
 from tfx_edge.components.core.preprocessing.rewriting import has_rewritten
 
 pytestmark = pytest.mark.slow

@@ -72,8 +72,8 @@ def test_sites_of_keras_3_and_tf_keras_are_reported_with_their_folding(
 
 @pytest.mark.slow
 def test_folded_kernels_are_what_the_converter_writes(saved_model: str) -> None:
-    from tfx_edge.components.core.litert import flatbuffer
-    from tfx_edge.components.core.litert.convert import convert_saved_model
+    from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
+    from tfx_edge.components.core.litert.file import flatbuffer
 
     graph = open_graph(saved_model)
     content = flatbuffer.read(convert_saved_model(saved_model, graph.signature.name))

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfx_edge.components.core.compression.training.training_data import training_batches
-from tfx_edge.components.core.examples import ExampleParser
+from tfx_edge.components.core.examples.example_parser import ExampleParser
 from tfx_edge.components.core.signature import TensorSpec
 
 PARSER = ExampleParser({'x': TensorSpec((None, 1), tf.float32)})

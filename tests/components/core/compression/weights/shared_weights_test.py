@@ -16,11 +16,11 @@ from tfx_edge.components.core.compression.graph.checkpoint import write_with_val
 from tfx_edge.components.core.compression.pruning import prune
 from tfx_edge.components.core.compression.weight_summary import summarize_weights
 from tfx_edge.components.core.compression.weights.weight_sites import find_weight_sites
-from tfx_edge.components.core.litert.activation_reader import ActivationReader
-from tfx_edge.components.core.litert.convert import convert_saved_model
-from tfx_edge.components.core.litert.inspect import inspect_model
-from tfx_edge.components.core.litert.quantization_options import LITERT, QuantizationOptions
-from tfx_edge.components.core.litert.quantize import quantize_model
+from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
+from tfx_edge.components.core.litert.file.activation_reader import ActivationReader
+from tfx_edge.components.core.litert.file.inspect import inspect_model
+from tfx_edge.components.core.litert.quantization.quantization_options import LITERT, QuantizationOptions
+from tfx_edge.components.core.litert.quantization.quantize import quantize_model
 
 from ..conftest import make_options, make_pruning, open_graph
 

@@ -12,9 +12,9 @@ import tensorflow as tf
 from tfx_edge.components.core.compression.constraints.constrained_model import folded_kernels
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.weights.weight_sites import WeightSite, find_weight_sites
-from tfx_edge.components.core.litert import flatbuffer
-from tfx_edge.components.core.litert.convert import convert_saved_model
-from tfx_edge.components.core.litert.quantize import QuantizationOptions, quantize_model
+from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
+from tfx_edge.components.core.litert.file import flatbuffer
+from tfx_edge.components.core.litert.quantization.quantize import QuantizationOptions, quantize_model
 
 from ..conftest import open_graph
 

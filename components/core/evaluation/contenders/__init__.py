@@ -1,0 +1,1 @@
+"""Candidate and baseline, checked against each other before anything runs."""

@@ -1,0 +1,1 @@
+"""What runs inside TFMA, on Beam."""

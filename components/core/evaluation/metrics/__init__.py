@@ -1,0 +1,1 @@
+"""TFMA's configuration, and which of its metrics suit a model's outputs."""

@@ -1,0 +1,1 @@
+"""Exact sums, bootstraps and paired tests over examples."""

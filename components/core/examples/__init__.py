@@ -1,0 +1,1 @@
+"""Tf.Examples in, dense batches by input name out."""

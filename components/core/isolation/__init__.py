@@ -1,0 +1,1 @@
+"""Calls in a process of their own, forked from one that has loaded TensorFlow."""

@@ -1,0 +1,1 @@
+"""A SavedModel as a float `.tflite` file."""

@@ -1,0 +1,1 @@
+"""A `.tflite` file: read, run, inspect, metadata."""

@@ -1,0 +1,1 @@
+"""A float file and ranges as a quantized file."""

@@ -1,0 +1,1 @@
+"""Artifacts, exec properties, examples and user modules, as TFX has them."""
