@@ -47,7 +47,9 @@ def adding_up(
       The observer.
 
     Example:
-      >>> adding_up('CountExamples', '/tmp/count.json', lambda batch: len(batch[tfma.INPUT_KEY]), sum, json.dumps)
+      >>> observer = adding_up('CountBatches', '/tmp/count.txt', lambda batch: 1, sum, str)
+      >>> observer.evaluator.stage_name
+      'CountBatches'
     """
     key = f'edge_{name}'
     return Observer(

@@ -117,12 +117,12 @@ class Measurement(abc.ABC):
       setting: of the run.
 
     Example:
-      >>> LIMIT = Limit('max_file_kilobytes', lambda v: v > 0, 'a number above 0')
       >>> class Kilobytes(Measurement):
-      ...     limits = (LIMIT,)
+      ...     limits = (Limit('max_kilobytes', lambda v: v > 0, 'a number above 0'),)
       ...     def read(self):
-      ...         size = len(self.setting.file.data) / 1000
-      ...         return Finding(at_most(LIMIT.field, size, self.setting.limit(LIMIT)), figures={'file': {'kB': size}})
+      ...         kilobytes = len(self.setting.file.data) / 1000
+      ...         gate = Gate('max_kilobytes', kilobytes, 100, kilobytes <= 100)
+      ...         return Finding((gate,), figures={'file': {'kilobytes': kilobytes}})
     """
 
     # The fields of EdgeEvaluation that its gates are set by.
