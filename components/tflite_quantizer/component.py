@@ -79,7 +79,7 @@ class TFLiteQuantizer(base_beam_component.BaseBeamComponent):
     judged by itself. One line in the log, `fidelity.json` beside the ranges, and the custom properties
     `tfx_edge_fidelity`, `tfx_edge_fidelity_db`, `tfx_edge_fidelity_agreement` and `tfx_edge_fidelity_samples` say so.
     Below `min_fidelity_db` (12, which is noise of a sixteenth: of the nets of `make bench-fidelity` in all modes,
-    those that answer right have 17 dB or more, and those that lose classes less than 10) the smallest group of
+    those that answer right have 17 dB or more, and those that lose classes less than 10) a smallest group of
     operators that lifts the file over it stays float, with a warning that names them. With `repair_fidelity` false or
     `require_full_integer` the file stays as it was asked for, and the warning names that group and the modes that
     help. `require_fidelity` makes a file that is still below an error. `reference.npz` beside the ranges holds these

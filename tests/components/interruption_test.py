@@ -30,7 +30,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.components.util import examples_utils
 from tfx.proto import example_gen_pb2
 from tfx_edge import components, proto
-from tfx_edge.components import artifact_types
+from tfx_edge.components.tfx_interface import artifact_types
 from tfx_edge.components.core.compression.training import training_checkpoint
 
 training_checkpoint.SECONDS_BETWEEN_CHECKPOINTS = 0.1

@@ -75,8 +75,9 @@ def test_script_without_a_main_guard_may_call_it(tmp_path: pathlib.Path) -> None
     script = tmp_path / 'script.py'
     script.write_text(
         'import numpy as np\n'
-        'from tfx_edge.components.core.litert import affine, isolation\n'
-        "print(isolation.run_isolated(affine.dequantize, np.array([3], np.int8), 0.5, 1), 'once')\n"
+        'from tfx_edge.components.core.isolation.isolated_process import run_isolated\n'
+        'from tfx_edge.components.core.litert.file import affine\n'
+        "print(run_isolated(affine.dequantize, np.array([3], np.int8), 0.5, 1), 'once')\n"
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
     assert done.stdout == '[1.] once\n'
@@ -85,10 +86,10 @@ def test_script_without_a_main_guard_may_call_it(tmp_path: pathlib.Path) -> None
 @pytest.mark.parametrize(
     'module',
     [
-        'litert.quantize',
-        'evaluation.trial',
-        'evaluation.file_insides',
-        'evaluation.latency',
+        'litert.quantization.quantize',
+        'evaluation.model_files.first_run',
+        'evaluation.model_files.side_by_side',
+        'evaluation.model_files.latency',
         'devices.tflite_micro',
     ],
 )

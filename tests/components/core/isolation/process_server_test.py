@@ -128,7 +128,8 @@ def test_call_sees_this_folder_and_these_variables(
 
 SCRIPT = """
 import hashlib, json, os, sys
-from tfx_edge.components.core.litert import convert, quantize
+from tfx_edge.components.core.litert.conversion import convert
+from tfx_edge.components.core.litert.quantization import quantize
 from tfx_edge.components.core.isolation.isolated_process import run_isolated
 from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
 digests = json.load(open(sys.argv[1] + '/digests.json'))
@@ -195,7 +196,7 @@ def test_forked_process_of_this_one_has_a_server_of_its_own(tmp_path: pathlib.Pa
     """multiprocessing forks; the sockets that the child inherits are its parent's."""
     script = textwrap.dedent("""
         import os, numpy as np
-        from tfx_edge.components.core.litert import affine
+        from tfx_edge.components.core.litert.file import affine
         from tfx_edge.components.core.isolation.isolated_process import run_isolated
         def call(n):
             return run_isolated(affine.dequantize, np.array([n], np.int8), 1.0, 0).tolist()

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from tests.components.qat_trainer.course import Course
 from tests.golden import files
 from tfx_edge import proto
 from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
@@ -18,8 +19,6 @@ from tfx_edge.components.core.litert.file.inspect import inspect_model
 from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
 from tfx_edge.components.core.post_training.fidelity import compare
 from tfx_edge.components.core.qat.local_parity import producers_of
-
-from .course import Course
 
 pytestmark = pytest.mark.slow
 

@@ -157,7 +157,7 @@ def test_killed_at_any_moment_it_leaves_no_process_and_no_wrong_file(
 
 SCRIPT = """
 import pathlib, sys
-from tfx_edge.components.core.litert import saved_model_converter
+from tfx_edge.components.core.litert.conversion import saved_model_converter
 from tfx_edge.components.core.isolation.isolated_process import run_isolated
 from tfx_edge.components.core.litert.conversion.float_files import FloatFiles
 folder, model, times = sys.argv[1:]
