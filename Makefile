@@ -51,7 +51,7 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reor
 test: lint ## Lint, then all tests, whole pipelines included.
 	$(PYTEST) $(ARGS)
 
-test-fast: $(READY) ## For every save: the tests that neither convert, train nor start TFX, in two minutes.
+test-fast: $(READY) ## The tests that neither convert, train nor start TFX, in three minutes.
 	$(PYTEST) --fast $(ARGS)
 
 # The line that is not the default.
@@ -176,7 +176,7 @@ metadata-schema: $(READY) ## Make metadata_schema_generated.py, TFLite's metadat
 
 # The toolkit has an environment of its own, so that no test finds it by chance.
 BENCHES := bench-compression bench-qat bench-step-cost bench-batch-norm bench-calibration bench-evaluation \
-  bench-fidelity bench-fidelity-cost
+  bench-fidelity bench-fidelity-cost bench-little-data
 .PHONY: $(BENCHES)
 bench: $(BENCHES) ## Beside TensorFlow Model Optimization and the stock converter (hours; DATA=DIR says where the data is).
 $(BENCHES): bench-%:
