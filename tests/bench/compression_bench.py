@@ -264,21 +264,26 @@ def _run_seed(
             command = [sys.executable, __file__, '--stage', stage, '--dataset', dataset, '--seed', str(seed)]
             command += ['--work', work, '--data', str(arguments.data), '--steps', str(arguments.steps)]
             command += ['--points', *arguments.points, *(['--validation'] if arguments.validation else [])]
-            environment = {
-                **os.environ,
-                'TF_USE_LEGACY_KERAS': '1' if stage == 'toolkit' else '0',
-                'TF_CPP_MIN_LOG_LEVEL': '3',
-                'TF_NUM_INTRAOP_THREADS': '1',
-                'TF_NUM_INTEROP_THREADS': '1',
-            }
-            done = subprocess.run(command, env=environment, capture_output=True, text=True)
-            if done.returncode:
-                raise SystemExit(done.stderr)
-            for line in done.stdout.splitlines():
-                if line.startswith('{'):
-                    found = json.loads(line)
-                    results[found.pop('side'), found.pop('point')].update(found)
+            for found in stage_results(command, keras_2=stage == 'toolkit'):
+                results[found.pop('side'), found.pop('point')].update(found)
     return results
+
+
+def stage_results(command: list[str], *, keras_2: bool) -> Iterator[dict[str, Any]]:
+    """Runs a stage of a bench on one thread, and yields the JSON objects that it printed, a line each."""
+    environment = {
+        **os.environ,
+        'TF_USE_LEGACY_KERAS': '1' if keras_2 else '0',
+        'TF_CPP_MIN_LOG_LEVEL': '3',
+        'TF_NUM_INTRAOP_THREADS': '1',
+        'TF_NUM_INTEROP_THREADS': '1',
+    }
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    for line in done.stdout.splitlines():
+        if line.startswith('{'):
+            yield json.loads(line)
 
 
 def _print(dataset: str, point: str, side: str, measured: list[Mapping[str, float]]) -> None:
@@ -299,14 +304,15 @@ def _kind(point: str) -> tuple[str, int]:
     return kind, int(amount or 50)
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+def common_arguments(description: str | None) -> argparse.ArgumentParser:
+    """A parser of what benches share: the data, the seeds, and what a stage gets of its run."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     default = pathlib.Path(__file__).parents[2] / '..' / 'shared' / 'data'
     parser.add_argument('--data', type=pathlib.Path, default=default, help='folder with the .npz files')
     parser.add_argument('--datasets', nargs='+', default=['signs', 'spoken'])
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
-    parser.add_argument('--points', nargs='+', default=list(POINTS))
-    parser.add_argument('--steps', type=int, default=600)
     parser.add_argument('--processes', type=int, default=2, help='seeds that run at the same time')
     parser.add_argument(
         '--validation', action='store_true', help='test on a part of the training set: for tuning'
@@ -315,6 +321,13 @@ def _arguments() -> argparse.Namespace:
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     parser.add_argument('--seed', type=int, help=argparse.SUPPRESS)
     parser.add_argument('--work', type=pathlib.Path, help=argparse.SUPPRESS)
+    return parser
+
+
+def _arguments() -> argparse.Namespace:
+    parser = common_arguments(__doc__)
+    parser.add_argument('--points', nargs='+', default=list(POINTS))
+    parser.add_argument('--steps', type=int, default=600)
     return parser.parse_args()
 
 

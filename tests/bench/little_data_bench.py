@@ -11,17 +11,14 @@ import argparse
 import concurrent.futures
 import dataclasses
 import json
-import os
-import pathlib
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from compression_bench import Data, batches, export, load_data, make_net
+from compression_bench import Data, batches, common_arguments, export, load_data, make_net, stage_results
 from qat_bench import compressed, float_file, measure, quantization_aware, quantized
 
 _BASE_STEPS = 1500
@@ -142,20 +139,8 @@ def _run_seed(
             command += ['--net', net, '--seed', str(seed), '--work', work, '--data', str(arguments.data)]
             command += ['--steps', str(arguments.steps), '--examples', *map(str, arguments.examples)]
             command += ['--validation'] if arguments.validation else []
-            environment = {
-                **os.environ,
-                'TF_USE_LEGACY_KERAS': '1' if stage == 'train' else '0',
-                'TF_CPP_MIN_LOG_LEVEL': '3',
-                'TF_NUM_INTRAOP_THREADS': '1',
-                'TF_NUM_INTEROP_THREADS': '1',
-            }
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise SystemExit(done.stderr)
-            for line in done.stdout.splitlines():
-                if line.startswith('{'):
-                    found = json.loads(line)
-                    results[found.pop('examples')] = found
+            for found in stage_results(command, keras_2=stage == 'train'):
+                results[found.pop('examples')] = found
     return results
 
 
@@ -171,22 +156,11 @@ def _print(dataset: str, net: str, number: int, of_seeds: list[dict[str, float]]
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    default = pathlib.Path(__file__).parents[2] / '..' / 'shared' / 'data'
-    parser.add_argument('--data', type=pathlib.Path, default=default, help='folder with the .npz files')
-    parser.add_argument('--datasets', nargs='+', default=['signs', 'spoken'])
+    parser = common_arguments(__doc__)
     parser.add_argument('--nets', nargs='+', choices=list(NETS), default=list(NETS))
     parser.add_argument('--examples', nargs='+', type=int, default=[200, 500, 0], help='0 for all')
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--steps', type=int, default=1000, help='of each training')
-    parser.add_argument('--processes', type=int, default=2, help='seeds that run at the same time')
-    parser.add_argument(
-        '--validation', action='store_true', help='test on a part of the training set: for tuning'
-    )
-    for hidden in ('--stage', '--dataset', '--net'):
-        parser.add_argument(hidden, help=argparse.SUPPRESS)
-    parser.add_argument('--seed', type=int, help=argparse.SUPPRESS)
-    parser.add_argument('--work', type=pathlib.Path, help=argparse.SUPPRESS)
+    parser.add_argument('--net', help=argparse.SUPPRESS)
     parser.set_defaults(zeros=50, clusters=16)
     return parser.parse_args()
 

@@ -18,9 +18,7 @@ import collections
 import concurrent.futures
 import itertools
 import json
-import os
 import pathlib
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,7 +26,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from compression_bench import BATCH, RATE, Data, batches, export, load_data, train_base
+from compression_bench import (
+    BATCH,
+    RATE,
+    Data,
+    batches,
+    common_arguments,
+    export,
+    load_data,
+    stage_results,
+    train_base,
+)
 
 _BASE_STEPS = 1500
 # Filters and strides of the convolutions of the net for four bits.
@@ -293,20 +301,8 @@ def _run_seed(
             command += ['--steps', str(arguments.steps), '--tables', *tables]
             command += ['--zeros', str(arguments.zeros), '--clusters', str(arguments.clusters)]
             command += ['--validation'] if arguments.validation else []
-            environment = {
-                **os.environ,
-                'TF_USE_LEGACY_KERAS': '1' if stage == 'keras 2' else '0',
-                'TF_CPP_MIN_LOG_LEVEL': '3',
-                'TF_NUM_INTRAOP_THREADS': '1',
-                'TF_NUM_INTEROP_THREADS': '1',
-            }
-            done = subprocess.run(command, env=environment, capture_output=True, text=True)
-            if done.returncode:
-                raise SystemExit(done.stderr)
-            for line in done.stdout.splitlines():
-                if line.startswith('{'):
-                    found = json.loads(line)
-                    results[found.pop('table')][found.pop('row')].update(found)
+            for found in stage_results(command, keras_2=stage == 'keras 2'):
+                results[found.pop('table')][found.pop('row')].update(found)
     return results
 
 
@@ -332,23 +328,11 @@ def _print(dataset: str, table: str, of_seeds: list[Mapping[str, Mapping[str, fl
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    default = pathlib.Path(__file__).parents[2] / '..' / 'shared' / 'data'
-    parser.add_argument('--data', type=pathlib.Path, default=default, help='folder with the .npz files')
-    parser.add_argument('--datasets', nargs='+', default=['signs', 'spoken'])
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
+    parser = common_arguments(__doc__)
     parser.add_argument('--tables', nargs='+', choices=list(TABLES), default=list(TABLES))
     parser.add_argument('--steps', type=int, default=1000, help='of each training')
     parser.add_argument('--zeros', type=int, default=50, help='percent, of pruning in the table combined')
     parser.add_argument('--clusters', type=int, default=16, help='in the table combined')
-    parser.add_argument('--processes', type=int, default=2, help='seeds that run at the same time')
-    parser.add_argument(
-        '--validation', action='store_true', help='test on a part of the training set: for tuning'
-    )
-    for hidden in ('--stage', '--dataset'):
-        parser.add_argument(hidden, help=argparse.SUPPRESS)
-    parser.add_argument('--seed', type=int, help=argparse.SUPPRESS)
-    parser.add_argument('--work', type=pathlib.Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
