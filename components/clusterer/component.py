@@ -37,6 +37,9 @@ class Clusterer(TrainingComponent):
     A weight can become several kernels of the file with scales along different axes, such as an embedding table that is
     also the last layer's kernel. With DEPLOYED it takes values a * r**k, which limits the integers of each such kernel.
 
+    Integers are in units of a scale for each output channel, or with `dense_scales` PER_TENSOR, in fully connected
+    layers, of one scale for all units: as in QATTrainer and TFLiteQuantizer, which have to be given the same.
+
     K-means finds the first values (`initialization` sets its start). Training then updates each value with the
     gradients of all weights that take it, and weights may move from one value to another. Which weights are clustered,
     and how dropout and batch norm are treated, is as in Pruner. Clustering: Han, Mao and Dally, 2016, arXiv:1510.00149;

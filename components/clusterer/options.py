@@ -10,6 +10,8 @@ from tfx_edge.components.core.compression.constraints.codebook import (
     MAX_CLUSTERS,
     MIN_CLUSTERS,
 )
+from tfx_edge.components.core.dense_scales import DENSE_SCALES, PER_CHANNEL
+from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.tfx_interface.exec_properties import require, require_patterns, require_supported
 from tfx_edge.components.training.configuration import Configuration
 
@@ -36,4 +38,15 @@ def clustering_options(message: proto.Clustering) -> ClusteringOptions:
         exclude=require_patterns(message, 'exclude'),
         granularity=granularity,
         initialization=require_supported(message, 'initialization', INITIALIZATIONS),
+        dense_scales=_dense_scales(message, granularity),
     )
+
+
+def _dense_scales(message: proto.Clustering, granularity: str) -> str:
+    dense_scales = require_supported(message, 'dense_scales', DENSE_SCALES)
+    if dense_scales != PER_CHANNEL and granularity != 'DEPLOYED':
+        raise EdgeError(
+            f'Clustering.dense_scales {dense_scales} has a meaning with granularity DEPLOYED only, and granularity is '
+            f'{granularity}; leave one of the two unset.'
+        )
+    return dense_scales

@@ -122,7 +122,9 @@ class _Training:
     def _operators_to_keep(self, float_model: ModelFile, mode: str) -> tuple[str, ...]:
         if self._reference is None:
             return ()
-        return operators_to_keep(float_model, mode, self._seen, self._reference, self._bound)
+        return operators_to_keep(
+            float_model, mode, self._seen, self._reference, self._bound, self._options.dense_scales
+        )
 
     def write_calibration(self, folder: str, model: types.Artifact) -> None:
         """Writes ranges, arithmetic and, where there were examples, the report of parity, summed up in `model`.
@@ -133,7 +135,10 @@ class _Training:
         arithmetic.write_arithmetic(
             folder,
             arithmetic.TrainedArithmetic(
-                deployment.arithmetic.activation_bits, deployment.kept_float, deployment.weight_bits
+                deployment.arithmetic.activation_bits,
+                deployment.kept_float,
+                deployment.weight_bits,
+                self._options.dense_scales,
             ),
         )
         if not self._seen or deployment.fault:

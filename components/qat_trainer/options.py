@@ -7,9 +7,15 @@ import re
 from tfx_edge import proto
 from tfx_edge.components.core.compression.quantization_aware_training import QATOptions
 from tfx_edge.components.core.compression.weights.weight_precision import FLOAT
+from tfx_edge.components.core.dense_scales import DENSE_SCALES
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.post_training.compared_file import Bound
-from tfx_edge.components.tfx_interface.exec_properties import field_name, require, require_patterns
+from tfx_edge.components.tfx_interface.exec_properties import (
+    field_name,
+    require,
+    require_patterns,
+    require_supported,
+)
 from tfx_edge.components.training.configuration import Configuration
 
 QAT = Configuration('qat', proto.QuantizationAwareTraining, trains_ranges=True)
@@ -40,6 +46,7 @@ def qat_options(message: proto.QuantizationAwareTraining) -> QATOptions:
         weight_bits=message.weight_bits,
         activation_bits=message.activation_bits,
         overrides=overrides,
+        dense_scales=require_supported(message, 'dense_scales', DENSE_SCALES),
     )
 
 

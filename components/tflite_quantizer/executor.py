@@ -24,7 +24,9 @@ from tfx_edge.components.core.litert.file import metadata
 from tfx_edge.components.core.litert.file.inspect import ModelSummary, inspect_model
 from tfx_edge.components.core.litert.file.model_file import ModelFile
 from tfx_edge.components.core.litert.quantization import file_checks, quantize
+from tfx_edge.components.core.litert.quantization.dense_scale_cost import log_dense_scales
 from tfx_edge.components.core.litert.quantization.older_runtimes import log_older_runtimes
+from tfx_edge.components.core.litert.quantization.spread_codebooks import log_spread_codebooks
 from tfx_edge.components.core.post_training import fidelity_report, recipe, sensitivity
 from tfx_edge.components.core.signature import Signature
 from tfx_edge.components.tflite_quantizer.beam_examples import BeamExamples
@@ -97,6 +99,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             file = metadata.add(made.file, _described(options.metadata, signature, input_dict))
             summary = _check(file, float_model, options, signature)
             log_older_runtimes(file)
+            log_dense_scales(made.file, options.recipe.quantization)
+            log_spread_codebooks(made.file, float_model)
             _write_calibration(calibration_folder, made)
             with fileio.open(os.path.join(model_folder, _FILE_NAME), 'wb') as output:
                 output.write(file)

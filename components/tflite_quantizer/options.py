@@ -6,6 +6,7 @@ import dataclasses
 
 from tfx_edge import proto
 from tfx_edge.components.core.calibration.arithmetic import TrainedArithmetic
+from tfx_edge.components.core.dense_scales import DENSE_SCALES
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert.file.metadata import ModelMetadata
 from tfx_edge.components.core.litert.quantization.modes import MODES, static_mode
@@ -61,6 +62,7 @@ def quantizer_options(message: proto.Quantization) -> QuantizerOptions:
             io=require_supported(message, 'io', IO_TYPES),
             keep_float=() if automatic else keep_float,
             engine=require_supported(message, 'engine', ENGINES),
+            dense_scales=require_supported(message, 'dense_scales', DENSE_SCALES),
         ),
         range_method=require_supported(message, 'range_method', _RANGE_METHODS),
         percentile=require(message, 'percentile', lambda p: 50 < p <= 100, 'more than 50, at most 100'),
@@ -142,6 +144,12 @@ def as_trained(recipe: Recipe, arithmetic: TrainedArithmetic | None) -> Recipe:
         raise EdgeError(
             f'Quantization.mode is {wanted.mode}, but the calibration comes from training for {trained}; '
             f'set mode to {trained}, or give examples instead of the calibration.'
+        )
+    if wanted.dense_scales != arithmetic.dense_scales:
+        raise EdgeError(
+            f'Quantization.dense_scales is {wanted.dense_scales}, but the calibration comes from training for '
+            f'{arithmetic.dense_scales}; set it to {arithmetic.dense_scales}, or give examples instead of the '
+            'calibration.'
         )
     quantization = dataclasses.replace(
         wanted,

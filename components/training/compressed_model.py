@@ -107,7 +107,7 @@ def compress_model(
     with artifacts.written_whole(path_utils.serving_model_dir(output.uri)) as folder:
         write_with_values(source, folder, values)
     output.set_string_custom_property(artifacts.DENSE_FUNCTION, describe(signature))
-    _describe(output, summarize_weights(graph, values))
+    _describe(output, summarize_weights(graph, values, configuration.dense_scales(properties)))
     if fileio.exists(options.checkpoint_folder):
         fileio.rmtree(options.checkpoint_folder)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from google.protobuf import message as protobuf_message
 
+from tfx_edge.components.core.dense_scales import DENSE_SCALES, PER_CHANNEL
 from tfx_edge.components.tfx_interface import exec_properties
 
 
@@ -35,6 +36,12 @@ class Configuration:
     def saved_model_only(self, properties: Mapping[str, Any]) -> bool:
         """Whether the message says that no `.tflite` file need be made of the model."""
         return bool(self.saved_model_only_field and self.message(properties).saved_model_only)
+
+    def dense_scales(self, properties: Mapping[str, Any]) -> str:
+        """The scales of dense kernels in the file that the component works for; PER_CHANNEL where it knows of none."""
+        if 'dense_scales' not in self.message_class.DESCRIPTOR.fields_by_name:
+            return PER_CHANNEL
+        return exec_properties.require_supported(self.message(properties), 'dense_scales', DENSE_SCALES)
 
     @property
     def saved_model_only_field(self) -> str:

@@ -14,13 +14,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftfx_edge/proto/clustering.proto\x12\x08tfx_edge\"\x97\x03\n\nClustering\x12\x1e\n\x12number_of_clusters\x18\x01 \x01(\x03:\x02\x31\x36\x12?\n\x0bgranularity\x18\x02 \x01(\x0e\x32 .tfx_edge.Clustering.Granularity:\x08\x44\x45PLOYED\x12M\n\x0einitialization\x18\x03 \x01(\x0e\x32#.tfx_edge.Clustering.Initialization:\x10KMEANS_PLUS_PLUS\x12\x1f\n\x11preserve_sparsity\x18\x04 \x01(\x08:\x04true\x12\x0f\n\x07include\x18\x05 \x03(\t\x12\x0f\n\x07\x65xclude\x18\x06 \x03(\t\x12\x1f\n\x10saved_model_only\x18\x07 \x01(\x08:\x05\x66\x61lse\"4\n\x0bGranularity\x12\x0c\n\x08\x44\x45PLOYED\x10\x00\x12\n\n\x06TENSOR\x10\x01\x12\x0b\n\x07\x43HANNEL\x10\x02\"?\n\x0eInitialization\x12\x14\n\x10KMEANS_PLUS_PLUS\x10\x00\x12\n\n\x06LINEAR\x10\x01\x12\x0b\n\x07\x44\x45NSITY\x10\x02')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftfx_edge/proto/clustering.proto\x12\x08tfx_edge\"\x8c\x04\n\nClustering\x12\x1e\n\x12number_of_clusters\x18\x01 \x01(\x03:\x02\x31\x36\x12?\n\x0bgranularity\x18\x02 \x01(\x0e\x32 .tfx_edge.Clustering.Granularity:\x08\x44\x45PLOYED\x12M\n\x0einitialization\x18\x03 \x01(\x0e\x32#.tfx_edge.Clustering.Initialization:\x10KMEANS_PLUS_PLUS\x12\x1f\n\x11preserve_sparsity\x18\x04 \x01(\x08:\x04true\x12\x0f\n\x07include\x18\x05 \x03(\t\x12\x0f\n\x07\x65xclude\x18\x06 \x03(\t\x12\x1f\n\x10saved_model_only\x18\x07 \x01(\x08:\x05\x66\x61lse\x12\x43\n\x0c\x64\x65nse_scales\x18\x08 \x01(\x0e\x32 .tfx_edge.Clustering.DenseScales:\x0bPER_CHANNEL\"4\n\x0bGranularity\x12\x0c\n\x08\x44\x45PLOYED\x10\x00\x12\n\n\x06TENSOR\x10\x01\x12\x0b\n\x07\x43HANNEL\x10\x02\"?\n\x0eInitialization\x12\x14\n\x10KMEANS_PLUS_PLUS\x10\x00\x12\n\n\x06LINEAR\x10\x01\x12\x0b\n\x07\x44\x45NSITY\x10\x02\".\n\x0b\x44\x65nseScales\x12\x0f\n\x0bPER_CHANNEL\x10\x00\x12\x0e\n\nPER_TENSOR\x10\x01')
 
 
 
 _CLUSTERING = DESCRIPTOR.message_types_by_name['Clustering']
 _CLUSTERING_GRANULARITY = _CLUSTERING.enum_types_by_name['Granularity']
 _CLUSTERING_INITIALIZATION = _CLUSTERING.enum_types_by_name['Initialization']
+_CLUSTERING_DENSESCALES = _CLUSTERING.enum_types_by_name['DenseScales']
 Clustering = _reflection.GeneratedProtocolMessageType('Clustering', (_message.Message,), {
   'DESCRIPTOR' : _CLUSTERING,
   '__module__' : 'tfx_edge.proto.clustering_pb2'
@@ -32,9 +33,11 @@ if _descriptor._USE_C_DESCRIPTORS == False:
 
   DESCRIPTOR._options = None
   _CLUSTERING._serialized_start=46
-  _CLUSTERING._serialized_end=453
-  _CLUSTERING_GRANULARITY._serialized_start=336
-  _CLUSTERING_GRANULARITY._serialized_end=388
-  _CLUSTERING_INITIALIZATION._serialized_start=390
-  _CLUSTERING_INITIALIZATION._serialized_end=453
+  _CLUSTERING._serialized_end=570
+  _CLUSTERING_GRANULARITY._serialized_start=405
+  _CLUSTERING_GRANULARITY._serialized_end=457
+  _CLUSTERING_INITIALIZATION._serialized_start=459
+  _CLUSTERING_INITIALIZATION._serialized_end=522
+  _CLUSTERING_DENSESCALES._serialized_start=524
+  _CLUSTERING_DENSESCALES._serialized_end=570
 # @@protoc_insertion_point(module_scope)

@@ -14,12 +14,13 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0tfx_edge/proto/quantization_aware_training.proto\x12\x08tfx_edge\"\xe4\x03\n\x19QuantizationAwareTraining\x12\x16\n\x0bweight_bits\x18\x01 \x01(\x03:\x01\x38\x12\x1a\n\x0f\x61\x63tivation_bits\x18\x02 \x01(\x03:\x01\x38\x12\x1a\n\x0ctrain_ranges\x18\x03 \x01(\x08:\x04true\x12\x1f\n\x11preserve_sparsity\x18\x04 \x01(\x08:\x04true\x12\x1f\n\x11preserve_clusters\x18\x05 \x01(\x08:\x04true\x12?\n\toverrides\x18\x06 \x03(\x0b\x32,.tfx_edge.QuantizationAwareTraining.Override\x12\x0f\n\x07include\x18\x07 \x03(\t\x12\x0f\n\x07\x65xclude\x18\x08 \x03(\t\x12#\n\x14parity_by_activation\x18\t \x01(\x08:\x05\x66\x61lse\x12\x1b\n\x0fmin_fidelity_db\x18\n \x01(\x01:\x02\x31\x32\x12\x1f\n\x10require_fidelity\x18\x0b \x01(\x08:\x05\x66\x61lse\x12\x1d\n\x0frepair_fidelity\x18\x0c \x01(\x08:\x04true\x1aP\n\x08Override\x12\x0f\n\x07pattern\x18\x01 \x01(\t\x12\x15\n\x0bweight_bits\x18\x02 \x01(\x03H\x00\x12\x0f\n\x05\x66loat\x18\x03 \x01(\x08H\x00\x42\x0b\n\tprecision')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0tfx_edge/proto/quantization_aware_training.proto\x12\x08tfx_edge\"\xe8\x04\n\x19QuantizationAwareTraining\x12\x16\n\x0bweight_bits\x18\x01 \x01(\x03:\x01\x38\x12\x1a\n\x0f\x61\x63tivation_bits\x18\x02 \x01(\x03:\x01\x38\x12\x1a\n\x0ctrain_ranges\x18\x03 \x01(\x08:\x04true\x12\x1f\n\x11preserve_sparsity\x18\x04 \x01(\x08:\x04true\x12\x1f\n\x11preserve_clusters\x18\x05 \x01(\x08:\x04true\x12?\n\toverrides\x18\x06 \x03(\x0b\x32,.tfx_edge.QuantizationAwareTraining.Override\x12\x0f\n\x07include\x18\x07 \x03(\t\x12\x0f\n\x07\x65xclude\x18\x08 \x03(\t\x12#\n\x14parity_by_activation\x18\t \x01(\x08:\x05\x66\x61lse\x12\x1b\n\x0fmin_fidelity_db\x18\n \x01(\x01:\x02\x31\x32\x12\x1f\n\x10require_fidelity\x18\x0b \x01(\x08:\x05\x66\x61lse\x12\x1d\n\x0frepair_fidelity\x18\x0c \x01(\x08:\x04true\x12R\n\x0c\x64\x65nse_scales\x18\r \x01(\x0e\x32/.tfx_edge.QuantizationAwareTraining.DenseScales:\x0bPER_CHANNEL\x1aP\n\x08Override\x12\x0f\n\x07pattern\x18\x01 \x01(\t\x12\x15\n\x0bweight_bits\x18\x02 \x01(\x03H\x00\x12\x0f\n\x05\x66loat\x18\x03 \x01(\x08H\x00\x42\x0b\n\tprecision\".\n\x0b\x44\x65nseScales\x12\x0f\n\x0bPER_CHANNEL\x10\x00\x12\x0e\n\nPER_TENSOR\x10\x01')
 
 
 
 _QUANTIZATIONAWARETRAINING = DESCRIPTOR.message_types_by_name['QuantizationAwareTraining']
 _QUANTIZATIONAWARETRAINING_OVERRIDE = _QUANTIZATIONAWARETRAINING.nested_types_by_name['Override']
+_QUANTIZATIONAWARETRAINING_DENSESCALES = _QUANTIZATIONAWARETRAINING.enum_types_by_name['DenseScales']
 QuantizationAwareTraining = _reflection.GeneratedProtocolMessageType('QuantizationAwareTraining', (_message.Message,), {
 
   'Override' : _reflection.GeneratedProtocolMessageType('Override', (_message.Message,), {
@@ -39,7 +40,9 @@ if _descriptor._USE_C_DESCRIPTORS == False:
 
   DESCRIPTOR._options = None
   _QUANTIZATIONAWARETRAINING._serialized_start=63
-  _QUANTIZATIONAWARETRAINING._serialized_end=547
-  _QUANTIZATIONAWARETRAINING_OVERRIDE._serialized_start=467
-  _QUANTIZATIONAWARETRAINING_OVERRIDE._serialized_end=547
+  _QUANTIZATIONAWARETRAINING._serialized_end=679
+  _QUANTIZATIONAWARETRAINING_OVERRIDE._serialized_start=551
+  _QUANTIZATIONAWARETRAINING_OVERRIDE._serialized_end=631
+  _QUANTIZATIONAWARETRAINING_DENSESCALES._serialized_start=633
+  _QUANTIZATIONAWARETRAINING_DENSESCALES._serialized_end=679
 # @@protoc_insertion_point(module_scope)

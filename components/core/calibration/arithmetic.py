@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfx_edge.components.core.dense_scales import DENSE_SCALES, PER_CHANNEL
 from tfx_edge.components.core.errors import EdgeError
 
 FILE_NAME = 'arithmetic.json'
@@ -26,11 +27,13 @@ class TrainedArithmetic:
       kept_float: regular expressions that match the outputs of operators which stay float, for
         `QuantizationOptions.keep_float`.
       weight_bits: of each quantized kernel, by its tensor name in the float `.tflite`.
+      dense_scales: PER_CHANNEL or PER_TENSOR, the scales of the kernels of fully connected layers.
     """
 
     activation_bits: int = 8
     kept_float: tuple[str, ...] = ()
     weight_bits: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    dense_scales: str = PER_CHANNEL
 
 
 def write_arithmetic(folder: str, arithmetic: TrainedArithmetic) -> None:
@@ -49,6 +52,9 @@ def write_arithmetic(folder: str, arithmetic: TrainedArithmetic) -> None:
         'keep_float': list(arithmetic.kept_float),
         'weight_bits': dict(arithmetic.weight_bits),
     }
+    # Left out where it is the default, which files without it mean.
+    if arithmetic.dense_scales != PER_CHANNEL:
+        content['dense_scales'] = arithmetic.dense_scales
     with tf.io.gfile.GFile(os.path.join(folder, FILE_NAME), 'w') as file:
         file.write(json.dumps(content, indent=1, sort_keys=True) + '\n')
 
@@ -83,8 +89,12 @@ def _parsed(content: Any) -> TrainedArithmetic:
         raise ValueError(f'format_version {content["format_version"]!r} instead of {_FORMAT_VERSION}')
     for pattern in content['keep_float']:
         re.compile(pattern)
+    scales = content.get('dense_scales', PER_CHANNEL)
+    if scales not in DENSE_SCALES:
+        raise ValueError(f'dense_scales {scales!r}')
     return TrainedArithmetic(
         activation_bits=int(content['activation_bits']),
         kept_float=tuple(content['keep_float']),
         weight_bits={str(name): int(bits) for name, bits in content['weight_bits'].items()},
+        dense_scales=scales,
     )

@@ -151,10 +151,10 @@ def _folded(bias: SimulatedBias, operands: Sequence[Any], ones: Callable[[Any], 
 
 
 def kernel_step(graph: ServingGraph, kernel: DeployedKernel, values: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    """The scale of each output channel in the file, of shape (channels,); no gradient reaches the weight through it."""
+    """The kernel's scales in the file, of shape (channels,) or (1,); no gradient reaches the weight through them."""
     site = kernel.site
     weight = tf.stop_gradient(values[site.variable.key])
     scale = channel_scale(graph, site, values)
     folded = weight if scale is None else weight * tf.stop_gradient(scale)
-    largest = integer_grid.channel_largest(folded, site.channel_axes)
+    largest = integer_grid.channel_largest(folded, site.scale_axes)
     return tf.reshape(largest, [-1]) / integer_types.largest(kernel.constant.bits)

@@ -22,8 +22,10 @@ from tfx_edge.components.core.compression.training.fine_tuning import FineTuning
 from tfx_edge.components.core.compression.training.training_hooks import TrainingHooks
 from tfx_edge.components.core.compression.weight_summary import distinct_integers
 from tfx_edge.components.core.compression.weights.computed_kernels import report_computed_kernels
+from tfx_edge.components.core.compression.weights.dense_sites import with_dense_scales
 from tfx_edge.components.core.compression.weights.weight_selection import select_weight_sites
 from tfx_edge.components.core.compression.weights.weight_sites import WeightSite, find_weight_sites
+from tfx_edge.components.core.dense_scales import PER_CHANNEL
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ class ClusteringOptions:
     exclude: tuple[str, ...]
     granularity: str = 'DEPLOYED'
     initialization: str = 'KMEANS_PLUS_PLUS'
+    dense_scales: str = PER_CHANNEL
 
 
 def cluster(
@@ -63,7 +66,7 @@ def cluster(
     Raises:
       EdgeError: there is no weight to cluster, or training fails.
     """
-    sites = find_weight_sites(graph)
+    sites = with_dense_scales(find_weight_sites(graph), clustering.dense_scales)
     report_computed_kernels(graph, sites, 'cluster')
     selected = select_weight_sites(sites, clustering.include, clustering.exclude, 'cluster')
     constraints = incoming_constraints(graph, sites, zeros=clustering.preserve_sparsity)
@@ -105,7 +108,7 @@ def _codebook(
     return make_codebook(
         kernel if is_deployed else site.variable.value,
         keep,
-        site.channel_axes,
+        site.scale_axes if is_deployed else site.channel_axes,
         clustering.number_of_clusters,
         generator,
         granularity=clustering.granularity,

@@ -25,8 +25,10 @@ from tfx_edge.components.core.compression.double_rounding import TwiceRounded
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions, Tensors, fine_tune
 from tfx_edge.components.core.compression.training.training_hooks import TrainingHooks
+from tfx_edge.components.core.compression.weight_summary import distinct_integers
 from tfx_edge.components.core.compression.weights.deployed_kernels import DeployedKernel, with_deployed_axes
 from tfx_edge.components.core.compression.weights.weight_sites import find_weight_sites
+from tfx_edge.components.core.dense_scales import PER_CHANNEL
 from tfx_edge.components.core.errors import NotFiniteError
 
 _LOG = logging.getLogger(__name__)
@@ -46,6 +48,8 @@ class QATOptions:
     activation_bits: int = 8
     # (regular expression, bits of the weights whose variable name matches; 0 for float); the first match applies.
     overrides: tuple[tuple[str, int], ...] = ()
+    # Of the file's kernels of fully connected layers: PER_CHANNEL or PER_TENSOR.
+    dense_scales: str = PER_CHANNEL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +113,8 @@ def train_quantization_aware(
       (3, 3, 1, 16)
     """
     model = _constrained(graph, qat, deployed)
+    if qat.preserve_clusters:
+        _report_spread(graph, deployed, model.final_values())
     if batches is None:
         return QATResult(model.final_values(), {})
     calibration = list(itertools.islice(batches, CALIBRATION_BATCHES))
@@ -182,6 +188,28 @@ def _constrained(graph: ServingGraph, qat: QATOptions, deployed: DeployedArithme
         else:
             _LOG.info('%s (%s) is trained in float', site.variable.name, site.op)
     return ConstrainedModel(graph, sites, constraints)
+
+
+def _report_spread(
+    graph: ServingGraph, deployed: DeployedArithmetic, values: Mapping[str, np.ndarray]
+) -> None:
+    """Warns of clusters in units of a scale of each unit, where the file has one scale: it holds more integers."""
+    one_scale = {key for key, kernel in deployed.kernels.items() if kernel.site.one_scale}
+    sites = tuple(site for site in find_weight_sites(graph) if site.variable.key in one_scale)
+    came = incoming_constraints(graph, sites, zeros=False)
+    distinct = distinct_integers(graph, with_deployed_axes(sites, deployed.kernels), values)
+    for site in sites:
+        codebook, found = came[site.variable.key].codebook, distinct[site.variable.key]
+        if codebook is not None and codebook.granularity == 'DEPLOYED' and found > codebook.size:
+            _LOG.warning(
+                '%s came with %d clusters in units of a scale of each unit, and the file, where it has one scale '
+                '(dense_scales PER_TENSOR), will hold %d distinct integers before training. Give Clusterer the same '
+                'dense_scales to have %d.',
+                site.variable.name,
+                codebook.size,
+                found,
+                codebook.size,
+            )
 
 
 def simulate(

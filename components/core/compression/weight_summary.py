@@ -12,11 +12,13 @@ from tfx_edge.components.core import integer_types
 from tfx_edge.components.core.compression.constraints import integer_grid
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.weights.computed_kernels import made_kernels, made_values
+from tfx_edge.components.core.compression.weights.dense_sites import with_dense_scales
 from tfx_edge.components.core.compression.weights.weight_sites import (
     WeightSite,
     channel_scale,
     find_weight_sites,
 )
+from tfx_edge.components.core.dense_scales import PER_CHANNEL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,12 +41,15 @@ class WeightSummary:
     moved: float
 
 
-def summarize_weights(graph: ServingGraph, values: Mapping[str, np.ndarray]) -> tuple[WeightSummary, ...]:
+def summarize_weights(
+    graph: ServingGraph, values: Mapping[str, np.ndarray], dense_scales: str = PER_CHANNEL
+) -> tuple[WeightSummary, ...]:
     """Compares the weights of convolutions and matrix products with those that came in.
 
     Args:
       graph: the incoming signature.
       values: the values to write, by checkpoint key; those not named stay as they are.
+      dense_scales: of the file's kernels of fully connected layers, PER_CHANNEL or PER_TENSOR.
 
     Returns:
       One summary for each weight, in order of the variables, then one for each kernel that the graph computes.
@@ -53,7 +58,7 @@ def summarize_weights(graph: ServingGraph, values: Mapping[str, np.ndarray]) -> 
       >>> summarize_weights(graph, {key: pruned})[0]
       WeightSummary(name='dense/kernel', elements=640, zeros=320, distinct=201, moved=0.13)
     """
-    sites = find_weight_sites(graph)
+    sites = with_dense_scales(find_weight_sites(graph), dense_scales)
     distinct = distinct_integers(graph, sites, values)
     summaries = [
         _summary(
@@ -98,7 +103,7 @@ def distinct_integers(
     results = tf.function(shipped, autograph=False).get_concrete_function()()
     for kernel, result in zip(kernels, results, strict=True):
         key = kernel.variable.key
-        found[key] = max(found.get(key, 0), _distinct(result.numpy(), kernel.channel_axes))
+        found[key] = max(found.get(key, 0), _distinct(result.numpy(), kernel.scale_axes))
     return found
 
 

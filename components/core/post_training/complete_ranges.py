@@ -57,12 +57,12 @@ def complete_ranges(
     file, mode = ModelFile.of(float_model), options.mode
     tensors = quantized_activations.quantized_activations(file, keep_float=options.keep_float, mode=mode)
     live = minimum_ranges.widened(file.content, tensors, ranges, mode)
-    return CompleteRanges({**ranges, **live}, live if _is_settled(file, live, mode) else None)
+    return CompleteRanges({**ranges, **live}, live if _is_settled(file, live, options) else None)
 
 
-def _is_settled(file: ModelFile, live: Ranges, mode: str) -> bool:
+def _is_settled(file: ModelFile, live: Ranges, options: QuantizationOptions) -> bool:
     """Whether the ranges stay the same however tensors are grouped, and no kernel's range depends on its neighbours."""
     statistics = {name: litert_engine.entry(*limits) for name, limits in live.items()}
-    if kernel_ranges.for_large_biases(file.content, statistics, mode):
+    if kernel_ranges.for_large_biases(file.content, statistics, options.mode, options.dense_scales):
         return False
-    return minimum_ranges.are_wide_enough(file.content, live, mode)
+    return minimum_ranges.are_wide_enough(file.content, live, options.mode)

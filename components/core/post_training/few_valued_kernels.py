@@ -14,8 +14,8 @@ _MANTISSA_BITS_DROPPED = 8
 def has_few_values(kernel: np.ndarray, channel_axis: int) -> bool:
     """Whether clustering or quantization-aware training made a kernel, as far as its values show.
 
-    They make kernels q * s_c with few distinct q and a scale s_c for each output channel (or few values in each
-    channel); batch-norm folding changes only s_c. Weights that nothing constrains hardly ever repeat.
+    They make kernels q * s_c with few distinct q and a scale s_c for each output channel, or one scale for all (or few
+    values in each channel); batch-norm folding changes only s_c. Weights that nothing constrains hardly ever repeat.
 
     Args:
       kernel: float32.
@@ -34,10 +34,15 @@ def has_few_values(kernel: np.ndarray, channel_axis: int) -> bool:
     normalized = _rounded(rows / np.where(largest > 0, largest, 1))
     weights = np.count_nonzero(rows) - np.count_nonzero(largest)
     together = _count(normalized)
+    with_one_scale = _count(_rounded(rows / (largest.max() or 1)))
     in_rows = [_count(row) for row in normalized]
     return weights > 0 and any(
         most <= _MAX_VALUES and 2 * total <= weights
-        for most, total in ((together, together), (max(in_rows), sum(in_rows)))
+        for most, total in (
+            (together, together),
+            (with_one_scale, with_one_scale),
+            (max(in_rows), sum(in_rows)),
+        )
     )
 
 

@@ -22,6 +22,7 @@ from tfx_edge.components.core.compression.weights.deployed_kernels import (
 )
 from tfx_edge.components.core.compression.weights.weight_precision import FLOAT, weight_precisions
 from tfx_edge.components.core.compression.weights.weight_sites import WeightSite, find_weight_sites
+from tfx_edge.components.core.dense_scales import PER_CHANNEL
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
 from tfx_edge.components.core.litert.file.activation_reader import ActivationReader
@@ -62,6 +63,7 @@ class Deployment:
       not_simulated: names of the file's integer tensors that have no counterpart in the graph.
       fault: why there is no integer file of the model; '' where there is one.
       mode: of the file.
+      dense_scales: of the file's kernels of fully connected layers.
     """
 
     arithmetic: DeployedArithmetic
@@ -72,12 +74,15 @@ class Deployment:
     not_simulated: tuple[str, ...] = ()
     fault: str = ''
     mode: str = INT8
+    dense_scales: str = PER_CHANNEL
 
     @property
     def options(self) -> QuantizationOptions:
         """How the deployed file is quantized."""
         # The engine whose scales of kernels are simulated.
-        return QuantizationOptions(self.mode, keep_float=self.kept_float, engine=LITERT)
+        return QuantizationOptions(
+            self.mode, keep_float=self.kept_float, engine=LITERT, dense_scales=self.dense_scales
+        )
 
 
 def _all_integer(model: ModelFile, mode: str) -> tuple[str, ...]:
@@ -153,7 +158,9 @@ class _Plan:
     def integer_tensors(self, kept_float: tuple[str, ...]) -> IntegerTensors:
         """What is integer in the file when some operators are kept float."""
         activations = quantized_activations(self.model, keep_float=kept_float, mode=self.mode)
-        options = QuantizationOptions(self.mode, keep_float=kept_float, engine=LITERT)
+        options = QuantizationOptions(
+            self.mode, keep_float=kept_float, engine=LITERT, dense_scales=self.qat.dense_scales
+        )
         return IntegerTensors(activations, quantized_constants(self.model, activations, options))
 
     def without_broken_activations(self, tensors: IntegerTensors, always: tuple[str, ...]) -> Deployment:
@@ -190,6 +197,7 @@ class _Plan:
             weight_bits={kernel.constant.name: kernel.constant.bits for kernel in kernels.values()},
             not_simulated=unknown,
             mode=self.mode,
+            dense_scales=self.qat.dense_scales,
         )
 
     def broken(self, deployment: Deployment) -> dict[str, float]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tfx_edge.components.core.calibration.reference import Reference
+from tfx_edge.components.core.dense_scales import PER_CHANNEL
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.isolation.isolated_process import run_isolated
 from tfx_edge.components.core.litert.file.activation_reader import ActivationReader
@@ -29,6 +30,7 @@ def operators_to_keep(
     batches: Sequence[Mapping[str, np.ndarray]],
     reference: Reference,
     bound: Bound,
+    dense_scales: str = PER_CHANNEL,
 ) -> tuple[str, ...]:
     """A minimal group of operators that has to stay float for the incoming model's file to reach the bound.
 
@@ -41,6 +43,7 @@ def operators_to_keep(
       batches: inputs by name, whose values the ranges are read of.
       reference: what the incoming model answers.
       bound: the fidelity that the file has to reach.
+      dense_scales: of the file's kernels of fully connected layers.
 
     Returns:
       Regular expressions on the outputs of these operators; none where the file keeps the answers, no small group helps
@@ -48,7 +51,7 @@ def operators_to_keep(
     """
     ranges, mode = _ranges(float_model, batches), mode_of(mode).with_int8_weights or mode
     steep = _named_steep(steep_operators(float_model, ranges, mode)) if bound.repair else ()
-    options = QuantizationOptions(mode, engine=LITERT, keep_float=steep)
+    options = QuantizationOptions(mode, engine=LITERT, keep_float=steep, dense_scales=dense_scales)
     try:
         held = run_isolated(make_compared, float_model, options, ranges, reference, bound)
     except EdgeError as error:

@@ -22,6 +22,15 @@ def test_every_granularity_and_initialization_is_taken(granularity: str, initial
     assert (options.granularity, options.initialization) == (granularity, initialization)
 
 
+def test_scales_of_dense_kernels_are_taken_where_the_file_decides_the_clusters() -> None:
+    assert clustering_options(proto.Clustering()).dense_scales == 'PER_CHANNEL'
+    assert clustering_options(proto.Clustering(dense_scales='PER_TENSOR')).dense_scales == 'PER_TENSOR'
+    with pytest.raises(
+        EdgeError, match='dense_scales PER_TENSOR has a meaning with granularity DEPLOYED only'
+    ):
+        clustering_options(proto.Clustering(dense_scales='PER_TENSOR', granularity='TENSOR'))
+
+
 @pytest.mark.parametrize(('granularity', 'fewest'), [('DEPLOYED', 3), ('TENSOR', 2), ('CHANNEL', 2)])
 def test_too_few_and_too_many_clusters_are_refused_with_the_range(granularity: str, fewest: int) -> None:
     clustering_options(proto.Clustering(granularity=granularity, number_of_clusters=fewest))

@@ -156,6 +156,7 @@ _Q = proto.Quantization
         (_Q(metadata=_Q.Metadata(labels_output='y')), 'labels_output has a meaning with labels only'),
         (_Q(metadata=_Q.Metadata(label_file='/no/file')), 'label_file /no/file cannot be read'),
         (_Q(metadata=_Q.Metadata(label_file='/no/file', labels=['a'])), 'both labels and a label_file'),
+        (_Q(mode='FLOAT16', dense_scales='PER_TENSOR'), 'dense_scales has no effect with mode FLOAT16'),
         (_Q(mode='FLOAT32', keep_float=['x']), 'keep_float has no effect with mode FLOAT32'),
         (_Q(mode='FLOAT16', require_full_integer=True), 'require_full_integer cannot hold with mode FLOAT16'),
         (_Q(keep_float=['x'], require_full_integer=True), 'require_full_integer cannot hold with keep_float'),

@@ -141,6 +141,12 @@ def test_file_is_of_the_arithmetic_that_was_trained(
     )
     step = _Step(tmp_path / 'int4').run(given, proto.Quantization(mode='INT4X8'))
     assert 'int4' in {kernel.dtype for kernel in inspect_model(step.file).kernels}
+    arithmetic.write_arithmetic(calibration.uri, arithmetic.TrainedArithmetic(dense_scales='PER_TENSOR'))
+    _fails_without_output(
+        _Step(tmp_path / 'scales'), given, 'comes from training for PER_TENSOR; set it to PER_TENSOR'
+    )
+    step = _Step(tmp_path / 'scale').run(given, proto.Quantization(dense_scales='PER_TENSOR'))
+    assert {k.scales for k in inspect_model(step.file).kernels if len(k.shape) == 2} == {1}
 
 
 def test_given_ranges_win_and_examples_fill_the_gaps(

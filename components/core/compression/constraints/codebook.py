@@ -100,7 +100,12 @@ def make_codebook(
     return Codebook(_padded(rows), granularity)
 
 
-def read_codebook(kernel: np.ndarray, weight: np.ndarray, channel_axes: tuple[int, ...]) -> Codebook | None:
+def read_codebook(
+    kernel: np.ndarray,
+    weight: np.ndarray,
+    channel_axes: tuple[int, ...],
+    scale_axes: tuple[int, ...] | None = None,
+) -> Codebook | None:
     """The codebook that a weight satisfies, or None where it has too many values.
 
     A weight may satisfy several codebooks: few floats in all, few floats in each channel, few integers in all.
@@ -110,6 +115,7 @@ def read_codebook(kernel: np.ndarray, weight: np.ndarray, channel_axes: tuple[in
       kernel: the folded kernel.
       weight: the weight itself.
       channel_axes: axes that count output channels.
+      scale_axes: axes that the kernel ships with scales along; None for `channel_axes`.
 
     Returns:
       Its distinct values, if they are few: MAX_CLUSTERS at most, and two weights or more to each.
@@ -119,7 +125,7 @@ def read_codebook(kernel: np.ndarray, weight: np.ndarray, channel_axes: tuple[in
       >>> read_codebook(weight, weight, (1,)).members
       array([[0.3, 0.7]], dtype=float32)
     """
-    integers = integer_grid.to_integers(kernel, channel_axes)
+    integers = integer_grid.to_integers(kernel, channel_axes if scale_axes is None else scale_axes)
     deployed, tensor = None, _read_floats(weight, (), 'TENSOR')
     channel = _read_floats(weight, channel_axes, 'CHANNEL')
     if integers is not None:

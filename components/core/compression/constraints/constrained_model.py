@@ -111,6 +111,7 @@ class ConstrainedModel:
             constraint,
             keep,
             site.channel_axes,
+            scale_axes=site.scale_axes,
             members=None if codebook is None else codebook.members(),
             scale=channel_scale(self.graph, site, free),
         )
@@ -119,7 +120,7 @@ class ConstrainedModel:
 def _trained_codebook(site: WeightSite, constraint: Constraint) -> TrainedCodebook:
     assert constraint.codebook is not None
     masked = constraint.keep is not None
-    return TrainedCodebook(constraint.codebook, site.variable.value, masked, site.channel_axes)
+    return TrainedCodebook(constraint.codebook, site.variable.value, masked, site.scale_axes)
 
 
 def folded_kernels(graph: ServingGraph, sites: tuple[WeightSite, ...]) -> dict[str, np.ndarray]:
@@ -149,7 +150,12 @@ def incoming_constraints(
     for site in sites:
         key = site.variable.key
         constraint = read_constraint(
-            kernels[key], site.channel_axes, weight=site.variable.value, zeros=zeros, clusters=clusters
+            kernels[key],
+            site.channel_axes,
+            weight=site.variable.value,
+            zeros=zeros,
+            clusters=clusters,
+            scale_axes=site.scale_axes,
         )
         if clusters and not site.has_one_axis:
             geometric = read_geometric_codebook(site.variable.value)

@@ -47,6 +47,7 @@ def read_constraint(
     weight: np.ndarray | None = None,
     zeros: bool = True,
     clusters: bool = True,
+    scale_axes: tuple[int, ...] | None = None,
 ) -> Constraint:
     """Reads off a folded kernel the constraint it satisfies.
 
@@ -56,6 +57,7 @@ def read_constraint(
       weight: the weight before folding, float32; None where nothing is folded.
       zeros: whether zeros are to stay.
       clusters: whether a codebook is to stay.
+      scale_axes: axes that the kernel ships with scales along; None for `channel_axes`.
 
     Returns:
       The constraint; an empty one for a dense kernel.
@@ -67,7 +69,7 @@ def read_constraint(
     """
     weight = kernel if weight is None else weight
     keep = sparsity.read_mask(kernel) if zeros else None
-    codebook = codebooks.read_codebook(kernel, weight, channel_axes) if clusters else None
+    codebook = codebooks.read_codebook(kernel, weight, channel_axes, scale_axes) if clusters else None
     return Constraint(keep, codebook)
 
 
@@ -77,6 +79,7 @@ def project(
     keep: tf.Tensor | None,
     channel_axes: tuple[int, ...],
     *,
+    scale_axes: tuple[int, ...] | None = None,
     members: tf.Tensor | None = None,
     scale: tf.Tensor | None = None,
 ) -> tf.Tensor:
@@ -95,6 +98,7 @@ def project(
       constraint: what it has to satisfy.
       keep: the mask to use in place of `constraint.keep` (masks change while a model is pruned).
       channel_axes: axes that count output channels.
+      scale_axes: axes that the kernel ships with scales along; None for `channel_axes`.
       members: float32, of shape (groups, K), of `TrainedCodebook`; None for the codebook's own.
       scale: the factor that is folded into the weight; None where nothing is.
 
@@ -117,14 +121,15 @@ def project(
     # The grid of one of its kernels does not fit the other; the members of a geometric codebook fit both.
     if (constraint.grid and not is_geometric) or members is not None:
         bits = constraint.grid or 8
-        projected = _masked(_on_grid(projected, members, channel_axes, scale, bits), keep)
+        axes = channel_axes if scale_axes is None else scale_axes
+        projected = _masked(_on_grid(projected, members, axes, scale, bits), keep)
     return straight_through(weight, projected)
 
 
 def _on_grid(
     weight: tf.Tensor,
     members: tf.Tensor | None,
-    channel_axes: tuple[int, ...],
+    axes: tuple[int, ...],
     scale: tf.Tensor | None,
     bits: int,
 ) -> tf.Tensor:
@@ -133,11 +138,16 @@ def _on_grid(
     The members of a codebook are eight-bit integers; with fewer bits, each is scaled and rounded to the nearest.
 
     Folding multiplies all weights of a channel by one number, of which only the sign changes the integers:
-    nothing is multiplied and divided again, so that a rounded weight rounds to itself exactly.
+    nothing is multiplied and divided again, so that a rounded weight rounds to itself exactly. Only where factors of
+    channels are folded into a kernel with one scale, it is the folded weight that is rounded, and divided again.
     """
+    if scale is not None and not axes and scale.shape.num_elements() > 1:
+        factor = tf.stop_gradient(scale)
+        folded = _on_grid(weight * factor, members, axes, None, bits)
+        return tf.where(factor != 0, folded / tf.where(factor != 0, factor, 1.0), weight)
     sign = None if scale is None else tf.sign(tf.stop_gradient(scale))
     oriented = weight if sign is None else weight * sign
-    largest = tf.stop_gradient(integer_grid.channel_largest(weight, channel_axes))
+    largest = tf.stop_gradient(integer_grid.channel_largest(weight, axes))
     limit = float(integer_types.largest(bits))
     scaled = oriented / tf.where(largest > 0, largest, tf.ones_like(largest)) * limit
     if members is None:

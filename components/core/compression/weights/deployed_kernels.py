@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.weights.weight_sites import WeightSite, channel_scale
+from tfx_edge.components.core.dense_scales import FULLY_CONNECTED
 
 _LOG = logging.getLogger(__name__)
 # Relative to the largest weight; the converter folds factors in another order.
@@ -51,7 +52,7 @@ class DeployedKernel:
     """A weight as the deployed file holds it.
 
     Attributes:
-      site: the weight; its `channel_axes` and `scales` are those of the file.
+      site: the weight; its `scale_axes` and `scales` are those of the file.
       constant: the file's constant.
     """
 
@@ -92,11 +93,18 @@ def match_kernels(
             for constant in free.values():
                 axes = match(folded, constant)
                 if axes is not None:
-                    site = dataclasses.replace(site, channel_axes=axes)
+                    site = _as_in_file(site, axes, constant)
                     found[site.variable.key] = DeployedKernel(site, constant)
                     del free[constant.name]
                     break
     return found
+
+
+def _as_in_file(site: WeightSite, axes: tuple[int, ...], constant: DeployedConstant) -> WeightSite:
+    """The site with the constant's axes; with one scale in a dense kernel its channels stay what they are."""
+    if not axes and constant.operator == FULLY_CONNECTED:
+        return dataclasses.replace(site, one_scale=True)
+    return dataclasses.replace(site, channel_axes=axes)
 
 
 def _folded_kernels(

@@ -20,12 +20,14 @@ class WeightOperand:
       channel_axes: axes along which the deployed kernel has its scales; () where it has one scale, or is float.
       sum_axes: axis that the deployed kernel sums over innermost; () where there is none.
       folds: whether the converter folds a per-channel factor behind the operation into the weight.
+      fully_connected: whether a weight here becomes the kernel of a FULLY_CONNECTED.
     """
 
     position: int
     channel_axes: tuple[int, ...] = ()
     sum_axes: tuple[int, ...] = ()
     folds: bool = False
+    fully_connected: bool = False
 
 
 # A depthwise convolution has one input channel for each output; a Conv1D's kernel is expanded in front.
@@ -56,7 +58,7 @@ def weight_operands(node: node_def_pb2.NodeDef) -> tuple[WeightOperand, ...]:
         node.attr[key].b
         for key in (('adj_x', 'adj_y') if node.op in BATCHED_PRODUCTS else ('transpose_a', 'transpose_b'))
     ]
-    right = WeightOperand(1, (-1,), (-2,), folds=True)
+    right = WeightOperand(1, (-1,), (-2,), folds=True, fully_connected=True)
     if transposed[1]:
         right = dataclasses.replace(right, channel_axes=(-2,), sum_axes=(-1,))
     return (_left(node, transposed[0]), right)
@@ -66,7 +68,9 @@ def _left(node: node_def_pb2.NodeDef, transposed: bool) -> WeightOperand:
     """The first factor: MatMul has its scales along its rows, BATCH_MATMUL along the last axis of either factor."""
     if transposed:
         return WeightOperand(0, (), (-2,))
-    return WeightOperand(0, (-1,) if node.op in BATCHED_PRODUCTS else (-2,), (-1,))
+    if node.op in BATCHED_PRODUCTS:
+        return WeightOperand(0, (-1,), (-1,))
+    return WeightOperand(0, (-2,), (-1,), fully_connected=True)
 
 
 def _einsum(equation: str) -> tuple[WeightOperand, ...]:
@@ -90,7 +94,7 @@ def _einsum(equation: str) -> tuple[WeightOperand, ...]:
             i - len(labels) for i, label in enumerate(labels) if label in other and label not in output
         )
         # One axis of output channels, which comes last: only a reshape stands between the product and what follows.
-        is_matrix = position == 1 and len(free) == 1 and len(free) + len(sums) == len(labels)
-        folds = is_matrix and output.endswith(labels[free[0]])
-        operands.append(WeightOperand(position, free if position else sums, sums[-1:], folds))
+        is_dense = position == 1 and bool(free) and len(free) + len(sums) == len(labels)
+        folds = is_dense and len(free) == 1 and output.endswith(labels[free[0]])
+        operands.append(WeightOperand(position, free if position else sums, sums[-1:], folds, is_dense))
     return tuple(operands)

@@ -43,10 +43,13 @@ class WeightSite:
       variable: the variable that holds the weight.
       op: TensorFlow's name of the operation.
       node: the operation's node; of a loop's or branch's body where the weight is used there.
-      channel_axes: axes of the variable along which the deployed kernel has its scales; () where it has one
-        scale or is float.
+      channel_axes: axes of the variable that count the channels which the deployed kernel has its scales along, unless
+        there is one for all (`scale_axes`); () where the operator has one scale or is float.
       sum_axes: axes of the variable that the kernel sums over innermost (input channels); () where there is none.
       scales: what the converter folds into the weight, in order.
+      fully_connected: the deployed kernel is that of a FULLY_CONNECTED.
+      one_scale: the deployed kernel has one scale in all, though it has `channel_axes`; what is folded into it still
+        follows these.
       uses: the sites of the single operations, where several share the variable and their kernels in the file are
         not the same: they have their scales along other axes, or something else is folded into them. () otherwise.
     """
@@ -58,11 +61,18 @@ class WeightSite:
     sum_axes: tuple[int, ...]
     scales: tuple[FoldedScale, ...]
     uses: tuple[WeightSite, ...] = ()
+    fully_connected: bool = False
+    one_scale: bool = False
 
     @property
     def kernels(self) -> tuple[WeightSite, ...]:
         """One site for each kernel that the file makes of the variable."""
         return self.uses or (self,)
+
+    @property
+    def scale_axes(self) -> tuple[int, ...]:
+        """Axes of the variable along which the deployed kernel has its scales; () where it has one."""
+        return () if self.one_scale else self.channel_axes
 
     @property
     def has_one_axis(self) -> bool:
@@ -173,6 +183,7 @@ def _site(
         channel_axes=channel_axes,
         sum_axes=(variable_axes(axes, operand.sum_axes) or ())[-1:],
         scales=scales,
+        fully_connected=operand.fully_connected and not (node.op in BATCHED_PRODUCTS and len(axes) > 2),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tfx_edge.components.core.dense_scales import PER_TENSOR
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.integer_types import BOUNDS, narrow_bounds
 from tfx_edge.components.core.isolation.isolated_process import ChildFailure, run_isolated
@@ -66,10 +67,13 @@ def run_here(
 ) -> ModelFile:
     """What `run` does in the other process; the same arguments and result."""
     calibrated = with_ranges(float_model, ranges)
+    one_scale = options.dense_scales == PER_TENSOR
     if options.row.activation_bits == 16:
-        quantized = converter_adapter.quantize_int16(calibrated)
+        quantized = converter_adapter.quantize_int16(calibrated, one_dense_scale=one_scale)
     else:
-        quantized = converter_adapter.quantize_int8(calibrated, options.io != 'FLOAT', kept_float)
+        quantized = converter_adapter.quantize_int8(
+            calibrated, options.io != 'FLOAT', kept_float, one_dense_scale=one_scale
+        )
     content = _as_ours(ModelFile(quantized), float_model.content)
     require_ranges_held(content, ranges)
     copied_integers.require_one_scale(content)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from tfx_edge.components.core.dense_scales import FULLY_CONNECTED, PER_TENSOR
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert.file import flatbuffer, inserted_names
 from tfx_edge.components.core.litert.file.inspect import ModelSummary, inspect_model, kernel_indices
@@ -65,7 +66,7 @@ def check(
 def check_file(
     model: bytes | ModelFile, float_model: bytes | ModelFile, options: QuantizationOptions
 ) -> None:
-    """Checks that the file runs, keeps the float file's names, and has weights of the promised width.
+    """Checks that the file runs, keeps the float file's names, and has weights of the promised width and scales.
 
     Args:
       model: the file.
@@ -85,6 +86,8 @@ def check_file(
         )
     _require_known_tensors(summary, float_summary)
     _require_widths(file.content, options)
+    if options.dense_scales == PER_TENSOR:
+        _require_one_dense_scale(file.content, options)
 
 
 def _require_runs(model: bytes, float_model: bytes, options: QuantizationOptions) -> None:
@@ -146,6 +149,20 @@ def _require_widths(content: flatbuffer.schema.ModelT, options: QuantizationOpti
                 )
     if wide:
         _LOG.info('%d kernels stay float: %s', len(wide), ', '.join(wide))
+
+
+def _require_one_dense_scale(content: flatbuffer.schema.ModelT, options: QuantizationOptions) -> None:
+    """No integer kernel of a fully connected layer has more than one scale."""
+    for graph in content.subgraphs:
+        for index, kind in kernel_indices(content, graph).items():
+            tensor = graph.tensors[index]
+            scales = tensor.quantization.scale if tensor.quantization is not None else None
+            if kind == FULLY_CONNECTED and scales is not None and len(scales) > 1:
+                raise EdgeError(
+                    f'the kernel {flatbuffer.tensor_name(tensor)!r} of a {kind} has {len(scales)} scales, but '
+                    f'dense_scales {options.dense_scales} promises one; set dense_scales to PER_CHANNEL, or choose '
+                    'another engine.'
+                )
 
 
 def _require_names(what: str, found: set[str], expected: set[str]) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from tfx_edge.components.core.dense_scales import FULLY_CONNECTED, PER_CHANNEL, PER_TENSOR
 from tfx_edge.components.core.integer_types import activation_scale, largest
 from tfx_edge.components.core.litert.file import flatbuffer
 from tfx_edge.components.core.litert.file.operands import weighted_operators
@@ -26,6 +27,7 @@ def for_large_biases(
     content: flatbuffer.schema.ModelT,
     activations: Mapping[str, Mapping[str, np.ndarray]],
     mode: str = INT8,
+    dense_scales: str = PER_CHANNEL,
 ) -> dict[str, dict[str, np.ndarray]]:
     """The ranges of kernels that need a wider one than their own in some channel.
 
@@ -33,9 +35,10 @@ def for_large_biases(
       content: a float model.
       activations: {'min': array, 'max': array} by name of each activation that becomes an integer.
       mode: one with integer activations.
+      dense_scales: PER_TENSOR where the kernels of fully connected layers have one scale each.
 
     Returns:
-      {'min': array, 'max': array} by kernel name, one value for each output channel, in the kernel's rank; the
+      {'min': array, 'max': array} by kernel name, one value for each scale, in the kernel's rank; the
       other channels keep their largest magnitude. Empty when every bias fits.
     """
     found: dict[str, dict[str, np.ndarray]] = {}
@@ -50,19 +53,22 @@ def for_large_biases(
             if kernel is None or bias is None or given is None:
                 continue
             steps = largest(kernel_bits(mode, product.kind))
-            axis = product.operands.channel_axis
-            bounds = _widened(kernel, bias, axis, _input_scale(given, mode), steps)
+            axes: tuple[int, ...] = (product.operands.channel_axis,)
+            if product.kind == FULLY_CONNECTED and dense_scales == PER_TENSOR:
+                axes = ()
+            bounds = _widened(kernel, bias, axes, _input_scale(given, mode), steps)
             if bounds is not None:
                 found[flatbuffer.tensor_name(kernel_tensor)] = {'min': -bounds, 'max': bounds}
     return found
 
 
 def _widened(
-    kernel: np.ndarray, bias: np.ndarray, axis: int, input_scale: float, steps: int
+    kernel: np.ndarray, bias: np.ndarray, axes: tuple[int, ...], input_scale: float, steps: int
 ) -> np.ndarray | None:
-    others = tuple(i for i in range(kernel.ndim) if i != axis)
+    others = tuple(i for i in range(kernel.ndim) if i not in axes)
     largest = np.max(np.abs(kernel), axis=others, keepdims=True)
     needed = np.abs(bias.ravel()).astype(np.float64) / (input_scale * LARGEST_BIAS) * steps
+    needed = needed if axes else needed.max(keepdims=True)
     if len(needed) != largest.size:
         return None
     # Rounded up, so that the float32 scale holds the bias.

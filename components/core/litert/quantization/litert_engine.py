@@ -14,6 +14,7 @@ import numpy.typing
 from litert_quantizer import qtyping
 from litert_quantizer import quantizer as litert_quantizer
 
+from tfx_edge.components.core.dense_scales import FULLY_CONNECTED, PER_TENSOR
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert.file import flatbuffer
 from tfx_edge.components.core.litert.file.model_file import ModelFile
@@ -23,6 +24,8 @@ from tfx_edge.components.core.litert.quantization.quantization_options import Qu
 
 _EVERYTHING = qtyping.TFLOperationName.ALL_SUPPORTED
 _FLOAT_FOREVER = litert_quantizer.AlgorithmName.NO_QUANTIZE
+_ONE_FOR_EACH_CHANNEL = qtyping.QuantGranularity.CHANNELWISE
+_ONE_IN_ALL = qtyping.QuantGranularity.TENSORWISE
 
 
 def run(
@@ -103,32 +106,53 @@ def _configure(quantizer: litert_quantizer.Quantizer, options: QuantizationOptio
     """Configures what becomes what; where the engine lacks a kernel, the configuration before holds."""
     configure = _CONFIGURES[options.row.arithmetic]
     for operator, bits in options.row.weight_bits.items():
-        configure(quantizer, qtyping.TFLOperationName(operator), bits, options.row)
+        configure(quantizer, qtyping.TFLOperationName(operator), bits, options.row, _ONE_FOR_EACH_CHANNEL)
+    if options.dense_scales == PER_TENSOR:
+        bits = options.row.bits_of(FULLY_CONNECTED)
+        configure(quantizer, qtyping.TFLOperationName.FULLY_CONNECTED, bits, options.row, _ONE_IN_ALL)
     if options.needs_ranges and options.io == 'FLOAT':
         for end in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
             quantizer.update_quantization_recipe('.*', end, algorithm_key=_FLOAT_FOREVER)
 
 
 def _configure_static(
-    quantizer: litert_quantizer.Quantizer, operator: qtyping.TFLOperationName, bits: int, mode: Mode
+    quantizer: litert_quantizer.Quantizer,
+    operator: qtyping.TFLOperationName,
+    bits: int,
+    mode: Mode,
+    granularity: qtyping.QuantGranularity,
 ) -> None:
     quantizer.add_static_config(
-        '.*', operator, activation_num_bits=mode.activation_bits, weight_num_bits=bits
+        '.*',
+        operator,
+        activation_num_bits=mode.activation_bits,
+        weight_num_bits=bits,
+        weight_granularity=granularity,
     )
 
 
 def _configure_dynamic(
-    quantizer: litert_quantizer.Quantizer, operator: qtyping.TFLOperationName, bits: int, mode: Mode
+    quantizer: litert_quantizer.Quantizer,
+    operator: qtyping.TFLOperationName,
+    bits: int,
+    mode: Mode,
+    granularity: qtyping.QuantGranularity,
 ) -> None:
-    quantizer.add_dynamic_config('.*', operator, num_bits=bits)
+    quantizer.add_dynamic_config('.*', operator, num_bits=bits, granularity=granularity)
 
 
 def _configure_weight_only(
-    quantizer: litert_quantizer.Quantizer, operator: qtyping.TFLOperationName, bits: int, mode: Mode
+    quantizer: litert_quantizer.Quantizer,
+    operator: qtyping.TFLOperationName,
+    bits: int,
+    mode: Mode,
+    granularity: qtyping.QuantGranularity,
 ) -> None:
     names = litert_quantizer.AlgorithmName
     algorithm = names.FLOAT_CASTING if mode.has_float16_weights else names.MIN_MAX_UNIFORM_QUANT
-    quantizer.add_weight_only_config('.*', operator, num_bits=bits, algorithm_key=algorithm)
+    quantizer.add_weight_only_config(
+        '.*', operator, num_bits=bits, granularity=granularity, algorithm_key=algorithm
+    )
 
 
 # By `Mode.arithmetic`.

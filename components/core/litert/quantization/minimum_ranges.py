@@ -152,7 +152,10 @@ def _kernel_steps(content: flatbuffer.schema.ModelT, mode: str) -> Iterator[tupl
 
 
 def _bias_steps(content: flatbuffer.schema.ModelT, mode: str) -> Iterator[tuple[str, float]]:
-    """Of each operator with kernel and bias: its source, and the source's step with which the bias fits into int32."""
+    """Of each operator with kernel and bias: its source, and the source's step with which the bias fits into int32.
+
+    With one scale for each channel: one in all is as large as theirs or larger, so that the bias fits the more.
+    """
     graph = content.subgraphs[0]
     for product in weighted_operators(content, graph):
         if product.bias is None:

@@ -67,6 +67,10 @@ class Mode:
             return self.kernel_type(operator), f'INT{self.activation_bits}'
         return self.kernel_type(operator) if self.arithmetic == DYNAMIC else 'FLOAT32', 'FLOAT32'
 
+    def bits_of(self, operator: str) -> int:
+        """Bits of the kernels of an operator."""
+        return _BITS[self.kernel_type(operator)]
+
     @property
     def weight_bits(self) -> dict[str, int]:
         """Bits of the kernels by operator, those not named under OTHERS first."""
@@ -114,13 +118,13 @@ _ROWS = (
         weights={OTHERS: 'FLOAT16'},
         arithmetic=WEIGHT_ONLY,
         alternatives=('FLOAT32',),
-        without_effect=_AGAINST_LOSS,
+        without_effect=('dense_scales', *_AGAINST_LOSS),
     ),
     Mode(
         'FLOAT32',
         weights={OTHERS: 'FLOAT32'},
         arithmetic=UNCHANGED,
-        without_effect=('keep_float', *_AGAINST_LOSS),
+        without_effect=('keep_float', 'dense_scales', *_AGAINST_LOSS),
     ),
     Mode(
         'INT4X8',
@@ -187,7 +191,7 @@ def kernel_bits(mode: str, operator: str) -> int:
       >>> kernel_bits('INT4X8', 'DEPTHWISE_CONV_2D')
       8
     """
-    return _BITS[mode_of(mode).kernel_type(operator)]
+    return mode_of(mode).bits_of(operator)
 
 
 def static_mode(weight_bits: Iterable[int], activation_bits: int) -> str:

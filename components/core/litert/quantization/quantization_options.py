@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from tfx_edge.components.core.dense_scales import DENSE_SCALES, PER_CHANNEL
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert.quantization.modes import INT8, MODES, Mode, mode_of
 
@@ -21,12 +22,14 @@ class QuantizationOptions:
       keep_float: regular expressions; operators with an output tensor in whose name one is found stay float.
       engine: LITERT (litert-quantizer), CONVERTER (the quantizer of TensorFlow's converter), or AUTO: the one
         whose file leaves fewer operators in float.
+      dense_scales: PER_CHANNEL or PER_TENSOR, the scales of the kernels of fully connected layers.
     """
 
     mode: str = INT8
     io: str = 'FLOAT'
     keep_float: tuple[str, ...] = ()
     engine: str = AUTO
+    dense_scales: str = PER_CHANNEL
 
     @property
     def row(self) -> Mode:
@@ -51,7 +54,11 @@ def require_possible(options: QuantizationOptions) -> None:
       EdgeError: a value is unknown, or two cannot go together.
     """
     row = options.row
-    for name, value, known in (('io', options.io, IO_TYPES), ('engine', options.engine, ENGINES)):
+    for name, value, known in (
+        ('io', options.io, IO_TYPES),
+        ('engine', options.engine, ENGINES),
+        ('dense_scales', options.dense_scales, DENSE_SCALES),
+    ):
         if value not in known:
             raise EdgeError(f'{name} is {value!r}; expected one of {", ".join(known)}.')
     if options.io != 'FLOAT' and row.activation_bits != 8:

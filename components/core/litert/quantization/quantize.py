@@ -124,8 +124,9 @@ def make_file(
     """Quantizes a float file, by the engine asked for or the better of the two.
 
     Kernels are quantized per output channel, symmetric and narrow (-127 to 127; int4: -7 to 7), scale = max|w| / 127
-    (7), as in Jacob et al., 2017 (arXiv:1712.05877) and the LiteRT quantization specification. Same arguments, same
-    bytes. The file was run once, on zeros. (TensorFlow 2.16's engine CONVERTER gives a dense kernel one scale.)
+    (7), as in Jacob et al., 2017 (arXiv:1712.05877) and the LiteRT quantization specification; those of fully
+    connected layers with one scale each where `dense_scales` is PER_TENSOR. Same arguments, same bytes. The file was
+    run once, on zeros. (TensorFlow 2.16's engine CONVERTER gives a dense kernel one scale in any case.)
 
     Args:
       float_model: a float32 `.tflite` file.
@@ -304,7 +305,9 @@ def _by_litert(job: _Job, live: Ranges) -> ModelFile:
     statistics = None
     if job.options.needs_ranges:
         statistics = {name: litert_engine.entry(*limits) for name, limits in live.items()}
-        statistics |= kernel_ranges.for_large_biases(job.content, statistics, job.options.mode)
+        statistics |= kernel_ranges.for_large_biases(
+            job.content, statistics, job.options.mode, job.options.dense_scales
+        )
     quantized = ModelFile(litert_engine.run(job.file, job.options, job.kept_scopes, statistics))
     return finished_file.finish(quantized.changeable(), job.file, job.options)
 
