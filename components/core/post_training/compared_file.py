@@ -7,6 +7,7 @@ import logging
 import math
 
 from tfx_edge.components.core.calibration.reference import Reference
+from tfx_edge.components.core.dense_scales import PER_CHANNEL
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.file.model_file import ModelFile
@@ -60,7 +61,8 @@ class ComparedFile:
       float_fidelity: of the float `.tflite` file to the float model.
       lost: where accuracy was lost; None where it was not.
       repaired: whether those operators stay float in the file.
-      other_modes: fidelity by mode, of those that were tried and reach the bound.
+      other_modes: fidelity by mode, of those that were tried and reach the bound; of a file whose dense kernels have
+        one scale, also the same mode with a scale for each unit.
     """
 
     made: quantize.QuantizedFile
@@ -198,9 +200,13 @@ def _other_modes(
     reference: Reference,
     bound: Bound,
 ) -> tuple[tuple[str, float], ...]:
+    others = {mode: dataclasses.replace(options, mode=mode, io='FLOAT') for mode in options.row.alternatives}
+    if options.dense_scales != PER_CHANNEL:
+        finer = dataclasses.replace(options, dense_scales=PER_CHANNEL)
+        others = {f'{options.mode} with dense_scales {PER_CHANNEL}': finer, **others}
     found = []
-    for mode in options.row.alternatives:
-        other = dataclasses.replace(options, mode=mode, io='FLOAT', engine=LITERT)
+    for mode, asked in others.items():
+        other = dataclasses.replace(asked, engine=LITERT)
         try:
             db = fidelity_of(quantize.quantized_file(file, other, ranges), reference).db
         except EdgeError as error:

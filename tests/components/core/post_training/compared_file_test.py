@@ -185,6 +185,16 @@ def test_the_warning_names_other_modes_that_keep_the_answers(nets: dict[str, _Ne
         assert f'mode {mode} (' in fidelity_report.line(held)
 
 
+def test_the_warning_names_finer_scales_of_dense_kernels_where_these_keep_the_answers(
+    nets: dict[str, _Net],
+) -> None:
+    net = nets['digits']
+    fine = net.held('INT4X8', bound=Bound(min_db=-100)).fidelity.db
+    held = net.held('INT4X8', bound=Bound(min_db=fine - 0.5, repair=False), dense_scales='PER_TENSOR')
+    assert held.is_low
+    assert held.other_modes[0] == ('INT4X8 with dense_scales PER_CHANNEL', fine)
+
+
 def test_what_no_group_repairs_is_said(nets: dict[str, _Net]) -> None:
     held = nets['digits'].held(bound=Bound(min_db=55.0))
     assert held.is_low
