@@ -117,14 +117,15 @@ def toolkit_stage(arguments: argparse.Namespace) -> None:
     for point in arguments.points:
         tf_keras.backend.clear_session()
         tf_keras.utils.set_random_seed(arguments.seed)
-        model, seconds = _by_toolkit(
+        model, seconds = by_toolkit(
             arguments, data, tf_keras.models.load_model(arguments.work / 'base.h5'), point
         )
         export(model, arguments.work / f'toolkit {point}')
         print(json.dumps({'side': 'toolkit', 'point': point, 'seconds': seconds}), flush=True)
 
 
-def _by_toolkit(arguments: argparse.Namespace, data: Data, base: Any, point: str) -> tuple[Any, float]:
+def by_toolkit(arguments: argparse.Namespace, data: Data, base: Any, point: str) -> tuple[Any, float]:
+    """The net that the toolkit makes of another, and the seconds of training; it has no scope but the layer."""
     import tensorflow_model_optimization as tfmot
     import tf_keras
 
@@ -153,7 +154,7 @@ def tfx_edge_stage(arguments: argparse.Namespace) -> None:
     data = load_data(arguments.data, arguments.dataset, validation=arguments.validation)
     for point in arguments.points:
         target = arguments.work / f'tfx-edge {point}'
-        seconds = _by_tfx_edge(arguments, data, point, target)
+        seconds = by_tfx_edge(arguments, data, point, target)
         print(json.dumps({'side': 'tfx-edge', 'point': point, 'seconds': seconds}), flush=True)
     for folder in sorted(arguments.work.iterdir()):
         if folder.is_dir():
@@ -162,7 +163,8 @@ def tfx_edge_stage(arguments: argparse.Namespace) -> None:
             print(json.dumps({'side': side, 'point': point, **measured}), flush=True)
 
 
-def _by_tfx_edge(arguments: argparse.Namespace, data: Data, point: str, target: pathlib.Path) -> float:
+def by_tfx_edge(arguments: argparse.Namespace, data: Data, point: str, target: pathlib.Path) -> float:
+    """Writes the SavedModel that tfx-edge makes of `work`/base; returns the seconds of training."""
     from tfx_edge import proto
     from tfx_edge.components.clusterer.options import clustering_options
     from tfx_edge.components.core.compression.clustering import cluster
@@ -188,6 +190,8 @@ def _by_tfx_edge(arguments: argparse.Namespace, data: Data, point: str, target: 
         values = cluster(graph, clustering, options, stream)
     else:
         pruning = proto.Pruning(target_sparsity=amount / 100)
+        if kind == 'global':
+            pruning.scope = proto.Pruning.GLOBAL
         if kind == '2:4':
             pruning = proto.Pruning(structure=proto.Pruning.Structure(m_of_n=proto.Pruning.MOfN(m=2, n=4)))
         values = prune(graph, pruning_options(pruning), options, stream)

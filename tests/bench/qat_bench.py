@@ -42,7 +42,7 @@ _BASE_STEPS = 1500
 # Filters and strides of the convolutions of the net for four bits.
 _SMALL_NET = ((8, 1), (16, 2), (16, 1), (16, 1), (24, 2), (24, 1), (24, 1), (32, 2), (32, 1))
 _CALIBRATED = 200
-_TOOLKIT = 'toolkit.tflite'
+TOOLKIT = 'toolkit.tflite'
 # What comes before quantization-aware training.
 _COURSES = {'PQAT': ('prune',), 'CQAT': ('cluster',), 'PCQAT': ('prune', 'cluster')}
 TABLES = {
@@ -86,12 +86,13 @@ def keras_2_stage(arguments: argparse.Namespace) -> None:
         base = train_base(data, arguments.seed)
         export(base, arguments.work / 'base')
         if 'qat' in arguments.tables:
-            _report('qat', 'toolkit QAT', seconds=_by_toolkit(arguments, data, base))
+            _report('qat', 'toolkit QAT', seconds=by_toolkit(arguments, data, base))
     if 'int4' in arguments.tables:
         export(train_small(data, arguments.seed), arguments.work / 'small')
 
 
-def _by_toolkit(arguments: argparse.Namespace, data: Data, base: Any) -> float:
+def by_toolkit(arguments: argparse.Namespace, data: Data, base: Any) -> float:
+    """Writes the toolkit's file to `work`; returns the seconds of training."""
     import tensorflow as tf
     import tensorflow_model_optimization as tfmot
     import tf_keras
@@ -104,7 +105,7 @@ def _by_toolkit(arguments: argparse.Namespace, data: Data, base: Any) -> float:
     seconds = time.monotonic() - started
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    (arguments.work / _TOOLKIT).write_bytes(converter.convert())
+    (arguments.work / TOOLKIT).write_bytes(converter.convert())
     return seconds
 
 
@@ -116,7 +117,7 @@ def tfx_edge_stage(arguments: argparse.Namespace) -> None:
     if 'qat' in tables:
         _report('qat', 'float', **measure(float_file(base), data))
         _report('qat', 'int8 after training', **measure(quantized(base, data), data))
-        _report('qat', 'toolkit QAT', **measure((arguments.work / _TOOLKIT).read_bytes(), data))
+        _report('qat', 'toolkit QAT', **measure((arguments.work / TOOLKIT).read_bytes(), data))
         _report('qat', 'tfx-edge QAT', **plain)
     if 'combined' in tables:
         _report('combined', 'QAT', **plain)

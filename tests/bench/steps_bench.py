@@ -1,0 +1,246 @@
+"""What a point of accuracy costs in steps of training: `make bench-steps`.
+
+The data, nets and measurements of `compression_bench.py` and `qat_bench.py`: the same net pruned, clustered and trained
+for int8 with 200, 600 and 2000 steps, by tfx-edge and by TensorFlow Model Optimization, measured as int8 files on
+examples that nothing was trained or calibrated on. The toolkit prunes 90 % of each layer, where tfx-edge takes 90 % of
+all weights together (scope GLOBAL): it has no other scope. Writes `steps.json` and `steps.svg`.
+
+Each finished run is kept in the folder `--cache`, from which an interrupted bench goes on; give another folder, or
+empty it, after a change of the code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import contextlib
+import json
+import pathlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from compression_bench import (
+    Data,
+    by_tfx_edge,
+    by_toolkit,
+    common_arguments,
+    export,
+    load_data,
+    stage_results,
+    train_base,
+)
+from compression_bench import measure as measure_folder
+from qat_bench import TOOLKIT, float_file, quantization_aware
+from qat_bench import by_toolkit as quantization_aware_by_toolkit
+from qat_bench import measure as measure_file
+from steps_plot import steps_svg
+
+_QAT = 'qat'
+# By name in the plot, the point of `compression_bench.py`.
+TECHNIQUES = {
+    '75 % zeros': 'sparse 75',
+    '90 % zeros, GLOBAL': 'global 90',
+    '8 clusters': 'clusters 8',
+    'QAT': _QAT,
+}
+SIDES = ('toolkit', 'tfx-edge')
+
+
+class Cache:
+    """What one seed's runs on one data set left: models that both sides start from, the toolkit's, and accuracies."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.folder = folder
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def made(self, name: str, make: Callable[[pathlib.Path], None]) -> pathlib.Path:
+        """The folder of this name; where there is none, what `make` writes into it, whole or not at all."""
+        target = self.folder / name
+        if not target.exists():
+            with tempfile.TemporaryDirectory(dir=self.folder) as unfinished:
+                draft = pathlib.Path(unfinished) / 'draft'
+                draft.mkdir()
+                make(draft)
+                draft.rename(target)
+        return target
+
+    def accuracy(self, name: str) -> float | None:
+        """What `keep` kept; None where it did not."""
+        with contextlib.suppress(FileNotFoundError):
+            return float(json.loads(self._file(name).read_text())['accuracy'])
+        return None
+
+    def keep(self, name: str, accuracy: float) -> None:
+        """Keeps the accuracy of a finished run."""
+        draft = self._file(name).with_suffix('.draft')
+        draft.write_text(json.dumps({'accuracy': accuracy}) + '\n')
+        draft.rename(self._file(name))
+
+    def _file(self, name: str) -> pathlib.Path:
+        return self.folder / f'{name}.json'
+
+
+def run_name(side: str, point: str, steps: int) -> str:
+    """The name of a run in the cache."""
+    return f'{side} {point} {steps}'
+
+
+def toolkit_stage(arguments: argparse.Namespace) -> None:
+    """Trains the base and runs the toolkit from it, in a process of Keras 2."""
+    import tf_keras
+
+    data, cache = _data(arguments), Cache(arguments.work)
+
+    def train(folder: pathlib.Path) -> None:
+        base = train_base(data, arguments.seed)
+        export(base, folder / 'base')
+        base.save(folder / 'base.h5')
+
+    start = cache.made('start', train)
+    for point, steps in _runs(arguments):
+        name = run_name('toolkit', point, steps)
+        if cache.accuracy(name) is not None:
+            continue
+        tf_keras.backend.clear_session()
+        tf_keras.utils.set_random_seed(arguments.seed)
+        base = tf_keras.models.load_model(start / 'base.h5')
+
+        def compress(folder: pathlib.Path, base: Any = base, point: str = point, steps: int = steps) -> None:
+            settings = argparse.Namespace(**{**vars(arguments), 'steps': steps, 'work': folder})
+            if point == _QAT:
+                quantization_aware_by_toolkit(settings, data, base)
+            else:
+                export(by_toolkit(settings, data, base, point)[0], folder / 'saved_model')
+
+        cache.made(name, compress)
+
+
+def tfx_edge_stage(arguments: argparse.Namespace) -> None:
+    """Runs tfx-edge from the same base, and measures all results."""
+    data, cache = _data(arguments), Cache(arguments.work)
+    base = arguments.work / 'start' / 'base'
+    if cache.accuracy('float') is None:
+        cache.keep('float', measure_file(float_file(base), data)['accuracy'])
+    for point, steps in _runs(arguments):
+        name = run_name('toolkit', point, steps)
+        if cache.accuracy(name) is None:
+            cache.keep(name, _accuracy_of_toolkit(arguments.work / name, data))
+            shutil.rmtree(arguments.work / name)
+        name = run_name('tfx-edge', point, steps)
+        if cache.accuracy(name) is None:
+            with tempfile.TemporaryDirectory(dir=arguments.work) as folder:
+                shutil.copytree(base, pathlib.Path(folder) / 'base')
+                settings = {**vars(arguments), 'steps': steps, 'work': pathlib.Path(folder)}
+                cache.keep(name, _accuracy_of_tfx_edge(argparse.Namespace(**settings), data, point))
+
+
+def _accuracy_of_toolkit(folder: pathlib.Path, data: Data) -> float:
+    if (folder / TOOLKIT).exists():
+        return measure_file((folder / TOOLKIT).read_bytes(), data)['accuracy']
+    return measure_folder(folder / 'saved_model', data)['accuracy']
+
+
+def _accuracy_of_tfx_edge(arguments: argparse.Namespace, data: Data, point: str) -> float:
+    if point == _QAT:
+        return quantization_aware(arguments, arguments.work / 'base', data)['accuracy']
+    target = arguments.work / 'compressed'
+    by_tfx_edge(arguments, data, point, target)
+    return measure_folder(target, data)['accuracy']
+
+
+def _data(arguments: argparse.Namespace) -> Data:
+    return load_data(arguments.data, arguments.dataset, validation=arguments.validation)
+
+
+def _runs(arguments: argparse.Namespace) -> Iterator[tuple[str, int]]:
+    """Point and steps of each run."""
+    for technique in arguments.techniques:
+        for steps in arguments.steps:
+            yield TECHNIQUES[technique], steps
+
+
+def main() -> None:
+    """Makes the runs that the cache lacks, and writes the figures and the plot."""
+    arguments = _arguments()
+    if arguments.stage:
+        {'toolkit': toolkit_stage, 'tfx-edge': tfx_edge_stage}[arguments.stage](arguments)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        cache = arguments.cache or pathlib.Path(temporary)
+        jobs = [(dataset, seed) for dataset in arguments.datasets for seed in arguments.seeds]
+        with concurrent.futures.ThreadPoolExecutor(arguments.processes) as pool:
+            list(pool.map(lambda job: _run(arguments, cache, *job), jobs))
+        figures = _figures(arguments, cache)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    (arguments.output / 'steps.json').write_text(json.dumps(figures, indent=1) + '\n')
+    (arguments.output / 'steps.svg').write_text(steps_svg(figures))
+    _print(figures)
+
+
+def _folder(arguments: argparse.Namespace, cache: pathlib.Path, dataset: str, seed: int) -> pathlib.Path:
+    return cache / f'{dataset} {seed}{" validation" if arguments.validation else ""}'
+
+
+def _run(arguments: argparse.Namespace, cache: pathlib.Path, dataset: str, seed: int) -> None:
+    for stage in SIDES:
+        command = [sys.executable, '-W', 'ignore', __file__, '--stage', stage, '--dataset', dataset]
+        command += ['--seed', str(seed), '--work', str(_folder(arguments, cache, dataset, seed))]
+        command += ['--data', str(arguments.data), '--steps', *map(str, arguments.steps)]
+        command += ['--techniques', *arguments.techniques]
+        command += ['--validation'] if arguments.validation else []
+        for _ in stage_results(command, keras_2=stage == 'toolkit'):
+            pass  # a stage leaves its results in the cache
+        print(f'{dataset}, seed {seed}: {stage} is done', file=sys.stderr, flush=True)
+
+
+def _figures(arguments: argparse.Namespace, cache: pathlib.Path) -> dict[str, Any]:
+    def of_seeds(dataset: str, name: str) -> list[float]:
+        folders = [_folder(arguments, cache, dataset, seed) for seed in arguments.seeds]
+        found = [Cache(folder).accuracy(name) for folder in folders]
+        return [accuracy for accuracy in found if accuracy is not None]
+
+    runs = []
+    for dataset in arguments.datasets:
+        for technique in arguments.techniques:
+            for side in SIDES:
+                for steps in sorted(arguments.steps):
+                    accuracies = of_seeds(dataset, run_name(side, TECHNIQUES[technique], steps))
+                    run = {'dataset': dataset, 'technique': technique, 'side': side, 'steps': steps}
+                    mean = round(float(np.mean(accuracies)), 6)
+                    runs.append({**run, 'mean': mean, 'accuracies': [round(a, 6) for a in accuracies]})
+    floats = {dataset: round(float(np.mean(of_seeds(dataset, 'float'))), 6) for dataset in arguments.datasets}
+    return {'seeds': arguments.seeds, 'float': floats, 'runs': runs}
+
+
+def _print(figures: dict[str, Any]) -> None:
+    print('accuracy of the int8 file: mean (each seed)')
+    for run in figures['runs']:
+        each = ' '.join(f'{100 * accuracy:.2f}' for accuracy in run['accuracies'])
+        print(
+            f'{run["dataset"]:8} {run["technique"]:20} {run["side"]:9} {run["steps"]:6}'
+            f' {100 * run["mean"]:7.2f} ({each})'
+        )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = common_arguments(__doc__)
+    parser.add_argument('--techniques', nargs='+', choices=list(TECHNIQUES), default=list(TECHNIQUES))
+    parser.add_argument('--steps', nargs='+', type=int, default=[200, 600, 2000], help='of each training')
+    parser.add_argument(
+        '--cache', type=pathlib.Path, help='folder that keeps finished runs; none: they are not kept'
+    )
+    parser.add_argument(
+        '--output',
+        type=pathlib.Path,
+        default=pathlib.Path(__file__).parent,
+        help='folder of the JSON and the SVG',
+    )
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    main()
