@@ -18,10 +18,6 @@ def with_dense_scales(sites: Sequence[WeightSite], dense_scales: str) -> tuple[W
 
     Returns:
       The sites, in their order.
-
-    Example:
-      >>> [site.scale_axes for site in with_dense_scales(find_weight_sites(graph), 'PER_TENSOR')]
-      [(3,), ()]
     """
     return tuple(map(_with_one_scale, sites)) if dense_scales == PER_TENSOR else tuple(sites)
 

@@ -60,11 +60,11 @@ def spread_codebooks(
 
     Returns:
       By name: the number of clusters, the distinct integers in the file, and the scales that the file has, PER_CHANNEL
-      or PER_TENSOR.
+      or PER_TENSOR, such as {'dense/MatMul': (16, 183, 'PER_TENSOR')}.
 
     Example:
-      >>> spread_codebooks(file, float_file)
-      {'dense/MatMul': (16, 183, 'PER_TENSOR')}
+      >>> spread_codebooks(int8_file, pathlib.Path('digits.tflite').read_bytes())
+      {}
     """
     kernels = {kernel.name: kernel for kernel in inspect_model(ModelFile.of(model)).kernels}
     found = {}
