@@ -124,8 +124,13 @@ def toolkit_stage(arguments: argparse.Namespace) -> None:
         print(json.dumps({'side': 'toolkit', 'point': point, 'seconds': seconds}), flush=True)
 
 
-def by_toolkit(arguments: argparse.Namespace, data: Data, base: Any, point: str) -> tuple[Any, float]:
-    """The net that the toolkit makes of another, and the seconds of training; it has no scope but the layer."""
+def by_toolkit(
+    arguments: argparse.Namespace, data: Data, base: Any, point: str, *, frequency: int = 100
+) -> tuple[Any, float]:
+    """The net that the toolkit makes of another, and the seconds of training; it has no scope but the layer.
+
+    Masks change each `frequency` steps, by default as the toolkit's does.
+    """
     import tensorflow_model_optimization as tfmot
     import tf_keras
 
@@ -136,7 +141,9 @@ def by_toolkit(arguments: argparse.Namespace, data: Data, base: Any, point: str)
         cluster = tfmot.clustering.keras.cluster_weights
         model = cluster(base, number_of_clusters=amount, cluster_centroids_init=start)
     else:
-        schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, amount / 100, 0, steps * 3 // 4)
+        schedule = tfmot.sparsity.keras.PolynomialDecay(
+            0.0, amount / 100, 0, steps * 3 // 4, frequency=frequency
+        )
         options = {'sparsity_m_by_n': (2, 4)} if kind == '2:4' else {}
         if kind == '2:4':
             schedule = tfmot.sparsity.keras.ConstantSparsity(0.5, 0)

@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
-import contextlib
 import json
 import pathlib
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -68,16 +67,18 @@ class Cache:
                 draft.rename(target)
         return target
 
-    def accuracy(self, name: str) -> float | None:
+    def found(self, name: str) -> dict[str, float] | None:
         """What `keep` kept; None where it did not."""
-        with contextlib.suppress(FileNotFoundError):
-            return float(json.loads(self._file(name).read_text())['accuracy'])
-        return None
+        if not self._file(name).exists():
+            return None
+        found: dict[str, float] = json.loads(self._file(name).read_text())
+        return found
 
-    def keep(self, name: str, accuracy: float) -> None:
-        """Keeps the accuracy of a finished run."""
+    def keep(self, name: str, measured: Mapping[str, float]) -> None:
+        """Keeps accuracy, zip bytes and share of zeros of a finished run's file."""
+        kept = {key: measured[key] for key in ('accuracy', 'zip', 'zeros')}
         draft = self._file(name).with_suffix('.draft')
-        draft.write_text(json.dumps({'accuracy': accuracy}) + '\n')
+        draft.write_text(json.dumps(kept) + '\n')
         draft.rename(self._file(name))
 
     def _file(self, name: str) -> pathlib.Path:
@@ -103,7 +104,7 @@ def toolkit_stage(arguments: argparse.Namespace) -> None:
     start = cache.made('start', train)
     for point, steps in _runs(arguments):
         name = run_name('toolkit', point, steps)
-        if cache.accuracy(name) is not None:
+        if cache.found(name) is not None:
             continue
         tf_keras.backend.clear_session()
         tf_keras.utils.set_random_seed(arguments.seed)
@@ -114,42 +115,52 @@ def toolkit_stage(arguments: argparse.Namespace) -> None:
             if point == _QAT:
                 quantization_aware_by_toolkit(settings, data, base)
             else:
-                export(by_toolkit(settings, data, base, point)[0], folder / 'saved_model')
+                net, _ = by_toolkit(settings, data, base, point, frequency=_frequency(steps))
+                export(net, folder / 'saved_model')
 
         cache.made(name, compress)
+
+
+def _frequency(steps: int) -> int:
+    """The steps between two masks of the toolkit: its 100, or the next fewer with which the last falls on its end.
+
+    With any other number the toolkit ends below the share of zeros that was asked for.
+    """
+    end = max(1, steps * 3 // 4)
+    return max(number for number in range(1, 101) if end % number == 0)
 
 
 def tfx_edge_stage(arguments: argparse.Namespace) -> None:
     """Runs tfx-edge from the same base, and measures all results."""
     data, cache = _data(arguments), Cache(arguments.work)
     base = arguments.work / 'start' / 'base'
-    if cache.accuracy('float') is None:
-        cache.keep('float', measure_file(float_file(base), data)['accuracy'])
+    if cache.found('float') is None:
+        cache.keep('float', measure_file(float_file(base), data))
     for point, steps in _runs(arguments):
         name = run_name('toolkit', point, steps)
-        if cache.accuracy(name) is None:
-            cache.keep(name, _accuracy_of_toolkit(arguments.work / name, data))
+        if cache.found(name) is None:
+            cache.keep(name, _measured_of_toolkit(arguments.work / name, data))
             shutil.rmtree(arguments.work / name)
         name = run_name('tfx-edge', point, steps)
-        if cache.accuracy(name) is None:
+        if cache.found(name) is None:
             with tempfile.TemporaryDirectory(dir=arguments.work) as folder:
                 shutil.copytree(base, pathlib.Path(folder) / 'base')
                 settings = {**vars(arguments), 'steps': steps, 'work': pathlib.Path(folder)}
-                cache.keep(name, _accuracy_of_tfx_edge(argparse.Namespace(**settings), data, point))
+                cache.keep(name, _measured_of_tfx_edge(argparse.Namespace(**settings), data, point))
 
 
-def _accuracy_of_toolkit(folder: pathlib.Path, data: Data) -> float:
+def _measured_of_toolkit(folder: pathlib.Path, data: Data) -> dict[str, float]:
     if (folder / TOOLKIT).exists():
-        return measure_file((folder / TOOLKIT).read_bytes(), data)['accuracy']
-    return measure_folder(folder / 'saved_model', data)['accuracy']
+        return measure_file((folder / TOOLKIT).read_bytes(), data)
+    return measure_folder(folder / 'saved_model', data)
 
 
-def _accuracy_of_tfx_edge(arguments: argparse.Namespace, data: Data, point: str) -> float:
+def _measured_of_tfx_edge(arguments: argparse.Namespace, data: Data, point: str) -> dict[str, float]:
     if point == _QAT:
-        return quantization_aware(arguments, arguments.work / 'base', data)['accuracy']
+        return quantization_aware(arguments, arguments.work / 'base', data)
     target = arguments.work / 'compressed'
     by_tfx_edge(arguments, data, point, target)
-    return measure_folder(target, data)['accuracy']
+    return measure_folder(target, data)
 
 
 def _data(arguments: argparse.Namespace) -> Data:
@@ -198,31 +209,40 @@ def _run(arguments: argparse.Namespace, cache: pathlib.Path, dataset: str, seed:
 
 
 def _figures(arguments: argparse.Namespace, cache: pathlib.Path) -> dict[str, Any]:
-    def of_seeds(dataset: str, name: str) -> list[float]:
-        folders = [_folder(arguments, cache, dataset, seed) for seed in arguments.seeds]
-        found = [Cache(folder).accuracy(name) for folder in folders]
-        return [accuracy for accuracy in found if accuracy is not None]
+    def of_seeds(dataset: str, name: str) -> dict[str, list[float]]:
+        found = [
+            Cache(_folder(arguments, cache, dataset, seed)).found(name) or {} for seed in arguments.seeds
+        ]
+        return {key: [figures[key] for figures in found] for key in found[0]}
+
+    def mean(values: list[float]) -> float:
+        return round(float(np.mean(values)), 6)
 
     runs = []
     for dataset in arguments.datasets:
         for technique in arguments.techniques:
             for side in SIDES:
                 for steps in sorted(arguments.steps):
-                    accuracies = of_seeds(dataset, run_name(side, TECHNIQUES[technique], steps))
                     run = {'dataset': dataset, 'technique': technique, 'side': side, 'steps': steps}
-                    mean = round(float(np.mean(accuracies)), 6)
-                    runs.append({**run, 'mean': mean, 'accuracies': [round(a, 6) for a in accuracies]})
-    floats = {dataset: round(float(np.mean(of_seeds(dataset, 'float'))), 6) for dataset in arguments.datasets}
+                    found = of_seeds(dataset, run_name(side, TECHNIQUES[technique], steps))
+                    accuracies = [round(accuracy, 6) for accuracy in found['accuracy']]
+                    means = {
+                        'mean': mean(accuracies),
+                        'zip': mean(found['zip']),
+                        'zeros': mean(found['zeros']),
+                    }
+                    runs.append({**run, **means, 'accuracies': accuracies})
+    floats = {dataset: mean(of_seeds(dataset, 'float')['accuracy']) for dataset in arguments.datasets}
     return {'seeds': arguments.seeds, 'float': floats, 'runs': runs}
 
 
 def _print(figures: dict[str, Any]) -> None:
-    print('accuracy of the int8 file: mean (each seed)')
+    print('int8 file: mean accuracy (each seed), zip bytes, zeros')
     for run in figures['runs']:
         each = ' '.join(f'{100 * accuracy:.2f}' for accuracy in run['accuracies'])
         print(
             f'{run["dataset"]:8} {run["technique"]:20} {run["side"]:9} {run["steps"]:6}'
-            f' {100 * run["mean"]:7.2f} ({each})'
+            f' {100 * run["mean"]:7.2f} ({each}) {run["zip"]:8,.0f} {run["zeros"]:6.1%}'
         )
 
 
