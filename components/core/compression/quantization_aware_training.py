@@ -17,8 +17,11 @@ from tfx_edge.components.core.compression.activation_quantization import (
     calibrate,
 )
 from tfx_edge.components.core.compression.bias_quantization import SimulatedBias
+from tfx_edge.components.core.compression.constraints import integer_grid
+from tfx_edge.components.core.compression.constraints.codebook import MAX_CLUSTERS
 from tfx_edge.components.core.compression.constraints.constrained_model import (
     ConstrainedModel,
+    folded_kernels,
     incoming_constraints,
 )
 from tfx_edge.components.core.compression.double_rounding import TwiceRounded
@@ -26,9 +29,10 @@ from tfx_edge.components.core.compression.graph.serving_graph import ServingGrap
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions, Tensors, fine_tune
 from tfx_edge.components.core.compression.training.training_hooks import TrainingHooks
 from tfx_edge.components.core.compression.weight_summary import distinct_integers
+from tfx_edge.components.core.compression.weights.dense_sites import with_dense_scales
 from tfx_edge.components.core.compression.weights.deployed_kernels import DeployedKernel, with_deployed_axes
 from tfx_edge.components.core.compression.weights.weight_sites import find_weight_sites
-from tfx_edge.components.core.dense_scales import PER_CHANNEL
+from tfx_edge.components.core.dense_scales import PER_CHANNEL, PER_TENSOR
 from tfx_edge.components.core.errors import NotFiniteError
 
 _LOG = logging.getLogger(__name__)
@@ -114,7 +118,7 @@ def train_quantization_aware(
     """
     model = _constrained(graph, qat, deployed)
     if qat.preserve_clusters:
-        _report_spread(graph, deployed, model.final_values())
+        _report_spread(graph, qat, deployed, model.final_values())
     if batches is None:
         return QATResult(model.final_values(), {})
     calibration = list(itertools.islice(batches, CALIBRATION_BATCHES))
@@ -191,24 +195,35 @@ def _constrained(graph: ServingGraph, qat: QATOptions, deployed: DeployedArithme
 
 
 def _report_spread(
-    graph: ServingGraph, deployed: DeployedArithmetic, values: Mapping[str, np.ndarray]
+    graph: ServingGraph, qat: QATOptions, deployed: DeployedArithmetic, values: Mapping[str, np.ndarray]
 ) -> None:
-    """Warns of clusters in units of a scale of each unit, where the file has one scale: it holds more integers."""
-    one_scale = {key for key, kernel in deployed.kernels.items() if kernel.site.one_scale}
-    sites = tuple(site for site in find_weight_sites(graph) if site.variable.key in one_scale)
-    came = incoming_constraints(graph, sites, zeros=False)
-    distinct = distinct_integers(graph, with_deployed_axes(sites, deployed.kernels), values)
+    """Warns of dense kernels that came with few integers in units of other scales than the file's, which holds more."""
+    for_one, others = 'one scale', 'a scale of each unit'
+    if qat.dense_scales == PER_CHANNEL:
+        came_for, in_file, came = for_one, others, PER_TENSOR
+    else:
+        came_for, in_file, came = others, for_one, PER_CHANNEL
+    sites = tuple(
+        site
+        for site in with_dense_scales(find_weight_sites(graph), came)
+        if site.fully_connected and site.variable.key in deployed.kernels
+    )
+    kernels = folded_kernels(graph, sites)
+    found = distinct_integers(graph, with_deployed_axes(sites, deployed.kernels), values)
     for site in sites:
-        codebook, found = came[site.variable.key].codebook, distinct[site.variable.key]
-        if codebook is not None and codebook.granularity == 'DEPLOYED' and found > codebook.size:
+        key = site.variable.key
+        integers = integer_grid.to_integers(kernels[key], site.scale_axes)
+        clusters = 0 if integers is None else len(np.unique(integers))
+        if 0 < clusters <= min(MAX_CLUSTERS, site.variable.value.size // 2) and found[key] > clusters:
             _LOG.warning(
-                '%s came with %d clusters in units of a scale of each unit, and the file, where it has one scale '
-                '(dense_scales PER_TENSOR), will hold %d distinct integers before training. Give Clusterer the same '
-                'dense_scales to have %d.',
+                '%s came with %d clusters in units of %s, and the file, which has %s, will hold %d distinct integers '
+                'before training. Give Clusterer and QATTrainer the same dense_scales to have %d.',
                 site.variable.name,
-                codebook.size,
-                found,
-                codebook.size,
+                clusters,
+                came_for,
+                in_file,
+                found[key],
+                clusters,
             )
 
 
