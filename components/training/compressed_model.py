@@ -137,7 +137,10 @@ def _compressed(
 ) -> dict[str, np.ndarray]:
     """New values by checkpoint key."""
     with faults_of_examples(examples):
-        values = compress(graph, options, None if examples is None else examples.batches())
+        batches = None if examples is None else examples.batches()
+        if batches is not None:
+            options = dataclasses.replace(options, num_examples=batches.num_examples)
+        values = compress(graph, options, batches)
         if options.batch_norm_batches:
             assert examples is not None
             values = values | re_estimate(graph, values, examples.batches(), options.batch_norm_batches)

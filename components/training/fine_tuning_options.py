@@ -52,6 +52,11 @@ def fine_tuning_options(
         output_kind=require_supported(
             message, 'output_kind', ['AUTO', 'PROBABILITIES', 'LOGITS', 'REGRESSION']
         ),
+        rate_is_open=not message.HasField('learning_rate'),
+        learning_rate_schedule=require_supported(
+            message, 'learning_rate_schedule', ['CONSTANT_THEN_COSINE', 'CONSTANT']
+        ),
+        augmentation=require_supported(message, 'augmentation', ['SHIFT_AND_MIX', 'NO_AUGMENTATION']),
         batch_norm_batches=require(
             message, 'batch_norm_batches', lambda v: v >= 0, '0 (statistics stay as they came) or more'
         ),

@@ -10,7 +10,10 @@ import numpy as np
 
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions
-from tfx_edge.components.core.compression.training.training_data import training_batches
+from tfx_edge.components.core.compression.training.training_data import (
+    TrainingBatches,
+    training_batches,
+)
 from tfx_edge.components.core.dense_function.preparation import preparation_of
 from tfx_edge.components.core.errors import EdgeError, NotFiniteError
 from tfx_edge.components.core.examples.example_parser import ExampleParser
@@ -33,7 +36,7 @@ class TrainingExamples:
     batch_size: int
     seed: int
 
-    def batches(self) -> Batches:
+    def batches(self) -> TrainingBatches:
         """Batches without end, from their begin at each call."""
         return training_batches(self.files, self.parser, self.batch_size, self.seed)
 

@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tfx_edge/proto/fine_tuning.proto\x12\x08tfx_edge\"\xa3\x04\n\nFineTuning\x12\x17\n\tnum_steps\x18\x01 \x01(\x03:\x04\x31\x30\x30\x30\x12\x16\n\nbatch_size\x18\x02 \x01(\x03:\x02\x36\x34\x12\x1c\n\rlearning_rate\x18\x03 \x01(\x01:\x05\x30.001\x12\x37\n\toptimizer\x18\x04 \x01(\x0e\x32\x1e.tfx_edge.FineTuning.Optimizer:\x04\x41\x44\x41M\x12\x35\n\x04loss\x18\x05 \x01(\x0e\x32\x19.tfx_edge.FineTuning.Loss:\x0c\x44ISTILLATION\x12\x16\n\x0btemperature\x18\x06 \x01(\x01:\x01\x31\x12\x11\n\tlabel_key\x18\x07 \x01(\t\x12\x12\n\nlabel_loss\x18\x08 \x01(\t\x12\x14\n\x0ctrain_splits\x18\t \x03(\t\x12\x0f\n\x04seed\x18\n \x01(\x03:\x01\x30\x12:\n\x0boutput_kind\x18\x0b \x01(\x0e\x32\x1f.tfx_edge.FineTuning.OutputKind:\x04\x41UTO\x12\x1d\n\x12\x62\x61tch_norm_batches\x18\x0c \x01(\x03:\x01\x30\"\x1e\n\tOptimizer\x12\x08\n\x04\x41\x44\x41M\x10\x00\x12\x07\n\x03SGD\x10\x01\".\n\x04Loss\x12\x10\n\x0c\x44ISTILLATION\x10\x00\x12\n\n\x06LABELS\x10\x01\x12\x08\n\x04\x42OTH\x10\x02\"E\n\nOutputKind\x12\x08\n\x04\x41UTO\x10\x00\x12\x11\n\rPROBABILITIES\x10\x01\x12\n\n\x06LOGITS\x10\x02\x12\x0e\n\nREGRESSION\x10\x03')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tfx_edge/proto/fine_tuning.proto\x12\x08tfx_edge\"\xc4\x06\n\nFineTuning\x12\x17\n\tnum_steps\x18\x01 \x01(\x03:\x04\x31\x30\x30\x30\x12\x16\n\nbatch_size\x18\x02 \x01(\x03:\x02\x36\x34\x12\x1c\n\rlearning_rate\x18\x03 \x01(\x01:\x05\x30.001\x12\x37\n\toptimizer\x18\x04 \x01(\x0e\x32\x1e.tfx_edge.FineTuning.Optimizer:\x04\x41\x44\x41M\x12\x35\n\x04loss\x18\x05 \x01(\x0e\x32\x19.tfx_edge.FineTuning.Loss:\x0c\x44ISTILLATION\x12\x16\n\x0btemperature\x18\x06 \x01(\x01:\x01\x31\x12\x11\n\tlabel_key\x18\x07 \x01(\t\x12\x12\n\nlabel_loss\x18\x08 \x01(\t\x12\x14\n\x0ctrain_splits\x18\t \x03(\t\x12\x0f\n\x04seed\x18\n \x01(\x03:\x01\x30\x12:\n\x0boutput_kind\x18\x0b \x01(\x0e\x32\x1f.tfx_edge.FineTuning.OutputKind:\x04\x41UTO\x12\x1d\n\x12\x62\x61tch_norm_batches\x18\x0c \x01(\x03:\x01\x30\x12_\n\x16learning_rate_schedule\x18\r \x01(\x0e\x32).tfx_edge.FineTuning.LearningRateSchedule:\x14\x43ONSTANT_THEN_COSINE\x12\x46\n\x0c\x61ugmentation\x18\x0e \x01(\x0e\x32!.tfx_edge.FineTuning.Augmentation:\rSHIFT_AND_MIX\"\x1e\n\tOptimizer\x12\x08\n\x04\x41\x44\x41M\x10\x00\x12\x07\n\x03SGD\x10\x01\".\n\x04Loss\x12\x10\n\x0c\x44ISTILLATION\x10\x00\x12\n\n\x06LABELS\x10\x01\x12\x08\n\x04\x42OTH\x10\x02\"E\n\nOutputKind\x12\x08\n\x04\x41UTO\x10\x00\x12\x11\n\rPROBABILITIES\x10\x01\x12\n\n\x06LOGITS\x10\x02\x12\x0e\n\nREGRESSION\x10\x03\">\n\x14LearningRateSchedule\x12\x18\n\x14\x43ONSTANT_THEN_COSINE\x10\x00\x12\x0c\n\x08\x43ONSTANT\x10\x01\"6\n\x0c\x41ugmentation\x12\x11\n\rSHIFT_AND_MIX\x10\x00\x12\x13\n\x0fNO_AUGMENTATION\x10\x01')
 
 
 
@@ -22,6 +22,8 @@ _FINETUNING = DESCRIPTOR.message_types_by_name['FineTuning']
 _FINETUNING_OPTIMIZER = _FINETUNING.enum_types_by_name['Optimizer']
 _FINETUNING_LOSS = _FINETUNING.enum_types_by_name['Loss']
 _FINETUNING_OUTPUTKIND = _FINETUNING.enum_types_by_name['OutputKind']
+_FINETUNING_LEARNINGRATESCHEDULE = _FINETUNING.enum_types_by_name['LearningRateSchedule']
+_FINETUNING_AUGMENTATION = _FINETUNING.enum_types_by_name['Augmentation']
 FineTuning = _reflection.GeneratedProtocolMessageType('FineTuning', (_message.Message,), {
   'DESCRIPTOR' : _FINETUNING,
   '__module__' : 'tfx_edge.proto.fine_tuning_pb2'
@@ -33,11 +35,15 @@ if _descriptor._USE_C_DESCRIPTORS == False:
 
   DESCRIPTOR._options = None
   _FINETUNING._serialized_start=47
-  _FINETUNING._serialized_end=594
-  _FINETUNING_OPTIMIZER._serialized_start=445
-  _FINETUNING_OPTIMIZER._serialized_end=475
-  _FINETUNING_LOSS._serialized_start=477
-  _FINETUNING_LOSS._serialized_end=523
-  _FINETUNING_OUTPUTKIND._serialized_start=525
-  _FINETUNING_OUTPUTKIND._serialized_end=594
+  _FINETUNING._serialized_end=883
+  _FINETUNING_OPTIMIZER._serialized_start=614
+  _FINETUNING_OPTIMIZER._serialized_end=644
+  _FINETUNING_LOSS._serialized_start=646
+  _FINETUNING_LOSS._serialized_end=692
+  _FINETUNING_OUTPUTKIND._serialized_start=694
+  _FINETUNING_OUTPUTKIND._serialized_end=763
+  _FINETUNING_LEARNINGRATESCHEDULE._serialized_start=765
+  _FINETUNING_LEARNINGRATESCHEDULE._serialized_end=827
+  _FINETUNING_AUGMENTATION._serialized_start=829
+  _FINETUNING_AUGMENTATION._serialized_end=883
 # @@protoc_insertion_point(module_scope)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import collections
 import concurrent.futures
+import dataclasses
 import itertools
 import json
 import pathlib
@@ -148,7 +149,7 @@ def compressed(
     target = source.with_name(f'{source.name} {technique}')
     if target.exists():
         return target
-    graph, options = _graph(source), _fine_tuning(arguments)
+    graph, options = _graph(source), _fine_tuning(arguments, data)
     if technique == 'cluster':
         clustering = clustering_options(proto.Clustering(number_of_clusters=arguments.clusters))
         values = cluster(graph, clustering, options, _features(arguments, graph, data))
@@ -183,7 +184,7 @@ def quantization_aware(
     deployment = plan_deployment(graph, options, seen[0])
     started = time.monotonic()
     result = train_quantization_aware(
-        graph, options, _fine_tuning(arguments), itertools.chain(seen, stream), deployment.arithmetic
+        graph, options, _fine_tuning(arguments, data), itertools.chain(seen, stream), deployment.arithmetic
     )
     seconds = time.monotonic() - started
     with tempfile.TemporaryDirectory(dir=arguments.work) as folder:
@@ -247,13 +248,14 @@ def _graph(folder: pathlib.Path) -> Any:
     return ServingGraph(str(folder), choose_signature(str(folder)))
 
 
-def _fine_tuning(arguments: argparse.Namespace) -> Any:
+def _fine_tuning(arguments: argparse.Namespace, data: Data) -> Any:
     from tfx_edge import proto
     from tfx_edge.components.training.fine_tuning_options import fine_tuning_options
 
-    return fine_tuning_options(
-        proto.FineTuning(num_steps=arguments.steps, batch_size=BATCH, learning_rate=RATE, seed=arguments.seed)
+    options = fine_tuning_options(
+        proto.FineTuning(num_steps=arguments.steps, batch_size=BATCH, seed=arguments.seed)
     )
+    return dataclasses.replace(options, num_examples=len(data.x_train))
 
 
 def _features(arguments: argparse.Namespace, graph: Any, data: Data) -> Iterator[dict[str, np.ndarray]]:

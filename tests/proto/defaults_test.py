@@ -14,6 +14,8 @@ DEFAULTS = [
     (proto.FineTuning, 'batch_norm_batches', 0),
     (proto.FineTuning, 'batch_size', 64),
     (proto.FineTuning, 'learning_rate', 1e-3),
+    (proto.FineTuning, 'learning_rate_schedule', 'CONSTANT_THEN_COSINE'),
+    (proto.FineTuning, 'augmentation', 'SHIFT_AND_MIX'),
     (proto.FineTuning, 'optimizer', 'ADAM'),
     (proto.FineTuning, 'loss', 'DISTILLATION'),
     (proto.FineTuning, 'temperature', 1.0),

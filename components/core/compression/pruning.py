@@ -45,6 +45,8 @@ _MOST_UPDATES = 100
 _FEWEST_UPDATES = 10
 _WEIGHTS_PER_STEP = 40_000
 _LONGEST_INTERVAL = 50
+# Without FineTuning.learning_rate, the rate is the default up to 50 % zeros and three times that from 75 % on.
+_RATE_BY_SHARE, _HIGHEST_RATE = 8.0, 3.0
 # XNNPACK takes its sparse kernels from this share of zeros on (README of the delegate).
 _XNNPACK_SHARE = 2 / 3
 
@@ -126,7 +128,7 @@ def prune(
             lambda inputs, fetch: graph.call(inputs, model.values(), fetch),
             list(model.variables.values()),
             batches,
-            fine_tuning,
+            _fitted(fine_tuning, schedule),
             masks,
         )
     else:
@@ -134,6 +136,24 @@ def prune(
     values = model.final_values()
     _report(values, selected, pruning)
     return values
+
+
+def _fitted(fine_tuning: FineTuningOptions, schedule: sparsity.SparsitySchedule) -> FineTuningOptions:
+    """A rate that falls when masks change no more, and one that fits how far the kept weights have to go."""
+    fitted = dataclasses.replace(
+        fine_tuning, constant_steps=max(fine_tuning.num_steps * 3 // 4, schedule.end_step)
+    )
+    if not fine_tuning.rate_is_open:
+        return fitted
+    times = min(1.0 + _RATE_BY_SHARE * max(schedule.target - 0.5, 0.0), _HIGHEST_RATE)
+    if times > 1.0:
+        _LOG.info(
+            'learning rate %g: %.3g times the default for %.0f%% zeros (FineTuning.learning_rate sets another)',
+            times * fine_tuning.learning_rate,
+            times,
+            100 * schedule.target,
+        )
+    return dataclasses.replace(fitted, learning_rate=times * fine_tuning.learning_rate)
 
 
 class _GradualMasks(TrainingHooks):

@@ -66,9 +66,13 @@ class PruningCriterion(abc.ABC):
 
 
 class Magnitude(PruningCriterion):
-    """|weight|: a dropped weight that grows beyond a kept one comes back at the next mask."""
+    """|weight|: a dropped weight keeps its value, and comes back at the next mask when a kept one falls below it.
 
-    dropped_weights_learn = True
+    Gradients at the place of a dropped weight (Lin et al., 2020) would move it as far as a kept one in each step of
+    Adam, whatever their size; at the rates that many zeros need, masks would follow noise.
+    """
+
+    dropped_weights_learn = False
     needs_gradients = False
 
     def scores(self) -> list[np.ndarray]:

@@ -13,6 +13,8 @@ import tensorflow as tf
 
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.training import losses
+from tfx_edge.components.core.compression.training.augmentation import choose_augmentation
+from tfx_edge.components.core.compression.training.optimizer import make_optimizer, require_tensorflow_backend
 from tfx_edge.components.core.compression.training.training_checkpoint import TrainingCheckpoint
 from tfx_edge.components.core.compression.training.training_hooks import TrainingHooks
 from tfx_edge.components.core.compression.training.user_functions import UserFunctions
@@ -41,6 +43,14 @@ class FineTuningOptions:
     checkpoint_folder: str = ''
     functions: UserFunctions = dataclasses.field(default_factory=UserFunctions)
     batch_norm_batches: int = 0
+    learning_rate_schedule: str = 'CONSTANT_THEN_COSINE'
+    # Steps before the rate falls; None for three quarters of all.
+    constant_steps: int | None = None
+    # Whether the user left the rate open: a technique may then fit it to how much it changes the weights.
+    rate_is_open: bool = False
+    augmentation: str = 'SHIFT_AND_MIX'
+    # Different examples in the batches; 0 when there are more than were counted.
+    num_examples: int = 0
 
 
 Tensors = Mapping[str, tf.Tensor]
@@ -114,10 +124,11 @@ def _training_step(
     hooks: TrainingHooks,
 ) -> Callable[[Tensors, tf.Tensor], tf.Tensor]:
     loss_of = _loss(graph, forward, targets, options)
+    vary = _augmentation(graph, options)
 
     @tf.function(autograph=False)
     def step(batch: Tensors, seed: tf.Tensor) -> tf.Tensor:
-        loss = loss_of(options.functions.augmented(batch, seed))
+        loss = loss_of(vary(batch, seed))
         # A gradient tape does not see the operations of an imported graph; tf.gradients does.
         gradients = tf.gradients(loss, list(variables))
         # The gradient of a lookup's table is IndexedSlices.
@@ -129,6 +140,26 @@ def _training_step(
         return loss
 
     return step
+
+
+def _augmentation(
+    graph: ServingGraph, options: FineTuningOptions
+) -> Callable[[Tensors, tf.Tensor], Mapping[str, tf.Tensor]]:
+    """How the examples of a step are varied: as the user's module says, or where the incoming model answers them."""
+    own = options.functions
+    if (
+        options.augmentation == 'NO_AUGMENTATION'
+        or own.augment_fn
+        or own.loss_fn
+        or options.loss != 'DISTILLATION'
+    ):
+        return own.augmented
+    return choose_augmentation(
+        graph,
+        num_examples=options.num_examples,
+        batch_size=options.batch_size,
+        num_steps=options.num_steps,
+    )
 
 
 def _loss(
@@ -193,18 +224,16 @@ def _check_labels(
 
 
 def _optimizer(options: FineTuningOptions) -> tf.keras.optimizers.Optimizer:
-    import keras  # takes seconds; only fine-tuning needs it
-
-    if keras.backend.backend() != 'tensorflow':
-        raise EdgeError(
-            f'Keras runs on {keras.backend.backend()}; fine-tuning needs its TensorFlow backend. '
-            'Set KERAS_BACKEND=tensorflow.'
-        )
+    require_tensorflow_backend()
     if options.functions.optimizer_fn:
         return options.functions.optimizer(options.num_steps)
-    if options.optimizer == 'SGD':
-        return keras.optimizers.SGD(options.learning_rate, momentum=0.9)
-    return keras.optimizers.Adam(options.learning_rate)
+    constant = options.num_steps * 3 // 4 if options.constant_steps is None else options.constant_steps
+    return make_optimizer(
+        options.optimizer,
+        options.learning_rate,
+        num_steps=options.num_steps,
+        constant_steps=options.num_steps if options.learning_rate_schedule == 'CONSTANT' else constant,
+    )
 
 
 def _require_finite(loss: float, number: int, options: FineTuningOptions) -> None:

@@ -15,10 +15,25 @@ from tfx_edge.components.core.examples.record_places import first_fault
 _HELD_BYTES = 2**29  # of records held to shuffle: half a gigabyte
 
 
+class TrainingBatches(Iterator[dict[str, np.ndarray]]):
+    """Batches without end, and how many different examples they hold.
+
+    Attributes:
+      num_examples: different records; 0 when there are more than are held to shuffle.
+    """
+
+    def __init__(self, batches: Iterator[dict[str, np.ndarray]], num_examples: int) -> None:
+        self._batches = batches
+        self.num_examples = num_examples
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        return next(self._batches)
+
+
 def training_batches(
     files: Sequence[str], parser: ExampleParser, batch_size: int, seed: int
-) -> Iterator[dict[str, np.ndarray]]:
-    """Yields batches without end; the seed decides the order of each pass over the records.
+) -> TrainingBatches:
+    """Batches without end; the seed decides the order of each pass over the records.
 
     Up to half a gigabyte of records, the order depends only on their content and the seed, not on how the workers of
     an ExampleGen spread them over files. More records are shuffled in a buffer of that size, file by file.
@@ -29,11 +44,12 @@ def training_batches(
       batch_size: examples in a batch.
       seed: of the order.
 
-    Yields:
+    Returns:
       Arrays of shape (batch_size, ...) by input name.
 
     Raises:
-      EdgeError: the files hold no record, or one is damaged, or an example does not fit; its place is named.
+      EdgeError: the files hold no record, or one is damaged, or (from a batch) an example does not fit; its place is
+        named.
 
     Example:
       >>> next(training_batches(files, parser, 64, seed=0))['image'].shape
@@ -42,10 +58,16 @@ def training_batches(
     held, complete = _hold(read_records(sorted(files)))
     if not held:
         raise EdgeError(f'{", ".join(files)} hold no example; expected at least one. Name another split.')
-    records = (
-        _shuffled(sorted(held, key=record_content), seed) if complete else _streamed(files, len(held), seed)
-    )
-    del held
+    if not complete:
+        return TrainingBatches(_parsed(_streamed(files, len(held), seed), files, parser, batch_size), 0)
+    contents = [record_content(record) for record in held]
+    ordered = [held[index] for index in sorted(range(len(held)), key=contents.__getitem__)]
+    return TrainingBatches(_parsed(_shuffled(ordered, seed), files, parser, batch_size), len(set(contents)))
+
+
+def _parsed(
+    records: Iterator[bytes], files: Sequence[str], parser: ExampleParser, batch_size: int
+) -> Iterator[dict[str, np.ndarray]]:
     while True:
         try:
             batch = parser(list(itertools.islice(records, batch_size)))

@@ -297,3 +297,42 @@ def test_masks_of_a_large_net_are_few_and_those_of_a_small_one_many(
     assert count() == 151
     monkeypatch.setattr(module, '_WEIGHTS_PER_STEP', 1)
     assert count() == 11
+
+
+@pytest.mark.parametrize(
+    ('target', 'is_open', 'times'),
+    [(0.5, True, 1.0), (0.625, True, 2.0), (0.9, True, 3.0), (0.9, False, 1.0)],
+)
+def test_the_rate_fits_the_zeros_unless_it_is_given(
+    module_saved_model: pathlib.Path,
+    batches: Batches,
+    caplog: pytest.LogCaptureFixture,
+    target: float,
+    is_open: bool,
+    times: float,
+) -> None:
+    caplog.set_level(logging.INFO)
+    graph = open_graph(str(module_saved_model))
+    scale = next(v for v in graph.variables if v.name == 'scale')
+    moved = []
+    for rate, is_left_open in ((1e-5 * times, False), (1e-5, is_open)):
+        options = make_options(3, optimizer='SGD', learning_rate=rate, rate_is_open=is_left_open)
+        values = prune(graph, make_pruning(target, end_step=1), options, batches(graph))
+        moved.append(values[scale.key])
+        assert (values[scale.key] != scale.value).any()
+    np.testing.assert_array_equal(*moved)
+    assert ('times the default' in caplog.text) == (times > 1)
+
+
+def test_the_rate_falls_when_masks_change_no_more(module_saved_model: pathlib.Path, batches: Batches) -> None:
+    graph = open_graph(str(module_saved_model))
+    scale = next(v for v in graph.variables if v.name == 'scale')
+
+    def trained(end_step: int, schedule: str) -> np.ndarray:
+        options = make_options(8, optimizer='SGD', learning_rate=1e-4, learning_rate_schedule=schedule)
+        pruning = make_pruning(0.5, end_step=end_step, include=('matrix',))
+        return prune(graph, pruning, options, batches(graph))[scale.key]
+
+    # Until the end of the masks, which is that of the steps, the rate does not fall.
+    np.testing.assert_array_equal(trained(8, 'CONSTANT_THEN_COSINE'), trained(8, 'CONSTANT'))
+    assert (trained(4, 'CONSTANT_THEN_COSINE') != trained(4, 'CONSTANT')).any()
