@@ -14,7 +14,7 @@ from tfx_edge.components.core.tensor_names import producer
 
 _LOG = logging.getLogger(__name__)
 # A batch of examples is trained on as it is until each was seen so many times; what is left of the steps varies them.
-_PASSES_AS_THEY_ARE = 20
+_PASSES_AS_THEY_ARE = 40
 # Of the size of an axis.
 _LARGEST_SHIFT = 0.1
 
