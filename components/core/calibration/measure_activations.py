@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
@@ -40,6 +40,7 @@ class MeasureActivations(beam.DoFn):
       names: of the activations to measure.
       channel_means_of: of those whose means by channel are measured.
       histograms: whether to count histograms.
+      moved: of the file (`moved_values`).
     """
 
     def __init__(
@@ -49,12 +50,14 @@ class MeasureActivations(beam.DoFn):
         names: Collection[str],
         channel_means_of: Collection[str],
         histograms: bool,
+        moved: Mapping[str, str],
     ) -> None:
         self._parser = parser
         self._float_model_path = float_model_path
         self._names = frozenset(names)
         self._channel_means_of = frozenset(channel_means_of)
         self._histograms = histograms
+        self._moved = dict(moved)
         self._shared = Shared()
         self._counters = {
             name: beam.metrics.Metrics.counter(_METRICS, name)
@@ -62,7 +65,9 @@ class MeasureActivations(beam.DoFn):
         }
 
     def start_bundle(self) -> None:
-        self._tally = Tally(histograms=self._histograms, channel_means_of=self._channel_means_of)
+        self._tally = Tally(
+            histograms=self._histograms, channel_means_of=self._channel_means_of, moved=self._moved
+        )
         self._seconds = 0.0
         self._logged = time.monotonic()
 
