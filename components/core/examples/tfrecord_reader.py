@@ -23,7 +23,9 @@ def records_of(file: str) -> Iterator[bytes]:
       tf.errors.OpError: the file cannot be read, or is damaged or truncated.
 
     Example:
-      >>> sum(1 for _ in records_of('Split-train/data_tfrecord-00000-of-00001.gz'))
-      1438
+      >>> with tf.io.TFRecordWriter('numbers') as writer:
+      ...     writer.write(b'one')
+      >>> list(records_of('numbers'))
+      [b'one']
     """
     return _iterator(file, tf.io.TFRecordOptions(compression_type='GZIP' if file.endswith('.gz') else ''))

@@ -82,8 +82,10 @@ def batch_size(files: Sequence[str]) -> int:
       files: TFRecord files, of which the first records are read.
 
     Example:
-      >>> batch_size(['images-of-28x28.tfrecord'])
-      1000
+      >>> with tf.io.TFRecordWriter('images') as writer:
+      ...     writer.write(bytes(2**17))
+      >>> batch_size(['images'])
+      32
     """
     sizes = [len(record) for record in itertools.islice(read_records(files), _LOOKED_AT)]
     return max(1, min(_LARGEST_BATCH, _BATCH_BYTES * len(sizes) // max(sum(sizes), 1))) if sizes else 1
