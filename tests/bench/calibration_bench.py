@@ -78,10 +78,11 @@ def one_worker(side: str, examples: int, folder: pathlib.Path) -> dict[str, floa
     else:
         from tfx_edge.components.core.calibration.measurements import Tally
         from tfx_edge.components.core.litert.file.activation_reader import ActivationReader
+        from tfx_edge.components.core.litert.file.moved_values import moved_values
 
         read, tally, name = (
             ActivationReader(model),
-            Tally(histograms=side == 'histograms'),
+            Tally(histograms=side == 'histograms', moved=moved_values(model)),
             _input_name(folder),
         )
 

@@ -6,11 +6,10 @@ import dataclasses
 
 import numpy as np
 
-# Each power of two is split into 2**6 equal bins, so a bin's width is at most 1/64 of its smallest magnitude.
-_MANTISSA_BITS = 6
-_SHIFT = 23 - _MANTISSA_BITS
-# Bins of one sign, those of infinity and NaN (which are never counted) included.
-_OF_A_SIGN = 1 << (31 - _SHIFT)
+from tfx_edge.components.core.calibration.bin_counts import BLOCK, SHIFT, BinCounts
+
+# Values that int32 can count at the most.
+MOST_RECENT = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,8 +37,19 @@ class Histogram:
     def of(cls, values: np.ndarray) -> Histogram:
         """The histogram of finite float32 values of any shape."""
         counter = HistogramCounter()
-        counter.add(values)
+        counter.add(values, float(np.abs(values).max(initial=0.0)))
         return counter.histogram()
+
+    @classmethod
+    def of_counts(cls, positive: np.ndarray, negative: np.ndarray) -> Histogram:
+        """The histogram of values that were counted by the bin of their magnitude, without and with a sign."""
+        above, below = np.flatnonzero(positive[1:]) + 1, np.flatnonzero(negative[1:])[::-1] + 1
+        zeros = int(positive[:1].sum(dtype=np.int64) + negative[:1].sum(dtype=np.int64))
+        at_zero = np.zeros(min(zeros, 1), np.int64)
+        return cls(
+            np.concatenate([-below, at_zero, above]).astype(np.int32),
+            np.concatenate([negative[below], at_zero + zeros, positive[above]]).astype(np.int64, copy=False),
+        )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Histogram):
@@ -70,50 +80,66 @@ class Histogram:
 
 
 class HistogramCounter:
-    """Counts values, array after array, in dense arrays of up to 260 kB."""
+    """Counts values, array after array, in dense arrays of up to 130 kB.
 
-    def __init__(self) -> None:
-        self._positive = np.zeros(0, np.int64)
-        self._negative = np.zeros(0, np.int64)
+    Args:
+      bin_counts: of blocks; counters that one thread uses may share it.
+    """
 
-    def add(self, values: np.ndarray) -> None:
+    def __init__(self, bin_counts: BinCounts | None = None) -> None:
+        self._bin_counts = BinCounts() if bin_counts is None else bin_counts
+        # Without and with a sign, by bin.
+        self._counts = np.zeros((2, 0), np.int32)
+        self._largest = -1.0
+        # How many values these hold at the most, and those that were counted before.
+        self._recent = 0
+        self._before = Histogram()
+
+    def add(self, values: np.ndarray, largest: float) -> None:
         """Counts an array.
 
         Args:
-          values: finite float32, any shape.
+          values: float32, any shape, contiguous in the last axis. What lies beyond the bin of `largest`, such as NaN
+            and infinities, is not counted.
+          largest: the largest magnitude among those to count, or a larger one.
         """
-        bits = np.ascontiguousarray(values, np.float32).reshape(-1).view(np.uint32)
-        counts = np.bincount(bits >> _SHIFT)
-        self._positive = _added(self._positive, counts[:_OF_A_SIGN])
-        self._negative = _added(self._negative, counts[_OF_A_SIGN:])
+        if largest > self._largest:
+            self._make_room(largest)
+        if values.size <= BLOCK:
+            self._add_block(values)
+            return
+        flat = values.ravel()
+        for start in range(0, flat.size, BLOCK):
+            self._add_block(flat[start : start + BLOCK])
 
     def histogram(self) -> Histogram:
         """What was counted so far."""
-        negative, positive = np.flatnonzero(self._negative[1:]) + 1, np.flatnonzero(self._positive[1:]) + 1
-        zeros = int(self._positive[:1].sum() + self._negative[:1].sum())
-        bins = [-negative[::-1], np.zeros(min(zeros, 1), np.int64), positive]
-        zero = np.full(min(zeros, 1), zeros, np.int64)
-        counts = [self._negative[negative[::-1]], zero, self._positive[positive]]
-        return Histogram(
-            np.concatenate(bins).astype(np.int32), np.concatenate(counts).astype(np.int64, copy=False)
-        )
+        positive, negative = self._counts
+        return self._before + Histogram.of_counts(positive, negative)
+
+    def _add_block(self, block: np.ndarray) -> None:
+        if self._recent + block.size > MOST_RECENT:
+            self._before, self._recent = self.histogram(), 0
+            self._counts[:] = 0
+        self._recent += block.size
+        one, other = self._bin_counts(block)
+        bins = self._counts.shape[1]
+        self._counts += one[:, :bins]
+        self._counts += other[:, :bins]
+
+    def _make_room(self, largest: float) -> None:
+        self._largest = largest
+        bins, known = bin_of(largest) + 1, self._counts.shape[1]
+        if bins > known:
+            self._counts = np.pad(self._counts, ((0, 0), (0, bins - known)))
 
 
 def bin_of(value: float) -> int:
     """The bin that holds the magnitude of a finite number."""
-    return int(np.abs(np.float32(value)).view(np.uint32) >> _SHIFT)
+    return int(np.abs(np.float32(value)).view(np.uint32) >> SHIFT)
 
 
 def edge(bins: np.ndarray) -> np.ndarray:
     """The smallest number in each bin, float64, 2**128 for the bin after the last; bins are not negative."""
-    numbers = (bins.astype(np.uint32) << np.uint32(_SHIFT)).view(np.float32).astype(np.float64)
+    numbers = (bins.astype(np.uint32) << np.uint32(SHIFT)).view(np.float32).astype(np.float64)
     return np.where(np.isinf(numbers), 2.0**128, numbers)
-
-
-def _added(total: np.ndarray, more: np.ndarray) -> np.ndarray:
-    if len(more) > len(total):
-        grown = more.copy()
-        grown[: len(total)] += total
-        return grown
-    total[: len(more)] += more
-    return total

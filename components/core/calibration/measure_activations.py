@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 import tensorflow as tf
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.shared import Shared
@@ -26,6 +28,7 @@ _LOG = logging.getLogger(__name__)
 
 _METRICS = 'tfx_edge.calibration'
 _LOGGED_EVERY_SECONDS = 10.0
+_PARSED_AT_ONCE = 16
 
 
 class MeasureActivations(beam.DoFn):
@@ -40,6 +43,7 @@ class MeasureActivations(beam.DoFn):
       names: of the activations to measure.
       channel_means_of: of those whose means by channel are measured.
       histograms: whether to count histograms.
+      moved: of the file (`moved_values`).
     """
 
     def __init__(
@@ -49,12 +53,14 @@ class MeasureActivations(beam.DoFn):
         names: Collection[str],
         channel_means_of: Collection[str],
         histograms: bool,
+        moved: Mapping[str, str],
     ) -> None:
         self._parser = parser
         self._float_model_path = float_model_path
         self._names = frozenset(names)
         self._channel_means_of = frozenset(channel_means_of)
         self._histograms = histograms
+        self._moved = dict(moved)
         self._shared = Shared()
         self._counters = {
             name: beam.metrics.Metrics.counter(_METRICS, name)
@@ -62,19 +68,23 @@ class MeasureActivations(beam.DoFn):
         }
 
     def start_bundle(self) -> None:
-        self._tally = Tally(histograms=self._histograms, channel_means_of=self._channel_means_of)
+        self._tally = Tally(
+            histograms=self._histograms, channel_means_of=self._channel_means_of, moved=self._moved
+        )
         self._seconds = 0.0
         self._logged = time.monotonic()
 
     def process(self, places: Places) -> Iterator[Any]:
+        file, positions = places
+        records = zip(positions, records_at(places), strict=True)
         try:
-            file, positions = places
-            for number, record in zip(positions, records_at(places), strict=True):
+            while some := list(itertools.islice(records, _PARSED_AT_ONCE)):
                 start = time.monotonic()
-                try:
-                    self._measure(record, (file, number))
-                except EdgeError as error:
-                    yield beam.pvalue.TaggedOutput(FAULTS, str(at_place(error, file, number)))
+                for (number, record), inputs in zip(some, self._parsed(some), strict=True):
+                    try:
+                        self._measure(inputs or self._parser([record]), (file, number))
+                    except EdgeError as error:
+                        yield beam.pvalue.TaggedOutput(FAULTS, str(at_place(error, file, number)))
                 self._seconds += time.monotonic() - start
                 self._log()
         except EdgeError as error:
@@ -86,9 +96,19 @@ class MeasureActivations(beam.DoFn):
         self._counters['milliseconds'].inc(round(1000 * self._seconds))
         yield WindowedValue(self._tally.measurements(), GlobalWindow().max_timestamp(), [GlobalWindow()])
 
-    def _measure(self, record: bytes, place: Place) -> None:
+    def _parsed(self, records: Sequence[tuple[int, bytes]]) -> list[dict[str, np.ndarray] | None]:
+        """The inputs of each record, in batches of one; None where a record has to be parsed by itself."""
+        alone: list[dict[str, np.ndarray] | None] = [None for _ in records]
+        if not self._parser.only_reads:
+            return alone
+        try:
+            inputs = self._parser([record for _, record in records])
+        except EdgeError:
+            return alone  # parsing each by itself names those that are at fault
+        return [{name: rows[at : at + 1] for name, rows in inputs.items()} for at in range(len(records))]
+
+    def _measure(self, inputs: Mapping[str, np.ndarray], place: Place) -> None:
         # One record at a time: kernels may round otherwise in a batch, and Beam decides which records come together.
-        inputs = self._parser([record])
         model = self._shared.acquire(self._open)
         with model.lock:
             self._tally.add(model.reader.views(inputs), place)

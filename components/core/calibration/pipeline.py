@@ -45,6 +45,7 @@ from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.examples.example_parser import ExampleParser, content_hash, record_content
 from tfx_edge.components.core.litert.file.activation_reader import float_activations
 from tfx_edge.components.core.litert.file.model_file import ModelFile
+from tfx_edge.components.core.litert.file.moved_values import moved_values
 from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
 
 _LOG = logging.getLogger(__name__)
@@ -104,8 +105,8 @@ def calibrate(
       max_examples: how many examples are used at most.
       channel_means_of: names of float activations whose means by channel are measured.
       wanted: names of the float activations to measure; None for all.
-      histograms: whether to count histograms, which every range method but MIN_MAX needs, and which take three
-        times as long as all the rest.
+      histograms: whether to count histograms, which every range method but MIN_MAX needs, and which take twice as
+        long as all the rest.
       compared: number of examples to return for a comparison; where enough are left, none of them is measured (see
         `selection.set_aside`).
 
@@ -122,10 +123,14 @@ def calibrate(
       >>> ranges(calibrated.statistics, 'PERCENTILE')['image']
       (0.0, 1.0)
     """
-    names = _names(float_model_path, wanted, channel_means_of)
+    with tf.io.gfile.GFile(float_model_path, 'rb') as model:
+        float_model = ModelFile(model.read())
+    names = _names(float_model, wanted, channel_means_of)
     _LOG.info('calibrating on at most %d examples from %d files', max_examples, len(files))
     start = time.monotonic()
-    measure = MeasureActivations(parser, float_model_path, names, channel_means_of, histograms)
+    measure = MeasureActivations(
+        parser, float_model_path, names, channel_means_of, histograms, moved_values(float_model)
+    )
     with make_pipeline() as pipeline:
         chosen = pipeline | 'Choose' >> ChooseExamples(files, max_examples, compared)
         measured = chosen[PLACES] | 'Measure' >> beam.ParDo(measure).with_outputs(FAULTS, main='measured')
@@ -269,11 +274,10 @@ def _read(path: str) -> dict[str, Any]:
 
 
 def _names(
-    float_model_path: str, wanted: Collection[str] | None, channel_means_of: Collection[str]
+    float_model: ModelFile, wanted: Collection[str] | None, channel_means_of: Collection[str]
 ) -> list[str]:
     """The activations to measure, in order of execution."""
-    with tf.io.gfile.GFile(float_model_path, 'rb') as model:
-        names = list(float_activations(model.read()))
+    names = list(float_activations(float_model))
     for name in (*(wanted or ()), *channel_means_of):
         if name not in names:
             raise EdgeError(

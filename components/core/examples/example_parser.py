@@ -18,13 +18,10 @@ from tfx_edge.components.core.examples import record_faults
 from tfx_edge.components.core.examples.example_stage import RAW, TRANSFORMED, Stages, decide_stage
 from tfx_edge.components.core.examples.input_values import as_input
 from tfx_edge.components.core.examples.stored_features import StoredFeatures
+from tfx_edge.components.core.examples.tfrecord_reader import records_of
 from tfx_edge.components.core.examples.transform_graph import TransformGraph, made_features
 from tfx_edge.components.core.signature import TensorSpec
 
-# TensorFlow's threads would only hand the records over, and ending them takes longer than reading a file.
-_IN_THIS_THREAD = tf.data.Options()
-_IN_THIS_THREAD.autotune.enabled = False
-_READ_AT_ONCE = 16
 # How files of other formats begin.
 _PARQUET, _GZIP = b'PAR1', b'\x1f\x8b'
 
@@ -96,14 +93,29 @@ class ExampleParser:
         """
         return self.read(records)[0]
 
-    def read(self, records: Sequence[bytes]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray] | None]:
-        """Parses a batch, and returns beside it all outputs of the transform graph, or None where none was applied."""
+    def read(
+        self, records: Sequence[bytes], decoded: Mapping[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray] | None]:
+        """Parses a batch.
+
+        Args:
+          records: serialized tf.Examples, at least one.
+          decoded: features of the same records, as TFMA's extractors decode them; they are not parsed again where they
+            are what parsing gives.
+
+        Returns:
+          The batch, and all outputs of the transform graph, or None where none was applied.
+
+        Raises:
+          EdgeError: as for a call.
+        """
         if not self._stage:
             self._stage = decide_stage(self.stages(records)).stage
         if self._stage == RAW:
             transformed = self._transformed(records)
             return self._as_inputs(transformed, records), transformed
-        return self._as_inputs(self._stored(records), records), None
+        taken = self._decoded(decoded, len(records)) if decoded else None
+        return self._as_inputs(self._stored(records) if taken is None else taken, records), None
 
     def stages(self, records: Sequence[bytes]) -> Stages:
         """Reads some examples as raw and as transformed, and returns what is wrong with each.
@@ -131,6 +143,11 @@ class ExampleParser:
     def features(self) -> Mapping[str, TensorSpec]:
         """Specs of what is read: the inputs, or the features that they are made of."""
         return self._read
+
+    @property
+    def only_reads(self) -> bool:
+        """Whether the inputs are features as they are stored, so that no row depends on the others of its batch."""
+        return self._stage == TRANSFORMED and self._preparation is None
 
     @property
     def stage(self) -> str:
@@ -196,6 +213,11 @@ class ExampleParser:
         label_key = next((name for name, spec in self._wanted(label=label).items() if spec is None), '')
         return self._stored_features.parse(records, label_key)
 
+    def _decoded(self, features: Mapping[str, Any], count: int) -> dict[str, np.ndarray] | None:
+        if self._wanted().keys() != self._read.keys():
+            return None  # the label may be of any type and shape
+        return self._stored_features.decoded(features, count)
+
     def _as_if_transformed(self, records: Sequence[bytes]) -> None:
         self._stored_features.require_held(records)
         self._as_inputs(self._stored(records, label=False), records, label=False)
@@ -219,10 +241,8 @@ def read_records(files: Sequence[str]) -> Iterator[bytes]:
       1438
     """
     for file in files:
-        dataset = tf.data.TFRecordDataset([file], compression_type='GZIP' if file.endswith('.gz') else '')
         try:
-            for records in dataset.batch(_READ_AT_ONCE).with_options(_IN_THIS_THREAD).as_numpy_iterator():
-                yield from records
+            yield from records_of(file)
         except (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.InvalidArgumentError) as error:
             raise EdgeError(
                 f'{file} cannot be read as a TFRecord file ({_first_line(error)}); {_remedy(file)}'

@@ -16,6 +16,8 @@ from tfx_edge.components.core.examples.schema_defaults import default_of
 from tfx_edge.components.core.examples.schema_features import VariableFeature, variable_features
 from tfx_edge.components.core.signature import TensorSpec
 
+# The types in which numbers are stored.
+_PARSED = {np.dtype(np.float32): tf.float32, np.dtype(np.int64): tf.int64}
 _NOT_PARSED = (tf.errors.InvalidArgumentError, UnicodeDecodeError)
 
 
@@ -85,6 +87,33 @@ class StoredFeatures:
                 # TensorFlow quotes the record in its message, which need not be text.
                 raise self._fault(records, labels, error) from error
         return self._parsed_by_types(records, kinds, labels)
+
+    def decoded(self, features: Mapping[str, Any], count: int) -> dict[str, np.ndarray] | None:
+        """What `parse` returns, of features that were decoded already.
+
+        Args:
+          features: of as many examples, by name: arrays of shape (count, ...) where all examples hold as many values.
+          count: of examples.
+
+        Returns:
+          The same arrays as `parse`; None where only parsing tells what they are: a feature is not a number, is not
+          held by every example, is of variable length or another type, or has a default.
+        """
+        found: dict[str, np.ndarray] = {}
+        for name, spec in self._inputs.items():
+            values = features.get(name)
+            if name in self._variable or not isinstance(values, np.ndarray):
+                return None
+            dtype = _PARSED.get(values.dtype)
+            shape = (count, *spec.row_shape)
+            if dtype is None or values.shape[:1] != (count,) or values.size != np.prod(shape):
+                return None
+            if name in self._settled and dtype != self._types[name]:
+                return None
+            if default_of(self._schema, name, spec.row_shape, dtype) is not None:
+                return None
+            found[name] = values.reshape(shape)
+        return found
 
     def require_held(self, records: Sequence[bytes]) -> None:
         """Refuses examples of which none holds a feature of variable length, which parsing accepts.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,12 @@ _KINDS = {
     schema_pb2.FeatureType.FLOAT: 'float_list',
     schema_pb2.FeatureType.BYTES: 'bytes_list',
 }
+
+
+# tfx-bsl's own limit.
+_LARGEST_BATCH = 1000
+_BATCH_BYTES = 1 << 22
+_LOOKED_AT = 16
 
 
 class ReadExamples(beam.PTransform):
@@ -62,8 +69,26 @@ class ReadExamples(beam.PTransform):
             | 'Files' >> beam.Create(self._files)
             | 'Spread' >> beam.Reshuffle()
             | 'Read' >> beam.FlatMap(_checked_records, kinds).with_output_types(bytes)
-            | 'ToArrow' >> self._tfxio.BeamSource()
+            | 'ToArrow' >> self._tfxio.BeamSource(batch_size(self._files))
         )
+
+
+def batch_size(files: Sequence[str]) -> int:
+    """How many records make a batch: as many as stay in a processor's cache while they are decoded.
+
+    Memory of large batches is handed back to the system after each, and asked for anew.
+
+    Args:
+      files: TFRecord files, of which the first records are read.
+
+    Example:
+      >>> with tf.io.TFRecordWriter('images') as writer:
+      ...     writer.write(bytes(2**17))
+      >>> batch_size(['images'])
+      32
+    """
+    sizes = [len(record) for record in itertools.islice(read_records(files), _LOOKED_AT)]
+    return max(1, min(_LARGEST_BATCH, _BATCH_BYTES * len(sizes) // max(sum(sizes), 1))) if sizes else 1
 
 
 def require_examples(files: Sequence[str], split: str) -> None:

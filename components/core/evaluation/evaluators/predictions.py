@@ -95,8 +95,9 @@ class _Predict(beam.DoFn):
 
     def process(self, extracts: dict[str, Any]) -> Iterator[dict[str, Any]]:
         assert self._loaded is not None
-        inputs, transformed = self._parser.read(list(extracts[tfma.INPUT_KEY]))
-        features = {**extracts[tfma.FEATURES_KEY], **(transformed or {})}
+        decoded = extracts[tfma.FEATURES_KEY]
+        inputs, transformed = self._parser.read(list(extracts[tfma.INPUT_KEY]), decoded)
+        features = {**decoded, **(transformed or {})}
         self._check_named_features(features)
         for check in self._label_checks:
             check(features)

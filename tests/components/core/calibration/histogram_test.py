@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tfx_edge.components.core.calibration import histogram as module
+from tfx_edge.components.core.calibration.bin_counts import BLOCK, SHIFT
 from tfx_edge.components.core.calibration.histogram import Histogram
 
 _FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -57,3 +60,22 @@ def test_edges_are_where_the_documentation_says() -> None:
     lower, upper = Histogram.of(np.float32([-3.0, 0.0, 1.0, 1.02])).edges()
     np.testing.assert_array_equal(lower, [-3.03125, 0, 1, 1.015625])
     np.testing.assert_array_equal(upper, [-3.0, 0, 1.015625, 1.03125])
+
+
+@pytest.mark.parametrize('size', [1, BLOCK - 1, BLOCK, 2 * BLOCK + 7])
+def test_every_value_of_blocks_of_any_size_is_counted(size: int) -> None:
+    values = np.maximum(np.random.default_rng(0).normal(size=size), -1).astype(np.float32)
+    bins = (np.abs(values).view(np.uint32) >> SHIFT).astype(np.int64) * np.where(values < 0, -1, 1)
+    found, counts = np.unique(bins, return_counts=True)
+    histogram = Histogram.of(values)
+    np.testing.assert_array_equal(histogram.bins, found)
+    np.testing.assert_array_equal(histogram.counts, counts)
+
+
+def test_counts_grow_beyond_what_a_counter_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.float32([1, -2, 0, 300])
+    monkeypatch.setattr(module, 'MOST_RECENT', 9)
+    counter = module.HistogramCounter()
+    for _ in range(7):
+        counter.add(values, 300.0)
+    assert counter.histogram() == Histogram.of(np.tile(values, 7))

@@ -47,6 +47,35 @@ def test_features_take_the_shape_and_dtype_of_the_input() -> None:
     assert batch['name'].tolist() == [b'a', b'a']
 
 
+def test_decoded_features_are_taken_where_they_are_what_parsing_gives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inputs = {'image': TensorSpec((None, 2, 2), tf.float32), 'count': TensorSpec((None,), tf.int32)}
+    records = [_record(image=[0.5, 1.0, 1.5, float(n)], count=[n]) for n in range(3)]
+    parsed = ExampleParser(inputs)(records)
+    decoded = {
+        'image': np.stack([image.ravel() for image in parsed['image']]),
+        'count': np.arange(3, dtype=np.int64)[:, np.newaxis],
+    }
+    _assert_same(ExampleParser(inputs).read(records, decoded)[0], parsed)
+    # Others are not: an example lacks the feature, or its length differs.
+    for other in (
+        np.array([[1], None, [2]], dtype=object),
+        np.zeros((3, 2), np.int64),
+        np.zeros(2, np.int64),
+    ):
+        _assert_same(ExampleParser(inputs).read(records, {**decoded, 'count': other})[0], parsed)
+    monkeypatch.setattr(tf.io, 'parse_example', None)
+    _assert_same(ExampleParser(inputs).read(records, decoded)[0], parsed)
+
+
+def _assert_same(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> None:
+    assert found.keys() == wanted.keys()
+    for name, values in wanted.items():
+        assert found[name].dtype == values.dtype
+        np.testing.assert_array_equal(found[name], values)
+
+
 def test_a_parser_can_be_pickled() -> None:
     parser = pickle.loads(pickle.dumps(ExampleParser({'x': TensorSpec((None, 1), tf.float32)})))
     assert parser([_record(x=[2.0])])['x'].tolist() == [[2.0]]
