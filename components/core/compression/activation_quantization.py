@@ -11,11 +11,19 @@ import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 
 from tfx_edge.components.core import integer_types
-from tfx_edge.components.core.compression.bias_quantization import SimulatedBias, rounded_operand
+from tfx_edge.components.core.compression.bias_quantization import (
+    SimulatedBias,
+    rounded_bias,
+    rounded_operand,
+)
+from tfx_edge.components.core.compression.clipped_rows import limit_to_clipped_rows
 from tfx_edge.components.core.compression.constraints.straight_through import straight_through
 from tfx_edge.components.core.compression.double_rounding import TwiceRounded, cell_sizes
+from tfx_edge.components.core.compression.folded_convolutions import fold
 from tfx_edge.components.core.compression.graph.batch_norm_steps import with_batch_norms_in_steps
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
+from tfx_edge.components.core.compression.weights.weight_sites import channel_scale
+from tfx_edge.components.core.tensor_names import producer
 
 _LOG = logging.getLogger(__name__)
 _PREFIX = 'tfx_edge_activation'
@@ -25,6 +33,8 @@ _CELL_PREFIX = 'tfx_edge_cell'
 # The mean of a few integers often lies halfway between two. LiteRT rounds it away from the integer 0 (True) or up
 # (False).
 _TIES = {'AvgPool': True, 'ResizeBilinear': False}
+# They pick or move elements and compute none.
+_PICKS = ('Identity', 'Reshape', 'Squeeze', 'ExpandDims', 'Transpose', 'MaxPool', 'Slice', 'StridedSlice')
 # Share of a step by which such a mean is moved off the halfway point.
 _NUDGE = 2.0**-10
 
@@ -117,11 +127,12 @@ class ActivationQuantization:
         self._steps = with_batch_norms_in_steps(graph.graph_def)
         self._graph_def = graph_pb2.GraphDef()
         self._graph_def.CopyFrom(self._steps)
-        self._ops = {node.name: node.op for node in self._steps.node}
+        self._nodes = {node.name: node for node in self._steps.node}
         self._cells = {activation.tensor: activation for activation in twice_rounded}
         self._biases = tuple(biases)
+        self._kernels: dict[int, str] = {}
         for index, bias in enumerate(self._biases):
-            self._take_operand(bias, f'{_BIAS_PREFIX}_{index}')
+            self._take_bias(index, bias)
         # What each quantized tensor is made of.
         self._before: dict[str, str] = {}
         self._group_of = {a.tensor: a.group for a in activations}
@@ -133,6 +144,7 @@ class ActivationQuantization:
         for index, tensor in enumerate(self._constants):
             self._rewire(tensor, f'{_CONSTANT_PREFIX}_{index}')
             self._add_placeholder(f'{_CONSTANT_PREFIX}_{index}')
+        limit_to_clipped_rows(self._graph_def, {producer(name) for name in graph.inputs.values()})
 
     @property
     def variables(self) -> list[tf.Variable]:
@@ -201,8 +213,13 @@ class ActivationQuantization:
         for index, value in enumerate(self._graph.call({}, values, tensors, graph_def=self._steps)):
             replaced[f'{_CONSTANT_PREFIX}_{index}:0'] = _quantized(value, self._constants[tensors[index]])
         for index, bias in enumerate(self._biases):
-            operand = rounded_operand(self._graph, self._steps, bias, values, self._step(bias.group))
+            rounded = rounded_bias if index in self._kernels else rounded_operand
+            operand = rounded(self._graph, self._steps, bias, values, self._step(bias.group))
             replaced[f'{_BIAS_PREFIX}_{index}:0'] = operand
+        for index, name in self._kernels.items():
+            site = self._biases[index].kernel.site
+            scale = channel_scale(self._graph, site, values)
+            replaced[f'{name}:0'] = values[site.variable.key] * scale
         for index, twice in enumerate(self._cells.values()):
             steps = self._step(twice.source), self._step(twice.group)
             replaced[f'{_CELL_PREFIX}_{index}:0'] = cell_sizes(self._graph, twice.kernel, values, *steps)
@@ -237,7 +254,7 @@ class ActivationQuantization:
         self._rewire(tensor, name)
         original = tensor
         self._renamed[tensor] = f'{name}:0'
-        op = self._ops[tensor.partition(':')[0]]
+        op = self._nodes[producer(tensor)].op
         if tensor in self._cells:
             cells = f'{_CELL_PREFIX}_{list(self._cells).index(tensor)}'
             self._add_placeholder(cells)
@@ -247,11 +264,34 @@ class ActivationQuantization:
         elif op in _TIES and self._bits == 8:
             tensor = self._nudged(tensor, name, range_name, away_from_zero=_TIES[op])
         self._before[original] = tensor if ':' in tensor else f'{tensor}:0'
+        if self._is_quantized(original):
+            node = self._graph_def.node.add(op='Identity', name=name, input=[tensor])
+            node.attr['T'].type = tf.float32.as_datatype_enum
+            return
         node = self._graph_def.node.add(op='FakeQuantWithMinMaxVars', name=name)
         node.input.extend([tensor, f'{range_name}_min', f'{range_name}_max'])
         node.attr['num_bits'].i = self._bits
         # int16 has no -32768.
         node.attr['narrow_range'].b = self._bits == 16
+
+    def _is_quantized(self, tensor: str) -> bool:
+        """Whether a tensor consists of elements of one that is quantized with the same range."""
+        node = self._nodes[producer(tensor)]
+        if node.op not in _PICKS:
+            return False
+        source = node.input[0] if ':' in node.input[0] else f'{node.input[0]}:0'
+        return self._group_of.get(source) == self._group_of[tensor]
+
+    def _take_bias(self, index: int, bias: SimulatedBias) -> None:
+        """Rounds a bias, as one sum behind a folded kernel where the graph allows that."""
+        name = f'{_BIAS_PREFIX}_{index}'
+        kernel = f'{name}_kernel'
+        if fold(self._graph, self._graph_def, bias, kernel, name):
+            self._kernels[index] = kernel
+            self._add_placeholder(kernel)
+            self._add_placeholder(name)
+        else:
+            self._take_operand(bias, name)
 
     def _take_operand(self, bias: SimulatedBias, name: str) -> None:
         """Lets the last addition behind a kernel add a rounded operand."""

@@ -19,7 +19,7 @@ from tfx_edge.components.core.compression.weights.folded_scale import tensor
 from tfx_edge.components.core.compression.weights.weight_sites import channel_scale
 from tfx_edge.components.core.tensor_names import producer
 
-_SUMS = ('BiasAdd', 'Add', 'AddV2', 'Sub')
+SUMS = ('BiasAdd', 'Add', 'AddV2', 'Sub')
 # They keep the channels, which come last.
 _SAME_CHANNELS = ('Squeeze', 'Identity', 'Reshape', 'ExpandDims')
 # Largest bias, in steps; for a larger one the engine widens the kernel's scale.
@@ -107,7 +107,7 @@ def rounded_operand(
     flat = [tf.reshape(tf.stop_gradient(value), [-1]) for value in fetched]
     whole, behind = _folded(bias, flat, tf.ones_like)
     step = input_step * kernel_step(graph, bias.kernel, values)
-    usable = (step > 0) & (tf.abs(whole) < step * _MOST_STEPS) & (behind != 0)
+    usable = _usable(whole, step) & (behind != 0)
     step, behind = tf.where(usable, step, 1.0), tf.where(usable, behind, 1.0)
     moved = tf.where(usable, (tf.round(whole / step) * step - whole) / behind, 0.0)
     if next(op for op, name in reversed(bias.steps) if op != 'Mul') == 'Sub':
@@ -118,13 +118,47 @@ def rounded_operand(
     )
 
 
+def rounded_bias(
+    graph: ServingGraph,
+    steps: graph_pb2.GraphDef,
+    bias: SimulatedBias,
+    values: Mapping[str, tf.Tensor],
+    input_step: tf.Tensor,
+) -> tf.Tensor:
+    """The whole bias, a whole number of steps.
+
+    Args:
+      graph: the signature.
+      steps: its graph, of `with_batch_norms_in_steps`.
+      bias: of `find_bias`.
+      values: of the graph's variables, by key; the kernel's on its grid.
+      input_step: of the activations that the kernel is multiplied with.
+
+    Returns:
+      float32 (channels,); the gradient passes to all operands as if nothing was rounded.
+    """
+    fetched = graph.call({}, values, [name for _, name in bias.steps], graph_def=steps)
+    step = input_step * kernel_step(graph, bias.kernel, values)
+    whole, _ = _folded(bias, [tf.reshape(value, [-1]) for value in fetched], tf.ones_like)
+    whole = tf.broadcast_to(whole, tf.broadcast_static_shape(whole.shape, step.shape))
+    given = tf.stop_gradient(whole)
+    usable = _usable(given, step)
+    step = tf.where(usable, step, 1.0)
+    return whole + tf.stop_gradient(tf.where(usable, tf.round(given / step) * step - given, 0.0))
+
+
+def _usable(whole: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    """Where a channel has a scale that the file does not widen."""
+    return (step > 0) & (tf.abs(whole) < step * _MOST_STEPS)
+
+
 def _chain(scope: Scope, kernel: DeployedKernel, group: str, ends: Collection[str]) -> SimulatedBias | None:
     node = scope.nodes[kernel.site.node]
     steps: list[tuple[str, str]] = []
     last = ''
     while f'{node.name}:0' not in ends and len(scope.consumers[node.name]) == 1:
         following = scope.nodes[scope.consumers[node.name][0]]
-        if following.op in (*_SUMS, 'Mul'):
+        if following.op in (*SUMS, 'Mul'):
             others = [name for name in following.input if producer(name) != node.name]
             if len(others) != 1 or producer(others[0]) in scope.dynamic:
                 break

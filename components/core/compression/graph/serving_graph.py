@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -169,6 +169,11 @@ class ServingGraph:
             for name, parts in found.items():
                 parts.append(answered[name].numpy()[:count])
         return {name: np.concatenate(values) for name, values in found.items()}
+
+    @property
+    def grouped_convolutions(self) -> Set[str]:
+        """Names of the convolutions of more than one group, which are divided where the graph is evaluated."""
+        return self._groups.keys()
 
     @property
     def has_loops(self) -> bool:
