@@ -78,8 +78,8 @@ def choose_augmentation(
 ) -> Augmentation:
     """How examples are varied when nothing but the model is known, and says so in one line.
 
-    Inputs of three dimensions and more are shifted (pictures, spectra, series of vectors). Examples are mixed when all
-    inputs are floating and none is made an integer by the graph, as an index would be.
+    Inputs of three dimensions and more are shifted (pictures, spectra, series of vectors), by whole elements. Examples
+    are mixed when all inputs are floating and none is made an integer by the graph, as an index would be.
 
     Args:
       graph: the signature.
@@ -94,12 +94,17 @@ def choose_augmentation(
         return Augmentation(0.0)
     passes = num_steps * batch_size / num_examples
     specs = graph.signature.inputs
-    shifted = tuple(name for name in graph.inputs if len(specs[name].shape) > 2)
+    shifted = tuple(name for name in graph.inputs if _can_shift(specs[name].shape))
     discrete = _discrete_inputs(graph)
     mixed = () if discrete else tuple(graph.inputs)
     share = max(0.0, 1.0 - _PASSES_AS_THEY_ARE / passes) if shifted or mixed else 0.0
     _LOG.info('%.0f passes over %d examples; %s', passes, num_examples, _described(share, shifted, discrete))
     return Augmentation(share, shifted, mixed)
+
+
+def _can_shift(shape: Sequence[int | None]) -> bool:
+    """Whether a tenth of an axis between the first and the last is an element or more."""
+    return any(size is None or size * _LARGEST_SHIFT >= 1 for size in shape[1:-1])
 
 
 def _described(share: float, shifted: Sequence[str], discrete: Sequence[str]) -> str:
@@ -110,10 +115,9 @@ def _described(share: float, shifted: Sequence[str], discrete: Sequence[str]) ->
     if not share:
         return 'they are trained on as they are'
     does = [f'{names} shifted by up to {_LARGEST_SHIFT:.0%}'] if shifted else []
-    does += ['pairs mixed'] if not discrete else []
-    not_mixed = f' (not mixed: {numbers} holds integers)' if discrete else ''
+    does += [f'not mixed: {numbers} holds integers' if discrete else 'pairs mixed']
     return (
-        f'{share:.0%} of them are varied, {" and ".join(does)}{not_mixed}, and answered by the incoming model '
+        f'{share:.0%} of them are varied ({", ".join(does)}) and answered by the incoming model '
         '(FineTuning.augmentation)'
     )
 
