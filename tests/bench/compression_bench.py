@@ -225,7 +225,9 @@ def measure(folder: pathlib.Path, data: Data) -> dict[str, float]:
     (name,) = signature.inputs
     model = convert_saved_model(str(folder), signature.name)
     chosen = np.random.default_rng(0).permutation(len(data.x_train))[:_CALIBRATED]
-    file = quantize_model(model, QuantizationOptions('INT8'), _ranges(model, name, data.x_train[chosen]))
+    file = quantize_model(
+        model, QuantizationOptions('INT8'), activation_ranges(model, name, data.x_train[chosen])
+    )
     (predictions,) = LiteRTModel(file)({name: data.x_test}).values()
     return {
         'accuracy': float(np.mean(predictions.argmax(1) == data.y_test)),
@@ -234,7 +236,7 @@ def measure(folder: pathlib.Path, data: Data) -> dict[str, float]:
     }
 
 
-def _ranges(model: bytes, name: str, images: np.ndarray) -> dict[str, tuple[float, float]]:
+def activation_ranges(model: bytes, name: str, images: np.ndarray) -> dict[str, tuple[float, float]]:
     """The smallest and largest value of each activation."""
     from tfx_edge.components.core.litert.file.activation_reader import ActivationReader
 
