@@ -39,9 +39,10 @@ class Configuration:
 
     def dense_scales(self, properties: Mapping[str, Any]) -> str:
         """The scales of dense kernels in the file that the component works for; PER_CHANNEL where it knows of none."""
-        if 'dense_scales' not in self.message_class.DESCRIPTOR.fields_by_name:
+        message = self.message(properties)
+        if not hasattr(message, 'dense_scales'):
             return PER_CHANNEL
-        return exec_properties.require_supported(self.message(properties), 'dense_scales', DENSE_SCALES)
+        return exec_properties.require_supported(message, 'dense_scales', DENSE_SCALES)
 
     @property
     def saved_model_only_field(self) -> str:

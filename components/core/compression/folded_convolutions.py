@@ -37,10 +37,6 @@ def fold(
     Returns:
       Whether it was done; not where there is no factor, an addition is not the last step, the kernel does not
       reach the convolution as it is or reshaped, or it is no convolution with its channels last and one group.
-
-    Example:
-      >>> fold(graph, graph_def, bias, 'kernel', 'bias')
-      True
     """
     nodes = {node.name: node for node in graph_def.node}
     site = bias.kernel.site

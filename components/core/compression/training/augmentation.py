@@ -36,8 +36,8 @@ class Augmentation:
       mixed: inputs that are mixed, all by one factor between 0 and 1 that is drawn for each pair.
 
     Example:
-      >>> varied = Augmentation(0.9, shifted=('image',), mixed=('image',))({'image': images}, tf.constant([0, 7]))
-      >>> varied['image'].shape
+      >>> vary = Augmentation(0.9, shifted=('image',), mixed=('image',))
+      >>> vary({'image': tf.zeros((64, 32, 32, 1))}, tf.constant([0, 7]))['image'].shape
       TensorShape([64, 32, 32, 1])
     """
 
