@@ -36,8 +36,8 @@ class Pruner(TrainingComponent):
     exactly at `end_step`; of equal weights those of lower index go first. Until then a dropped weight keeps its
     value, and comes back when a kept one falls below it. Without `FineTuning.learning_rate`, the rate is 1e-3 up to
     50 % zeros and rises to 3e-3 at 75 %: the weights that are left have farther to go. With the defaults every weight
-    gets that share of zeros; `scope` GLOBAL ranks all of them together, so that layers of large weights keep more: at
-    90 % zeros the same number of zeros costs a tenth of the accuracy that it costs with TENSOR.
+    gets that share of zeros; `scope` GLOBAL ranks all of them together, so that layers of large weights keep more:
+    with many zeros, the same number of them costs less accuracy (`make bench-compression`, points `global`).
     `structure` puts the zeros in blocks, or makes m of every n weights along the input channels zero. `criterion`
     TAYLOR ranks by |weight * gradient| (Molchanov et al., 2016, arXiv:1611.06440) instead of magnitude, and its
     dropped weights stay dropped. `policy` XNNPACK prunes only 1x1 convolutions that XNNPACK has sparse kernels for.

@@ -13,7 +13,7 @@ from tfx_edge.components.core.compression.graph.serving_graph import ServingGrap
 from tfx_edge.components.core.tensor_names import producer
 
 _LOG = logging.getLogger(__name__)
-# A batch of examples is trained on as it is until each was seen so many times; what is left of the steps varies them.
+# So many times, about, each example is trained on as it is; beyond that it is varied.
 _PASSES_AS_THEY_ARE = 40
 # Of the size of an axis.
 _LARGEST_SHIFT = 0.1
@@ -68,7 +68,7 @@ class Augmentation:
             own_share = _for_each_row(factor, varied[name])
             varied[name] = own_share * varied[name] + (1 - own_share) * tf.gather(varied[name], partner)
         is_varied = tf.random.stateless_uniform([rows], seeds[2]) < self.share
-        for name in {*self.shifted, *self.mixed}:
+        for name in dict.fromkeys((*self.shifted, *self.mixed)):
             varied[name] = tf.where(_for_each_row(is_varied, varied[name]), varied[name], features[name])
         return varied
 
@@ -97,9 +97,9 @@ def choose_augmentation(
     shifted = tuple(name for name in graph.inputs if _can_shift(specs[name].shape))
     discrete = _discrete_inputs(graph)
     mixed = () if discrete else tuple(graph.inputs)
-    share = max(0.0, 1.0 - _PASSES_AS_THEY_ARE / passes) if shifted or mixed else 0.0
+    share = max(0.0, 1.0 - _PASSES_AS_THEY_ARE / passes)
     _LOG.info('%.0f passes over %d examples; %s', passes, num_examples, _described(share, shifted, discrete))
-    return Augmentation(share, shifted, mixed)
+    return Augmentation(share if shifted or mixed else 0.0, shifted, mixed)
 
 
 def _can_shift(shape: Sequence[int | None]) -> bool:
@@ -110,10 +110,10 @@ def _can_shift(shape: Sequence[int | None]) -> bool:
 def _described(share: float, shifted: Sequence[str], discrete: Sequence[str]) -> str:
     names = ' and '.join(repr(name) for name in shifted)
     numbers = ' and '.join(repr(name) for name in discrete)
-    if not shifted and discrete:
-        return f'they cannot be varied ({numbers} holds integers): check the result on examples it was not trained on'
     if not share:
         return 'they are trained on as they are'
+    if not shifted and discrete:
+        return f'they cannot be varied ({numbers} holds integers): check the result on examples it was not trained on'
     does = [f'{names} shifted by up to {_LARGEST_SHIFT:.0%}'] if shifted else []
     does += [f'not mixed: {numbers} holds integers' if discrete else 'pairs mixed']
     return (

@@ -87,6 +87,32 @@ def test_a_share_of_the_rows_is_varied_and_the_seed_decides_which() -> None:
     assert (varied != other).any()
 
 
+class _Numbers(tf.Module):
+    """A table that is looked up by a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = tf.Variable(tf.random.stateless_normal((8, 4), [0, 1]), name='table')
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.int32, name='number')])
+    def serve(self, number: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {'score': tf.gather(self.table, number)}
+
+
+def test_integers_alone_are_left_as_they_are_which_is_said_where_it_matters(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    module, folder = _Numbers(), str(tmp_path / 'saved_model')
+    tf.saved_model.save(module, folder, signatures={'serving_default': module.serve})
+    graph = open_graph(folder)
+    assert choose_augmentation(graph, num_examples=5000, batch_size=50, num_steps=400).share == 0
+    assert '4 passes over 5000 examples; they are trained on as they are' in caplog.text
+    assert 'cannot be varied' not in caplog.text
+    assert choose_augmentation(graph, num_examples=100, batch_size=50, num_steps=400).share == 0
+    assert "they cannot be varied ('number' holds integers)" in caplog.text
+
+
 class _Lookup(tf.Module):
     """A table that is looked up by a number, and a picture."""
 
