@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pathlib
 import re
@@ -16,6 +17,7 @@ from tests import portable_runner as beam
 from tests.digits import load as load_digits
 from tests.fast_session import sitecustomize
 from tests.golden import files
+from tfx_edge.components.core import log_once
 
 # Modules that a fast session does not even import: they import TFX.
 _NOT_FAST = re.compile(r'^pytestmark = pytest\.mark\.(slow|e2e)$', re.MULTILINE)
@@ -78,6 +80,16 @@ def outside_of_the_checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterato
     os.chdir(tmp_path_factory.mktemp('cwd'))
     yield
     os.chdir(before)
+
+
+@pytest.fixture(autouse=True)
+def what_is_logged_does_not_depend_on_earlier_tests() -> None:
+    """Lines that are logged once are logged again, and no level that another test left hides them."""
+    log_once.begin_step()
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.startswith('tfx_edge') and isinstance(logger, logging.Logger):
+            logger.setLevel(logging.NOTSET)
+            logger.disabled, logger.propagate = False, True
 
 
 @pytest.fixture(scope='session')

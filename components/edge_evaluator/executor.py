@@ -33,6 +33,7 @@ from tfx_edge.components.core.examples.example_parser import ExampleParser, read
 from tfx_edge.components.core.examples.example_stage import TRANSFORMED
 from tfx_edge.components.core.isolation.isolated_process import load_ahead
 from tfx_edge.components.core.litert.conversion import saved_model_converter
+from tfx_edge.components.core.log_once import begin_step
 from tfx_edge.components.core.signature import read_signatures
 from tfx_edge.components.edge_evaluator import keys, options
 from tfx_edge.components.tfx_interface import artifacts, fidelity_properties
@@ -62,6 +63,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         Raises:
           EdgeError: an input is at fault.
         """
+        begin_step()
         self._log_startup(input_dict, output_dict, exec_properties)
         candidate = artifact_utils.get_single_instance(input_dict[artifacts.MODEL])
         baseline = _optional(input_dict, keys.BASELINE_MODEL)

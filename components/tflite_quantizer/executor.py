@@ -27,6 +27,7 @@ from tfx_edge.components.core.litert.quantization import file_checks, quantize
 from tfx_edge.components.core.litert.quantization.dense_scale_cost import log_dense_scales
 from tfx_edge.components.core.litert.quantization.older_runtimes import log_older_runtimes
 from tfx_edge.components.core.litert.quantization.spread_codebooks import log_spread_codebooks
+from tfx_edge.components.core.log_once import begin_step
 from tfx_edge.components.core.post_training import fidelity_report, recipe, sensitivity
 from tfx_edge.components.core.signature import Signature
 from tfx_edge.components.tflite_quantizer.beam_examples import BeamExamples
@@ -62,6 +63,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         exec_properties_: dict[str, Any],
     ) -> None:
         """See `base_executor.BaseExecutor.Do`."""
+        begin_step()
         if not input_dict.get(artifacts.INPUT_CALIBRATION):
             load_ahead(saved_model_converter.convert_signature)
         options, given = _asked_for(input_dict, exec_properties_)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,6 +18,7 @@ from tfx_edge.components.core.dense_function.keras_functions import names_of_ker
 from tfx_edge.components.core.dense_function.signature_arguments import signature_tensors
 from tfx_edge.components.core.dense_function.unused_inputs import unused_inputs
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.log_once import log_once
 from tfx_edge.components.core.signature import Signature, read_saved_model, read_signatures, why_not_dense
 
 _LOG = logging.getLogger(__name__)
@@ -149,7 +149,8 @@ def _that_differ(found: Sequence[Signature]) -> tuple[str, ...]:
 def _log_choice(saved_model_dir: str, dense: Sequence[Signature]) -> None:
     """Logs which of several dense signatures is taken."""
     if names := _that_differ(dense):
-        _log_once(
+        log_once(
+            _LOG,
             logging.INFO if dense[0].name == _DEFAULT else logging.WARNING,
             f'of the signatures with dense inputs in {saved_model_dir}, {dense[0].name!r} is taken, and not '
             f'{", ".join(map(repr, names))}; name another in signature_name to take it',
@@ -157,9 +158,10 @@ def _log_choice(saved_model_dir: str, dense: Sequence[Signature]) -> None:
 
 
 def _log_source(saved_model_dir: str, signature: Signature, others: Sequence[str]) -> None:
-    _log_once(logging.INFO, f'{saved_model_dir}: {describe(signature)}')
+    log_once(_LOG, logging.INFO, f'{saved_model_dir}: {describe(signature)}')
     if others:
-        _log_once(
+        log_once(
+            _LOG,
             logging.WARNING,
             f'{saved_model_dir} has a dense function behind {", ".join(map(repr, others))} too, which is not taken; '
             'name it in signature_name to take it',
@@ -188,9 +190,3 @@ def describe(signature: Signature) -> str:
     return f'{place} is taken, with the inputs {inputs}' + (
         f', without {unused}, which no output depends on' if unused else ''
     )
-
-
-@functools.cache
-def _log_once(level: int, message: str) -> None:
-    """Logs a message once in a process: several parts of a step make the same choice."""
-    _LOG.log(level, '%s', message)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from typing import TypeAlias
 
@@ -11,9 +10,20 @@ import tensorflow as tf
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.examples import record_faults
+from tfx_edge.components.core.log_once import log_once
 from tfx_edge.components.core.signature import TensorSpec
 
 _LOG = logging.getLogger(__name__)
+
+_FILLED = (
+    'feature %r has a variable length, and its input takes %d values: an example that holds fewer is filled up '
+    'with 0, as tf.sparse.to_dense does; where 0 means something to the model, fill it in the preprocessing_fn'
+)
+_GAPS = (
+    'feature %r is sparse, with gaps before values, which Transform leaves out in the examples that it writes: a '
+    'model that was trained on those saw the values in other places; give it a width in the preprocessing_fn, by '
+    'tft.experimental.annotate_sparse_output_shape or tf.sparse.to_dense'
+)
 
 Value: TypeAlias = tf.Tensor | tf.SparseTensor | tf.RaggedTensor
 
@@ -107,30 +117,10 @@ def _rows(
         raise record_faults.wrong_shape(name, found.tolist(), spec)
     held = values_in_rows(value)
     if not has_width and len(shape) == 1 and (indices[:, 0] >= held[value.indices.numpy()[:, 0]]).any():
-        _log_gaps(name)
+        log_once(_LOG, logging.WARNING, _GAPS, name)
     if (held < np.prod(shape)).any() and not has_width:
         if len(spec.row_shape) > 1 and len(shape) == 1:
             raise record_faults.wrong_shape(name, (int(held.min()),), spec)
-        _log_filled(name, int(np.prod(shape)))
+        log_once(_LOG, logging.WARNING, _FILLED, name, int(np.prod(shape)))
     sized = tf.SparseTensor(value.indices, value.values, [len(held), *shape])
     return tf.sparse.to_dense(tf.sparse.reorder(sized)).numpy()
-
-
-@functools.cache
-def _log_filled(name: str, width: int) -> None:
-    _LOG.warning(
-        'feature %r has a variable length, and its input takes %d values: an example that holds fewer is filled up '
-        'with 0, as tf.sparse.to_dense does; where 0 means something to the model, fill it in the preprocessing_fn',
-        name,
-        width,
-    )
-
-
-@functools.cache
-def _log_gaps(name: str) -> None:
-    _LOG.warning(
-        'feature %r is sparse, with gaps before values, which Transform leaves out in the examples that it writes: a '
-        'model that was trained on those saw the values in other places; give it a width in the preprocessing_fn, by '
-        'tft.experimental.annotate_sparse_output_shape or tf.sparse.to_dense',
-        name,
-    )

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 
 import numpy as np
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.examples import record_faults
+from tfx_edge.components.core.log_once import log_once
 from tfx_edge.components.core.signature import TensorSpec
 
 _LOG = logging.getLogger(__name__)
+
+_CONVERTED = 'feature %r holds %s, and its input takes %s: the same numbers are taken'
+_ROUNDED = (
+    'feature %r holds integers that %s does not hold exactly: they are rounded to the nearest, as Keras rounds '
+    'them for a Trainer; examples that differ by less look alike to the model'
+)
 
 
 def as_input(name: str, values: np.ndarray, spec: TensorSpec) -> np.ndarray:
@@ -19,7 +25,7 @@ def as_input(name: str, values: np.ndarray, spec: TensorSpec) -> np.ndarray:
 
     tf.Examples and Transform hold numbers as float32 or int64 only, so values for other input types are converted.
     Keras casts whatever a Trainer feeds it; here only rounding to the nearest number of a floating type may change a
-    number. The rounding of integers is logged, once in a process.
+    number. The rounding of integers is logged, once in a step.
 
     Args:
       name: of the feature and its input.
@@ -61,11 +67,11 @@ def _as_floats(name: str, values: np.ndarray, spec: TensorSpec) -> np.ndarray:
             f'at most {spec.dtype.max}. Scale them, or export the model with float32 inputs.'
         )
     if values.dtype.kind != 'f':
-        _log_type(name, 'integers', spec.dtype.name)
+        log_once(_LOG, logging.INFO, _CONVERTED, name, 'integers', spec.dtype.name)
         with np.errstate(invalid='ignore'):
             same = np.array_equal(back.astype(values.dtype), values)
         if not same:
-            _log_rounded(name, spec.dtype.name)
+            log_once(_LOG, logging.WARNING, _ROUNDED, name, spec.dtype.name)
     return cast
 
 
@@ -79,7 +85,7 @@ def _as_integers(name: str, values: np.ndarray, spec: TensorSpec) -> np.ndarray:
             raise record_faults.wrong_type(
                 name, 'float_list with fractions or numbers beyond its range', spec
             )
-        _log_type(name, 'floating numbers', spec.dtype.name)
+        log_once(_LOG, logging.INFO, _CONVERTED, name, 'floating numbers', spec.dtype.name)
         return cast
     negative = wanted.kind == 'u' and (values < 0).any()
     if not same or negative:
@@ -88,18 +94,3 @@ def _as_integers(name: str, values: np.ndarray, spec: TensorSpec) -> np.ndarray:
             'expected values within its range. Correct the examples.'
         )
     return cast
-
-
-@functools.cache
-def _log_type(name: str, stored: str, wanted: str) -> None:
-    _LOG.info('feature %r holds %s, and its input takes %s: the same numbers are taken', name, stored, wanted)
-
-
-@functools.cache
-def _log_rounded(name: str, wanted: str) -> None:
-    _LOG.warning(
-        'feature %r holds integers that %s does not hold exactly: they are rounded to the nearest, as Keras rounds '
-        'them for a Trainer; examples that differ by less look alike to the model',
-        name,
-        wanted,
-    )

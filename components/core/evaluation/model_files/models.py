@@ -22,9 +22,15 @@ from tfx_edge.components.core.litert.file import damaged_file, flatbuffer
 from tfx_edge.components.core.litert.file.affine import dequantize
 from tfx_edge.components.core.litert.file.file_signature import file_ends
 from tfx_edge.components.core.litert.file.interpreter import LiteRTModel, TensorDetail
+from tfx_edge.components.core.log_once import log_once
 from tfx_edge.components.core.signature import Signature, TensorSpec, read_signatures, whole_outputs
 
 _LOG = logging.getLogger(__name__)
+
+_TENSOR_NAMES = (
+    '%s has no signature: its inputs and outputs go by the names of their tensors (%s; %s); the examples have to '
+    'hold features of these names'
+)
 
 # The name that TFMA, TFX's Pusher and TFLiteQuantizer give the file in a model's serving folder.
 TFLITE_FILE = 'tflite'
@@ -118,7 +124,8 @@ class _TFLiteModel(Model):
                 f'{"that one in the ModelSpec, or none" if self.signature_name else "none in the ModelSpec"}.'
             )
         if not self.signature_name:
-            _log_tensor_names(source.path, tuple(self._model.inputs), tuple(self._model.outputs))
+            inputs, outputs = ', '.join(self._model.inputs), ', '.join(self._model.outputs)
+            log_once(_LOG, logging.INFO, _TENSOR_NAMES, source.path, inputs, outputs)
         self.inputs = {name: _tflite_spec(name, detail) for name, detail in self._model.inputs.items()}
         scalars = _scalars(content) if any(not d.shape for d in self._model.outputs.values()) else ()
         specs = {
@@ -276,17 +283,6 @@ def _scalars(model: bytes) -> set[str]:
         for name, index in ends.outputs.items()
         if tensors[index].hasRank and not flatbuffer.shape(tensors[index])
     }
-
-
-@functools.cache
-def _log_tensor_names(path: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
-    _LOG.info(
-        '%s has no signature: its inputs and outputs go by the names of their tensors (%s; %s); the examples have to '
-        'hold features of these names',
-        path,
-        ', '.join(inputs),
-        ', '.join(outputs),
-    )
 
 
 def _rails(detail: TensorDetail) -> tuple[float, float] | None:

@@ -8,7 +8,6 @@ import pathlib
 import pytest
 import tensorflow as tf
 
-from tfx_edge.components.core.dense_function import choice
 from tfx_edge.components.core.dense_function.choice import choose_signature
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.signature import Signature, TensorSpec, whole_outputs
@@ -72,7 +71,6 @@ def test_a_folder_without_a_model_is_refused(tmp_path: pathlib.Path) -> None:
 
 
 def test_the_choice_among_several_is_reported(model: str, caplog: pytest.LogCaptureFixture) -> None:
-    choice._log_once.cache_clear()
     with caplog.at_level(logging.INFO, logger='tfx_edge'):
         choose_signature(model)
         choose_signature(model)
