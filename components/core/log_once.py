@@ -17,7 +17,7 @@ def log_once(logger: logging.Logger, level: int, message: str, *args: object) ->
       *args: What stands in their place; the text with them decides what is the same.
 
     Example:
-      log_once(_LOG, logging.WARNING, 'feature %r is filled up with 0', name)
+      >>> log_once(logging.getLogger('tfx_edge'), logging.INFO, 'feature %r is filled up with 0', 'age')
     """
     line = logger.name, level, message % args if args else message
     if line not in _logged:

@@ -117,6 +117,12 @@ class ActivationQuantization:
                 group: _symmetric(*limits, fixed=self._groups[group] is not None)
                 for group, limits in self._initial.items()
             }
+        # Variables, for `widen` changes them and a restart continues with them.
+        self._bounds = {
+            group: tf.Variable(limits, dtype=tf.float32, trainable=False)
+            for group, limits in sorted(self._initial.items())
+            if self._groups[group] is None
+        }
         self._logs = {
             group: (tf.Variable(0.0), tf.Variable(0.0)) if bits == 8 else (tf.Variable(0.0),) * 2
             for group in sorted(self._groups)
@@ -151,11 +157,42 @@ class ActivationQuantization:
         """The logarithms that train the ranges."""
         return list({id(v): v for pair in self._logs.values() for v in pair}.values())
 
+    @property
+    def inputs(self) -> list[str]:
+        """Names of the signature's inputs."""
+        return list(self._graph.inputs)
+
+    @property
+    def bounds(self) -> list[tf.Variable]:
+        """What the logarithms are relative to, (min, max) of each range that is not fixed; not trained."""
+        return list(self._bounds.values())
+
+    def widen(self, limits: Mapping[str, tuple[float, float]]) -> None:
+        """Lets ranges hold what they do not hold yet; they are trained on from there.
+
+        Args:
+          limits: (min, max) by group, of groups whose range is not fixed.
+        """
+        before = self.ranges()
+        for group, (low, high) in limits.items():
+            low, high = min(low, before[group][0]), max(high, before[group][1])
+            self._bounds[group].assign((low, high) if self._bits == 8 else _symmetric(low, high, fixed=False))
+            for log in self._logs[group]:
+                log.assign(0.0)
+
     def call(
         self, inputs: Mapping[str, tf.Tensor], values: Mapping[str, tf.Tensor], fetch: Sequence[str]
     ) -> list[tf.Tensor]:
         """`ServingGraph.call` with the activations quantized; quantized tensors are fetched quantized."""
         names = [self._renamed.get(name, name) for name in fetch]
+        replaced = self._replaced(values)
+        return self._graph.call(inputs, values, names, graph_def=self._graph_def, replaced=replaced)
+
+    def before_rounding(
+        self, inputs: Mapping[str, tf.Tensor], values: Mapping[str, tf.Tensor], tensors: Sequence[str]
+    ) -> list[tf.Tensor]:
+        """Quantized tensors as they are before their own rounding; all before them are rounded."""
+        names = [self._before[tensor] for tensor in tensors]
         replaced = self._replaced(values)
         return self._graph.call(inputs, values, names, graph_def=self._graph_def, replaced=replaced)
 
@@ -234,11 +271,12 @@ class ActivationQuantization:
         }
 
     def _range(self, group: str) -> tuple[tf.Tensor, tf.Tensor]:
-        low, high = (tf.constant(bound, tf.float32) for bound in self._initial[group])
-        if group in self._logs:
-            shrink_low, shrink_high = self._logs[group]
-            low, high = low * tf.exp(shrink_low), high * tf.exp(shrink_high)
-        return low, high
+        if group not in self._logs:
+            low, high = (tf.constant(bound, tf.float32) for bound in self._initial[group])
+            return low, high
+        bounds = self._bounds[group]
+        shrink_low, shrink_high = self._logs[group]
+        return bounds[0] * tf.exp(shrink_low), bounds[1] * tf.exp(shrink_high)
 
     def _step(self, group: str) -> tf.Tensor:
         low, high = self._range(group)
@@ -372,9 +410,7 @@ def calibrate(
     Returns:
       (min, max) by group.
     """
-    leaders = [a for a in activations if a.name == a.group]
-    led = {a.group for a in leaders}
-    observed = leaders + [a for a in activations if a.group not in led]
+    observed = observed_activations(activations)
     tensors = [a.tensor for a in observed]
     _LOG.info('measuring the ranges of %d activations', len(tensors))
     graph_def = with_batch_norms_in_steps(graph.graph_def)
@@ -395,6 +431,13 @@ def calibrate(
         before = ranges.get(a.group, (float(low), float(high)))
         ranges[a.group] = (min(before[0], float(low)), max(before[1], float(high)))
     return ranges
+
+
+def observed_activations(activations: Sequence[SimulatedActivation]) -> list[SimulatedActivation]:
+    """Those whose values decide the range of their group: see `calibrate`."""
+    leaders = [a for a in activations if a.name == a.group]
+    led = {a.group for a in leaders}
+    return leaders + [a for a in activations if a.group not in led]
 
 
 def _with_zero(low: float, high: float) -> tuple[float, float]:

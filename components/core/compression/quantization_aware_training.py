@@ -25,9 +25,9 @@ from tfx_edge.components.core.compression.constraints.constrained_model import (
     incoming_constraints,
 )
 from tfx_edge.components.core.compression.double_rounding import TwiceRounded
+from tfx_edge.components.core.compression.following_ranges import FollowingRanges
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions, Tensors, fine_tune
-from tfx_edge.components.core.compression.training.training_hooks import TrainingHooks
 from tfx_edge.components.core.compression.weight_summary import distinct_integers
 from tfx_edge.components.core.compression.weights.dense_sites import with_dense_scales
 from tfx_edge.components.core.compression.weights.deployed_kernels import DeployedKernel, with_deployed_axes
@@ -134,7 +134,10 @@ def train_quantization_aware(
     variables = model.trainable + (simulated.variables if qat.train_ranges else [])
     if fine_tuning.num_steps:
         stream = _finite_where_integer(itertools.chain(calibration, batches), graph, deployed)
-        fine_tune(graph, forward, variables, stream, fine_tuning, TrainingHooks(model.state))
+        hooks = FollowingRanges(
+            simulated, deployed.activations, model.values, calibration, fine_tuning.num_steps, model.state
+        )
+        fine_tune(graph, forward, variables, stream, fine_tuning, hooks)
     return QATResult(model.final_values(), simulated.ranges())
 
 

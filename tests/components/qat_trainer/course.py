@@ -32,12 +32,19 @@ class Course:
     """A model on its way; `features` are what it is trained on, by input name."""
 
     def __init__(
-        self, saved_model: str, features: Mapping[str, np.ndarray], tmp_path: pathlib.Path, steps: int = 20
+        self,
+        saved_model: str,
+        features: Mapping[str, np.ndarray],
+        tmp_path: pathlib.Path,
+        steps: int = 20,
+        learning_rate: float = 1e-3,
     ) -> None:
         self.folder = saved_model
         self._features = features
         self._tmp_path = tmp_path
-        self._fine_tuning = fine_tuning_options(proto.FineTuning(num_steps=steps, output_kind='LOGITS'))
+        self._fine_tuning = fine_tuning_options(
+            proto.FineTuning(num_steps=steps, learning_rate=learning_rate, output_kind='LOGITS')
+        )
         self.deployment: Deployment | None = None
         self.result = QATResult({}, {})
         self._graph: ServingGraph | None = None

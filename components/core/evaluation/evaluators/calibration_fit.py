@@ -28,10 +28,10 @@ from tfx_edge.components.core.evaluation.model_files.range_use import (
     CalibrationFit,
     RangeUse,
     TensorFit,
-    clipping,
     range_used,
 )
 from tfx_edge.components.core.examples.example_parser import ExampleParser
+from tfx_edge.components.core.range_clipping import clipping
 
 # The figures hardly change with more: each example has thousands of values.
 MAX_EXAMPLES = 200

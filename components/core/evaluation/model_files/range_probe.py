@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.evaluation.model_files.range_use import CELLS, RangeUse, position_counts
+from tfx_edge.components.core.evaluation.model_files.range_use import RangeUse
 from tfx_edge.components.core.integer_types import BOUNDS
 from tfx_edge.components.core.litert.file import damaged_file, flatbuffer
 from tfx_edge.components.core.litert.file.file_signature import file_ends
 from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.file.model_file import ModelFile
+from tfx_edge.components.core.range_clipping import CELLS, position_counts
 
 # Operators that compute new values and round them to the range of their output tensor. The others pass values on, or
 # their kernel fixes the range, such as SOFTMAX.

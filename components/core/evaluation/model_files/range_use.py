@@ -1,4 +1,4 @@
-"""How well the ranges of integer activations fit their values: exact counts, and two figures made of them."""
+"""How well the ranges of integer activations fit their values: counts of examples, and two figures made of them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from tfx_edge.components.core import integer_types
+from tfx_edge.components.core.range_clipping import POSITIONS
 
-# A range is divided into as many cells as int8 has integers.
-CELLS = integer_types.levels(8)
-# Positions from 2 ranges below to 2 ranges above; values beyond count at the ends.
-_POSITIONS = 5 * CELLS
-_FIRST = 2 * CELLS
 # Of int8.
 _STEPS = integer_types.steps(8)
 # How many are reported of each kind.
@@ -39,7 +35,7 @@ class RangeUse:
     @staticmethod
     def none(tensors: int) -> RangeUse:
         """No example yet."""
-        return RangeUse(0, np.zeros((tensors, _POSITIONS), np.int64), np.zeros(tensors), np.zeros(tensors))
+        return RangeUse(0, np.zeros((tensors, POSITIONS), np.int64), np.zeros(tensors), np.zeros(tensors))
 
     @staticmethod
     def of_example(rows: Sequence[tuple[np.ndarray, float, float]]) -> RangeUse:
@@ -54,44 +50,6 @@ class RangeUse:
             np.minimum(self.low, other.low),
             np.maximum(self.high, other.high),
         )
-
-
-def position_counts(cells: np.ndarray) -> np.ndarray:
-    """How many values lie in each position.
-
-    Args:
-      cells: integers of shape (values,); 0 to CELLS - 1 within the range, others outside.
-
-    Returns:
-      int64 of shape (positions,).
-    """
-    return np.bincount(np.clip(cells + _FIRST, 0, _POSITIONS - 1), minlength=_POSITIONS).astype(np.int64)
-
-
-def clipping(counts: np.ndarray) -> float:
-    """The share of the values' variation that the ends of the range cut off, 0 to 1.
-
-    It is c / (c + s), where c is the sum of the distances of clipped values from the end of the range, and s the sum of
-    all values' distances from their median before clipping. So it is 0 if nothing is clipped, and grows with the number
-    of clipped values and their distances. Adding a constant to the values and the range does not change it.
-
-    Args:
-      counts: of one tensor, as `position_counts` returns them.
-
-    Returns:
-      The share.
-
-    Example:
-      >>> clipping(position_counts(np.array([0, 0, 100, 355])))
-      0.18...
-    """
-    cells = np.arange(_POSITIONS, dtype=np.int64) - _FIRST
-    total = int(counts.sum())
-    cut = int((counts * (np.maximum(cells - (CELLS - 1), 0) + np.maximum(-cells, 0))).sum())
-    if not cut:
-        return 0.0
-    median = cells[np.searchsorted(np.cumsum(counts), (total + 1) // 2)]
-    return cut / (cut + int((counts * np.abs(cells - median)).sum()))
 
 
 def range_used(low: float, high: float) -> float | None:
@@ -116,7 +74,7 @@ class TensorFit:
 
     Attributes:
       name: of the tensor.
-      clipping: see `clipping`.
+      clipping: see `range_clipping.clipping`.
       range_used: see `range_used`; by all tensors that pass values on to each other with one range.
       low: the smallest real number that the tensor can hold.
       high: the largest.
