@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.errors import EdgeError, EnvironmentFailure
+from tfx_edge.components.core.isolation.exhausted_machine import remedy_if_exhausted
+from tfx_edge.components.core.isolation.printed_line import shortened_line
 
 
 class CommandError(Exception):
@@ -24,20 +26,24 @@ def one_line(error: BaseException) -> str:
     """The line that reports what went wrong.
 
     Args:
-      error: what was caught. An `EdgeError` anywhere among its causes comes first.
+      error: what was caught. An `EdgeError` or `EnvironmentFailure` anywhere among its causes comes first.
 
     Returns:
-      The message of the `EdgeError`; otherwise the type of the error and the last line of its message.
+      Its message; otherwise the type of the error and the last line of its message, or the one that says that memory or
+      a disk is full, with the remedy.
 
     Example:
       >>> one_line(KeyError('image'))
       "KeyError: 'image'"
     """
     for cause in _causes(error):
-        if isinstance(cause, (EdgeError, CommandError)):
+        if isinstance(cause, (EdgeError, EnvironmentFailure, CommandError)):
             return ' '.join(str(cause).split())
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f'{type(error).__name__}: {lines[-1]}' if lines else type(error).__name__
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if remedy_if_exhausted(line)] or lines
+    line = f'{type(error).__name__}: {shortened_line(telling[-1])}' if telling else type(error).__name__
+    remedy = remedy_if_exhausted(line)
+    return f'{line}; {remedy}' if remedy else line
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.errors import EdgeError, EnvironmentFailure
 from tfx_edge.pipelines.failure import CommandError, one_line
 
 
@@ -37,10 +37,21 @@ def test_edge_error_that_was_being_handled_has_the_say() -> None:
         (RuntimeError(), 'RuntimeError'),
         (EdgeError('two\nlines'), 'two lines'),
         (CommandError('what failed', 'run.log'), 'what failed'),
+        (EnvironmentFailure('the disk is full'), 'the disk is full'),
+        (RuntimeError('word ' * 10**5), 'RuntimeError: ... ' + ('word ' * 60).strip()),
+        (RuntimeError('x' * 10**6), 'RuntimeError: ... ' + 'x' * 300),
+        (MemoryError(), 'MemoryError; give the step more memory, or use a smaller model.'),
     ],
 )
 def test_error_becomes_one_line(error: Exception, line: str) -> None:
     assert one_line(error) == line
+
+
+def test_a_full_disk_is_found_in_a_long_message_and_has_its_remedy() -> None:
+    line = one_line(RuntimeError('pip failed\nOSError: [Errno 28] No space left on device\n' + 'x' * 10**6))
+    assert line.startswith(
+        'RuntimeError: OSError: [Errno 28] No space left on device; free space on the disk of '
+    )
 
 
 def test_errors_that_cause_each_other_end() -> None:

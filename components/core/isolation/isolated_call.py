@@ -18,13 +18,13 @@ import traceback
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.errors import EdgeError, EnvironmentFailure
+from tfx_edge.components.core.isolation.printed_line import shortened_line
 
 PACKAGE = 'tfx_edge'
 # Kinds of messages to the caller.
-LOG, RETURNED, REFUSED, FAILED = 'log', 'returned', 'refused', 'failed'
+LOG, RETURNED, REFUSED, FAILED, ENVIRONMENT = 'log', 'returned', 'refused', 'failed', 'environment'
 _LENGTH = struct.Struct('>Q')
-_LONGEST_REASON = 300
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,10 +93,12 @@ def answer(stream: socket.socket) -> None:
         outcome = RETURNED, function(*call.args, **call.kwargs)
     except EdgeError as error:
         outcome = REFUSED, str(error)
+    except EnvironmentFailure as error:
+        outcome = ENVIRONMENT, str(error)
     except Exception as error:  # noqa: BLE001 - reported to the caller, whatever it is
         # The caller may search what the libraries printed before the traceback.
         traceback.print_exc()
-        outcome = FAILED, f'{type(error).__name__}: {" ".join(str(error).split())[-_LONGEST_REASON:]}'
+        outcome = FAILED, f'{type(error).__name__}: {shortened_line(str(error))}'
     send(stream, outcome)
 
 

@@ -5,6 +5,8 @@ call: here it ends only a child, whose memory is freed. A server forks the child
 TensorFlow is imported once for all of them; it is started by the first call and ends with this process. A user's
 script needs no `if __name__ == '__main__'`.
 
+A process that neither logs nor ends for an hour, or for the seconds in `TFX_EDGE_PROCESS_SECONDS`, is ended.
+
 `TFX_EDGE_FRESH_PROCESSES=1` starts a fresh interpreter for each call instead, with the same results.
 """
 
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import re
 import signal
@@ -22,15 +25,21 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import IO, Any, ParamSpec, TypeVar
 
-from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.errors import EdgeError, EnvironmentFailure
 from tfx_edge.components.core.isolation import isolated_call, server_handle
+from tfx_edge.components.core.isolation.exhausted_machine import OUT_OF_MEMORY, remedy_if_exhausted
 from tfx_edge.components.core.isolation.printed_line import shortened_line
 
 FRESH_PROCESSES = 'TFX_EDGE_FRESH_PROCESSES'
+PROCESS_SECONDS = 'TFX_EDGE_PROCESS_SECONDS'
+_DEFAULT_SECONDS = 3600.0
+# Of a process that has returned its result.
+_SECONDS_TO_END = 10.0
+# Signals that others send; a fault of native code raises others.
+_SENT = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 # Under this name a module lists what its functions import when they run; the server imports it before it forks.
 LOADED_BEFORE = 'LOADED_BEFORE'
 
-_OUT_OF_MEMORY = 'the system ends processes that take too much memory: give it more, or use a smaller model.'
 _DEFECT = (
     'a library that it calls cannot take this model: choose another mode or engine, or keep the operator float '
     'that the message names.'
@@ -43,7 +52,7 @@ _Result = TypeVar('_Result')
 
 
 class ChildFailure(EdgeError):
-    """The process died, or what ran in it raised something else than an EdgeError.
+    """The process died of what ran in it, or that raised something else than an EdgeError.
 
     Attributes:
       reason: what it died of, and the line of its output that names the fault.
@@ -73,7 +82,8 @@ def run_isolated(
 
     Raises:
       EdgeError: the function's own, or it is no such function.
-      ChildFailure: the process died, or the function raised another error.
+      ChildFailure: the process died of a fault, or the function raised another error.
+      EnvironmentFailure: the process was killed, hung, or found memory or a disk full.
 
     Example:
       >>> made = run_isolated(quantize.make_file, float_model, QuantizationOptions('INT8'), ranges)
@@ -92,11 +102,19 @@ def run_isolated(
             return outcome[1]
         if outcome is not None and outcome[0] == isolated_call.REFUSED:
             raise EdgeError(outcome[1])
+        if outcome is not None and outcome[0] == isolated_call.ENVIRONMENT:
+            raise EnvironmentFailure(outcome[1])
         output.seek(0)
         printed = output.read().decode(errors='replace')
     reason = outcome[1] if outcome is not None else _death(status, printed)
-    remedy = _OUT_OF_MEMORY if status == -signal.SIGKILL else _DEFECT
-    raise ChildFailure(f'{name} failed in a process of its own ({reason}); {remedy}', reason, printed)
+    message = f'{name} failed in a process of its own ({reason})'
+    if outcome is None and -status in _SENT:
+        remedy = OUT_OF_MEMORY if status == -signal.SIGKILL else 'run the step again.'
+    else:
+        remedy = remedy_if_exhausted(reason if outcome is not None else printed)
+    if remedy:
+        raise EnvironmentFailure(f'{message}; {remedy}')
+    raise ChildFailure(f'{message}; {_DEFECT}', reason, printed)
 
 
 def load_ahead(function: Callable[..., Any]) -> None:
@@ -137,17 +155,40 @@ def _needed(module: str) -> list[str]:
 def _made(call: isolated_call.Call, output: IO[bytes]) -> tuple[tuple[str, Any] | None, int]:
     """How the call ended, if it did (the kind, and the result or the reason), and the status of its process."""
     outcome: tuple[str, Any] | None = None
+    seconds = _seconds()
     with _process(call, output) as (stream, wait):
-        # Of a process that is dead its status is reported.
-        with contextlib.suppress(ConnectionError):
-            isolated_call.send(stream, call)
-        for kind, content in isolated_call.messages(stream):
-            if kind == isolated_call.LOG:
-                name, level, message = content
-                logging.getLogger(name).log(level, '%s', message)
-            else:
-                outcome = kind, content
+        stream.settimeout(seconds)
+        try:
+            # Of a process that is dead its status is reported.
+            with contextlib.suppress(ConnectionError):
+                isolated_call.send(stream, call)
+            for kind, content in isolated_call.messages(stream):
+                if kind == isolated_call.LOG:
+                    name, level, message = content
+                    logging.getLogger(name).log(level, '%s', message)
+                else:
+                    outcome = kind, content
+                    # What is to be reported has arrived; how the process ends does not matter.
+                    stream.settimeout(_SECONDS_TO_END)
+        except TimeoutError:
+            if outcome is None:
+                raise EnvironmentFailure(
+                    f'{call.name} did neither log nor end for {seconds:g} s in a process of its own, which was ended; '
+                    f'set {PROCESS_SECONDS} to let it take longer, or run the step again.'
+                ) from None
+            return outcome, 0
         return outcome, wait()
+
+
+def _seconds() -> float:
+    given = os.environ.get(PROCESS_SECONDS, '')
+    try:
+        seconds = float(given or _DEFAULT_SECONDS)
+    except ValueError:
+        seconds = math.nan
+    if not seconds > 0:
+        raise EdgeError(f'{PROCESS_SECONDS} is {given!r}; expected a number of seconds above 0.')
+    return seconds
 
 
 @contextlib.contextmanager

@@ -13,4 +13,8 @@ def shortened_line(line: str) -> str:
       'failed: no kernel'
     """
     line = ' '.join(line.split())
-    return line if len(line) <= _LONGEST else '... ' + line[-_LONGEST:].partition(' ')[2]
+    if len(line) <= _LONGEST:
+        return line
+    end = line[-_LONGEST:]
+    # A word that is longer than that is cut.
+    return '... ' + (end.partition(' ')[2] or end)

@@ -15,7 +15,7 @@ import time
 
 import numpy as np
 
-from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.errors import EdgeError, EnvironmentFailure
 from tfx_edge.components.core.evaluation.model_files.range_probe import RangeProbe, integer_tensors
 from tfx_edge.components.core.isolation.isolated_process import ChildFailure, run_isolated
 from tfx_edge.components.core.litert.file import damaged_file
@@ -44,10 +44,12 @@ def require_runnable(model: bytes) -> None:
     """
     try:
         run_isolated(try_within_limits, model)
-    except ChildFailure as error:
+    except (ChildFailure, EnvironmentFailure) as error:
+        # The process limits itself: memory that is used up and a kill are the file's there.
+        reason = error.reason if isinstance(error, ChildFailure) else str(error)
         raise EdgeError(
             f'the .tflite file ({len(model)} bytes) ended the process that tried it on a batch of {MAX_BATCH_SIZE} '
-            f'({error.reason}); it is damaged, or takes more than 4 GiB of memory or {_SECONDS} s: make it again.'
+            f'({reason}); it is damaged, or takes more than 4 GiB of memory or {_SECONDS} s: make it again.'
         ) from error
 
 

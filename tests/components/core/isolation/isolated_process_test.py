@@ -12,7 +12,8 @@ import time
 
 import pytest
 
-from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.calibration.ranges import write_ranges
+from tfx_edge.components.core.errors import EdgeError, EnvironmentFailure
 from tfx_edge.components.core.isolation import isolated_process
 from tfx_edge.components.core.isolation.isolated_process import ChildFailure, run_isolated
 from tfx_edge.components.core.litert.file import affine, flatbuffer
@@ -52,6 +53,22 @@ def test_other_error_becomes_one_line() -> None:
     with pytest.raises(ChildFailure, match=r'^shape failed .*AttributeError: .*; .*choose another') as caught:
         run_isolated(flatbuffer.shape, None)
     assert '\n' not in str(caught.value)
+
+
+def test_full_disk_is_the_machine_s_fault() -> None:
+    with pytest.raises(
+        EnvironmentFailure,
+        match=r'^write_ranges failed .*No space left on device.*; free space on the disk of ',
+    ) as caught:
+        run_isolated(write_ranges, '/dev/full', {'x': (0.0, 1.0)})
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('value', ['soon', '0', '-1', 'nan'])
+def test_a_time_limit_that_is_none_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(isolated_process.PROCESS_SECONDS, value)
+    with pytest.raises(EdgeError, match='expected a number of seconds above 0'):
+        run_isolated(flatbuffer.shape, None)
 
 
 def test_native_abort_is_reported(digits_float: bytes) -> None:

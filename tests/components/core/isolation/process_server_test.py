@@ -18,9 +18,10 @@ import pytest
 
 from tests import processes
 from tests.golden import files
+from tfx_edge.components.core.errors import EnvironmentFailure
 from tfx_edge.components.core.evaluation.model_files.latency import measure_latency
 from tfx_edge.components.core.isolation import isolated_process
-from tfx_edge.components.core.isolation.isolated_process import ChildFailure, run_isolated
+from tfx_edge.components.core.isolation.isolated_process import PROCESS_SECONDS, run_isolated
 from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
 from tfx_edge.components.core.litert.file import affine
 
@@ -86,7 +87,7 @@ def test_killed_call_ends_alone(server: int, long_call: LongCall) -> None:
     call, child = long_call()
     quick()
     os.kill(child, signal.SIGKILL)
-    with pytest.raises(ChildFailure, match=r'measure_latency .*\(SIGKILL\); the system ends processes'):
+    with pytest.raises(EnvironmentFailure, match=r'measure_latency .*\(SIGKILL\); the system ends processes'):
         call.result(10)
     quick()
     assert servers_below(os.getpid()) == [server]
@@ -97,13 +98,34 @@ def test_killed_server_ends_its_calls_and_the_next_call_starts_another(
 ) -> None:
     call, child = long_call()
     os.kill(server, signal.SIGKILL)
-    with pytest.raises(ChildFailure, match='SIGKILL'):
+    with pytest.raises(EnvironmentFailure, match='SIGKILL'):
         call.result(10)
     wait_until(lambda: not processes.is_alive(child), 5)
     quick()
     (another,) = servers_below(os.getpid())
     os.kill(another, signal.SIGKILL)  # idle
     quick()
+
+
+def test_a_killed_conversion_says_nothing_about_the_model(server: int) -> None:
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        call = pool.submit(convert_saved_model, str(GOLDEN), 'serving_default')
+        wait_until(lambda: bool(processes.below(server)))
+        for child in processes.below(server):
+            os.kill(child, signal.SIGKILL)
+        with pytest.raises(EnvironmentFailure, match=r'^convert_signature failed .*\(SIGKILL\); .* memory'):
+            call.result(60)
+
+
+def test_a_call_that_hangs_is_ended(
+    server: int, digits_float: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PROCESS_SECONDS, '1')
+    with pytest.raises(
+        EnvironmentFailure, match=r'measure_latency did neither log nor end for 1 s .*PROCESS_SECONDS'
+    ):
+        run_isolated(measure_latency, digits_float, digits_float, rounds=FOREVER)
+    assert not processes.below(server)
 
 
 def test_threads_call_at_the_same_time(server: int) -> None:
