@@ -17,6 +17,7 @@ from tfx_edge.components.core.dense_function.flat_graph import (
     used_tensors,
 )
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.saved_variables import load_saved_model
 from tfx_edge.components.core.signature import Preparing, Signature, TensorSpec
 
 _SCOPE = 'preparation'
@@ -85,7 +86,7 @@ class Preparation:
 
     @functools.cached_property
     def _function(self) -> Any:
-        self._loaded = tf.saved_model.load(self._saved_model_dir)  # kept: its tables are deleted with it
+        self._loaded = load_saved_model(self._saved_model_dir)  # kept: its tables are deleted with it
         whole = self._loaded.signatures[self._signature.name]
         places = dict(self._preparing.places)
         if self._preparing.examples:

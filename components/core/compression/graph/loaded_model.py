@@ -7,10 +7,9 @@ import threading
 import weakref
 from typing import Any
 
-import tensorflow as tf
-
 from tfx_edge.components.core.compression.graph import checkpoint
 from tfx_edge.components.core.content_digest import content_digest
+from tfx_edge.components.core.saved_variables import load_saved_model
 
 # Folders of a SavedModel that stay the same when the values of its variables change.
 _GRAPH = ('assets',)
@@ -50,10 +49,10 @@ class LoadedModels:
         digest = content_digest(saved_model_dir, folders=_GRAPH)
         with self._lock:
             if self._kept is None or digest != self._digest or not self._is_free():
-                self._kept = tf.saved_model.load(saved_model_dir)
+                self._kept = load_saved_model(saved_model_dir)
                 self._digest = digest
             elif not checkpoint.restore(saved_model_dir, self._kept):
-                self._kept = tf.saved_model.load(saved_model_dir)
+                self._kept = load_saved_model(saved_model_dir)
             self._user = weakref.ref(user)
             return self._kept
 

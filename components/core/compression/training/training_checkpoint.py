@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
+
+from tfx_edge.components.core.saved_variables import FAULTS, why_unreadable
 
 _LOG = logging.getLogger(__name__)
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
@@ -15,7 +18,8 @@ SECONDS_BETWEEN_CHECKPOINTS = 60.0
 class TrainingCheckpoint:
     """Saves variables and the number of steps done; restores them exactly.
 
-    A run that is killed at any moment leaves the last state that was saved whole.
+    A run that is killed at any moment leaves the last state that was saved whole. State that is damaged, by a full disk
+    or a power failure, is removed with a warning, and the training starts from the beginning.
 
     Args:
       folder: where the state is kept; it belongs to one model, configuration and set of examples. '' keeps none.
@@ -31,6 +35,8 @@ class TrainingCheckpoint:
     def __init__(self, folder: str, variables: Sequence[tf.Variable]) -> None:
         self._steps = tf.Variable(0, dtype=tf.int64, trainable=False)
         kept = {f'variable_{index}': variable for index, variable in enumerate(variables)}
+        if folder:
+            _remove_if_damaged(folder, {'steps': self._steps, **kept})
         checkpoint = tf.train.Checkpoint(steps=self._steps, **kept)
         self._manager = tf.train.CheckpointManager(checkpoint, folder, max_to_keep=1) if folder else None
         self._saved = time.monotonic()
@@ -54,3 +60,35 @@ class TrainingCheckpoint:
         self._steps.assign(steps)
         self._manager.save()
         self._saved = time.monotonic()
+
+
+def _remove_if_damaged(folder: str, expected: Mapping[str, tf.Variable]) -> None:
+    fault = _fault(folder, expected)
+    if fault:
+        _LOG.warning(
+            'the training state of an earlier run in %s cannot be used (%s); it is removed, and the training starts '
+            'from the beginning',
+            folder,
+            fault,
+        )
+        tf.io.gfile.rmtree(folder)
+
+
+def _fault(folder: str, expected: Mapping[str, tf.Variable]) -> str:
+    """Why the last state cannot be restored; '' where it can, or there is none."""
+    if not tf.io.gfile.exists(os.path.join(folder, 'checkpoint')):
+        return ''
+    try:
+        state = tf.train.get_checkpoint_state(folder)
+    except FAULTS as error:
+        return f'its list of checkpoints is damaged: {type(error).__name__}'
+    if state is None:
+        return 'its list of checkpoints is damaged'
+    prefix = state.model_checkpoint_path
+    if fault := why_unreadable(prefix):
+        return fault
+    shapes = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
+    for name, variable in expected.items():
+        if shapes.get(f'{name}/.ATTRIBUTES/VARIABLE_VALUE') != variable.shape.as_list():
+            return f'{prefix} is of another training: {name} differs'
+    return ''

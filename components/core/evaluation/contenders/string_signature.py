@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfx_edge.components.core.dense_function.concrete_function import dense_function
 from tfx_edge.components.core.dense_function.signature_arguments import keywords
+from tfx_edge.components.core.saved_variables import load_saved_model
 from tfx_edge.components.core.signature import Signature, read_signatures
 
 _LOG = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ def compare_with_strings(
     """
     whole = read_signatures(saved_model_dir)[signature.name]
     subject = f'signature {signature.name!r}'
-    loaded = tf.saved_model.load(saved_model_dir)
+    loaded = load_saved_model(saved_model_dir)
     try:
         answers = _called(loaded.signatures[signature.name], whole, {n: list(records) for n in whole.inputs})
     except tf.errors.OpError as error:

@@ -23,6 +23,7 @@ from tfx_edge.components.core.litert.file.affine import dequantize
 from tfx_edge.components.core.litert.file.file_signature import file_ends
 from tfx_edge.components.core.litert.file.interpreter import LiteRTModel, TensorDetail
 from tfx_edge.components.core.log_once import log_once
+from tfx_edge.components.core.saved_variables import load_saved_model
 from tfx_edge.components.core.signature import Signature, TensorSpec, read_signatures, whole_outputs
 
 _LOG = logging.getLogger(__name__)
@@ -154,7 +155,7 @@ class _SavedModel(Model):
     @functools.cached_property
     def _function(self) -> Any:
         # Loaded at the first call: `inputs` and `outputs` are known without loading.
-        self._loaded = tf.saved_model.load(self._path)  # kept: its variables are deleted with it
+        self._loaded = load_saved_model(self._path)  # kept: its variables are deleted with it
         return dense_function(self._loaded, self.signature)
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -81,6 +81,7 @@ def convert_saved_model(saved_model_dir: str, signature: Signature | str) -> byt
             )
         _warn_of_random_operators(file)
         return file
+    _require_readable_variables(saved_model_dir)
     if fault:
         reason = f'LiteRT has no kernel for {fault}'
     in_types = f' (of type {types})' if types else ''
@@ -89,6 +90,12 @@ def convert_saved_model(saved_model_dir: str, signature: Signature | str) -> byt
         f'signature {signature_name!r} of {saved_model_dir} cannot be converted to .tflite '
         f'({reason}{in_types}{in_layers}). {_remedy(fault)}'
     )
+
+
+def _require_readable_variables(saved_model_dir: str) -> None:
+    from tfx_edge.components.core.saved_variables import require_readable_variables  # imports TensorFlow
+
+    require_readable_variables(saved_model_dir)
 
 
 def _in_layers(saved_model_dir: str, printed: str, operators: Sequence[str] = ()) -> str:

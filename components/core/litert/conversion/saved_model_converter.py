@@ -95,9 +95,10 @@ def _freeze(
 
     from tfx_edge.components.core.dense_function.concrete_function import dense_function
     from tfx_edge.components.core.dense_function.signature_arguments import keywords
+    from tfx_edge.components.core.saved_variables import load_saved_model
     from tfx_edge.components.core.signature import read_signatures
 
-    loaded = tf.saved_model.load(saved_model_dir)  # kept: its variables are deleted with it
+    loaded = load_saved_model(saved_model_dir)  # kept: its variables are deleted with it
     if isinstance(signature, str):
         signature = read_signatures(saved_model_dir)[signature]
     function = dense_function(loaded, signature)
