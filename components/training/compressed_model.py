@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import importlib.metadata
 import json
 import logging
 import os
@@ -24,6 +25,7 @@ from tfx_edge.components.core.compression.graph.checkpoint import write_with_val
 from tfx_edge.components.core.compression.graph.loaded_model import LOADED
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions
+from tfx_edge.components.core.compression.training.state_owner import owned
 from tfx_edge.components.core.compression.training.user_functions import UserFunctions
 from tfx_edge.components.core.compression.weight_summary import WeightSummary, summarize_weights
 from tfx_edge.components.core.content_digest import content_digest
@@ -47,6 +49,8 @@ from tfx_edge.components.training.training_examples import (
 
 _LOG = logging.getLogger(__name__)
 
+# Another version of these may compute other bytes.
+_DECISIVE_PACKAGES = ('tfx-edge', 'tensorflow', 'keras', 'numpy')
 # Takes a signature's graph, training options and batches (None without examples); returns new values by checkpoint key.
 Compress = Callable[[ServingGraph, FineTuningOptions, Batches | None], dict[str, np.ndarray]]
 
@@ -92,24 +96,21 @@ def compress_model(
     )
     _LOG.info('compressing signature %r', signature.name)
     output = artifact_utils.get_single_instance(list(output_dict[artifacts.MODEL]))
-    options = dataclasses.replace(
-        options,
-        functions=functions,
-        checkpoint_folder=_checkpoint_folder(output, source, input_dict, options, properties),
-    )
-    unless = configuration.saved_model_only_field
-    with _file(output, source, signature, unless, saved_model_only=saved_model_only) as file:
-        graph = _opened(source, signature, file, trains_ranges=configuration.trains_ranges)
-        examples = find_examples(input_dict, graph, options)
-        if file is not None:
-            file()
-    values = _compressed(graph, options, examples, compress)
-    with artifacts.written_whole(path_utils.serving_model_dir(output.uri)) as folder:
-        write_with_values(source, folder, values)
-    output.set_string_custom_property(artifacts.DENSE_FUNCTION, describe(signature))
-    _describe(output, summarize_weights(graph, values, configuration.dense_scales(properties)))
-    if fileio.exists(options.checkpoint_folder):
-        fileio.rmtree(options.checkpoint_folder)
+    with owned(_checkpoint_folder(output, source, input_dict, options, properties)) as state:
+        options = dataclasses.replace(options, functions=functions, checkpoint_folder=state)
+        unless = configuration.saved_model_only_field
+        with _file(output, source, signature, unless, saved_model_only=saved_model_only) as file:
+            graph = _opened(source, signature, file, trains_ranges=configuration.trains_ranges)
+            examples = find_examples(input_dict, graph, options)
+            if file is not None:
+                file()
+        values = _compressed(graph, options, examples, compress)
+        with artifacts.written_whole(path_utils.serving_model_dir(output.uri)) as folder:
+            write_with_values(source, folder, values)
+        output.set_string_custom_property(artifacts.DENSE_FUNCTION, describe(signature))
+        _describe(output, summarize_weights(graph, values, configuration.dense_scales(properties)))
+        if state and fileio.exists(state):
+            fileio.rmtree(state)
 
 
 def _file(
@@ -159,6 +160,7 @@ def _checkpoint_folder(
     A restarted run has another output folder; with the same model, examples and configuration it finds the state here.
     """
     decisive = [json.dumps(dict(properties), sort_keys=True, default=str), content_digest(source)]
+    decisive += [f'{package} {importlib.metadata.version(package)}' for package in _DECISIVE_PACKAGES]
     if input_dict.get(artifacts.EXAMPLES):
         files = split_files(input_dict[artifacts.EXAMPLES], options.train_splits)
         decisive += [f'{file} {tf.io.gfile.stat(file).length}' for file in files]

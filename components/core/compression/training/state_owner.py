@@ -1,0 +1,74 @@
+"""One run at a time has the state of a training; a run that died has it no longer."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+
+_LOG = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def owned(folder: str) -> Iterator[str]:
+    """Makes this process the owner of a training's state, if no other process is.
+
+    Two runs of one step with the same inputs would otherwise delete each other's state. The system's lock on a file
+    beside the folder ends with its owner, however that ends; another process that asks meanwhile trains all the same,
+    and keeps no state. On a file system without locks, or one that is reached by URL, every run counts as the owner.
+
+    Args:
+      folder: of the state; '' for none.
+
+    Yields:
+      The folder; '' where another process owns it.
+
+    Example:
+      >>> with owned('training_state') as folder:
+      ...   folder
+      'training_state'
+    """
+    if not folder or '://' in folder:
+        yield folder
+        return
+    os.makedirs(os.path.dirname(folder) or os.curdir, exist_ok=True)
+    path = f'{folder}.lock'
+    try:
+        descriptor = _locked(path)
+    except BlockingIOError:
+        _LOG.warning(
+            'another run trains with the same inputs and configuration, and keeps its state in %s: this run keeps '
+            'none, and would start from the beginning if it were interrupted',
+            folder,
+        )
+        yield ''
+        return
+    except OSError as error:
+        _LOG.info('%s cannot be locked (%s): do not run this step twice at a time', path, error.strerror)
+        yield folder
+        return
+    try:
+        yield folder
+    finally:
+        # Removed while it is locked: whoever opened it meanwhile finds another file in its place.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        os.close(descriptor)
+
+
+def _locked(path: str) -> int:
+    """The descriptor of the file at a path, locked."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                    return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        # The owner removed it in between.
+        os.close(descriptor)
