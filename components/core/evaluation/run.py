@@ -10,13 +10,15 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow_model_analysis as tfma
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from tfx_edge.components.core.beam_errors import raised_in_one_line
-from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.errors import EdgeError, EnvironmentFailure
 from tfx_edge.components.core.evaluation.contenders.evaluation_setup import Contender, Evaluation
 from tfx_edge.components.core.evaluation.evaluators.example_batches import ReadExamples
+from tfx_edge.components.core.evaluation.evaluators.example_check import ExampleCheck
 from tfx_edge.components.core.evaluation.evaluators.output_limits import limits_of
 from tfx_edge.components.core.evaluation.evaluators.predictions import EdgePredictionsExtractor
 from tfx_edge.components.core.evaluation.measurements.all_measurements import MEASUREMENTS
@@ -29,9 +31,12 @@ from tfx_edge.components.core.evaluation.measurements.measurement import (
 )
 from tfx_edge.components.core.evaluation.metrics import eval_config as configuration
 from tfx_edge.components.core.evaluation.metrics.label_check import label_checks
-from tfx_edge.components.core.evaluation.model_files.models import fitted
+from tfx_edge.components.core.evaluation.model_files.models import fitted, read_tflite
+from tfx_edge.components.core.evaluation.model_files.rounded_inputs import rounded_inputs
 from tfx_edge.components.core.examples.example_parser import ExampleParser, read_records
+from tfx_edge.components.core.examples.record_faults import decode, values_of
 from tfx_edge.components.core.examples.record_places import first_fault, is_of_a_record
+from tfx_edge.components.core.examples.unlike_records import unlike_record
 from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
 from tfx_edge.components.core.signature import Signature
 
@@ -79,7 +84,8 @@ def run(
     _LOG.info('evaluating %s', ' and '.join(c.source.path for c in evaluation.contenders))
     examples = ReadExamples(files, schema)
     with (
-        _named_by_place(files, parser),
+        _unlike_records_named(files, config),
+        _named_by_place(files, parser, _example_check(evaluation)),
         raised_in_one_line(),
         _metric_failures(),
         make_pipeline() as pipeline,
@@ -121,24 +127,65 @@ def _tfma_run(
 
 
 def _predictions(setting: Setting) -> Any:
-    evaluation, candidate = setting.evaluation, setting.evaluation.candidate.model
+    evaluation = setting.evaluation
     return EdgePredictionsExtractor(
         {c.name: c.source for c in evaluation.contenders},
         setting.parser,
         configuration.named_features(evaluation.config),
-        label_checks(evaluation.config, candidate.as_predicted(candidate.outputs)),
+        _example_check(evaluation),
     )
 
 
+def _example_check(evaluation: Evaluation) -> ExampleCheck:
+    candidate = evaluation.candidate.model
+    files = [c.source.path for c in evaluation.contenders if c.source.is_tflite]
+    rounded = {name for path in files for name in rounded_inputs(read_tflite(path))}
+    checks = label_checks(evaluation.config, candidate.as_predicted(candidate.outputs))
+    return ExampleCheck(checks, tuple(sorted(rounded)))
+
+
 @contextlib.contextmanager
-def _named_by_place(files: Sequence[str], parser: ExampleParser) -> Iterator[None]:
-    """Names the file and number of a record that cannot be parsed, which TFMA's batches do not hold."""
+def _named_by_place(
+    files: Sequence[str], parser: ExampleParser, check: ExampleCheck | None = None
+) -> Iterator[None]:
+    """Names the file and number of a record that cannot be taken, which TFMA's batches do not hold."""
+
+    def read(record: bytes) -> None:
+        inputs, transformed = parser.read([record])
+        if check is not None:
+            check(inputs, {**_label_features(record, check), **(transformed or {})})
+
     try:
         yield
     except EdgeError as error:
-        if not is_of_a_record(error):
+        if not (is_of_a_record(error) or str(error).startswith('label ')):
             raise
-        raise first_fault(files, lambda record: parser([record])) or error from error
+        raise first_fault(files, read) or error from error
+
+
+def _label_features(record: bytes, check: ExampleCheck) -> dict[str, np.ndarray]:
+    present = decode(record).features.feature
+    labels = {label.feature for label in check.labels} & {*present}
+    values = {name: list(values_of(present[name])) for name in labels}
+    return {
+        name: np.array([held], object if held and isinstance(held[0], bytes) else None)
+        for name, held in values.items()
+    }
+
+
+@contextlib.contextmanager
+def _unlike_records_named(files: Sequence[str], config: tfma.EvalConfig) -> Iterator[None]:
+    """Names a record of other types or with another number of labels, on which TFMA fails with an error of its own."""
+    try:
+        yield
+    except (EdgeError, EnvironmentFailure):
+        raise
+    except Exception as error:
+        labels = {key for spec in config.model_specs for key in (spec.label_key, *spec.label_keys.values())}
+        fault = unlike_record(files, sorted(labels - {''}))
+        if fault is None:
+            raise
+        raise fault from error
 
 
 def _fitted_config(evaluation: Evaluation, parser: ExampleParser, files: Sequence[str]) -> tfma.EvalConfig:

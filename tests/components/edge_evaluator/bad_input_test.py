@@ -143,3 +143,48 @@ def test_a_feature_that_one_record_lacks_is_reported_with_its_place(
         as_examples(tmp_path / 'examples', ['eval']),
         accuracy_config(0.5),
     )
+
+
+_IMAGE = [0.5] * 64
+
+
+@pytest.mark.parametrize(
+    ('row', 'match'),
+    [
+        ({'image': _IMAGE}, "label 'label' holds no values, and 1 value in the records before it"),
+        (
+            {'image': _IMAGE, 'label': [1, 2]},
+            "label 'label' holds 2 values, and 1 value in the records before it",
+        ),
+        (
+            {'image': _IMAGE, 'label': [1.0]},
+            "feature 'label' is float_list, and int64_list in the records before",
+        ),
+        (
+            {'image': [1] * 64, 'label': [1]},
+            "feature 'image' is int64_list, and float_list in the records before",
+        ),
+        (
+            {'image': _IMAGE, 'label': b'one'},
+            "feature 'label' is bytes_list, and int64_list in the records befo",
+        ),
+        ({'image': _IMAGE, 'label': [-1]}, r"label 'label' is -1 in an example, .* expected 0 to 9"),
+        ({'image': _IMAGE, 'label': [99]}, r"label 'label' is 99 in an example, .* expected 0 to 9"),
+        (
+            {'image': [float('nan')] * 64, 'label': [1]},
+            "feature 'image' holds NaN in an example, which the integers",
+        ),
+        (
+            {'image': [float('inf')] * 64, 'label': [1]},
+            "feature 'image' holds infinity in an example, which the int",
+        ),
+    ],
+)
+def test_an_example_that_differs_is_named_with_its_place(
+    refused, as_tflite_model, as_examples, accuracy_config, int8_tflite, tmp_path, row, match
+):
+    rows = [{'image': _IMAGE, 'label': [3]} for _ in range(20)]
+    rows[7] = row
+    write_examples(tmp_path / 'examples' / 'Split-eval', rows)
+    model, examples = as_tflite_model(int8_tflite), as_examples(tmp_path / 'examples', ['eval'])
+    refused(f'^record 7 of .*{match}', model, examples, accuracy_config(0.5))

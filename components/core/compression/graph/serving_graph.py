@@ -40,7 +40,7 @@ class GraphVariable:
       key: its key in the checkpoint; the identity used throughout.
       name: the name users know, and regular expressions are searched in.
       value: as stored.
-      trainable: whether it was exported as trainable, is float32, and is used by plain reads alone.
+      trainable: whether it was exported as trainable, is float32, has elements, and is used by plain reads alone.
       reads: the tensors of the flat graph that hold its value.
       exported_trainable: whether it was exported as trainable.
     """
@@ -237,13 +237,16 @@ class ServingGraph:
             placeholder = placeholders.get(id(variable.handle))
             if key is None or placeholder is None:
                 continue
+            value = variable.read_value().numpy()
             plain = placeholder not in handled_elsewhere and bool(reads.get(placeholder))
             variables.append(
                 GraphVariable(
                     key=key,
                     name=variable.name.split(':')[0],
-                    value=variable.read_value().numpy(),
-                    trainable=bool(variable.trainable) and variable.dtype == tf.float32 and plain,
+                    value=value,
+                    trainable=(
+                        bool(variable.trainable) and variable.dtype == tf.float32 and plain and value.size > 0
+                    ),
                     reads=tuple(f'{name}:0' for name in reads.get(placeholder, ())),
                     exported_trainable=bool(variable.trainable),
                 )

@@ -99,6 +99,8 @@ def fine_tune(
         loss = step(features, tf.constant([options.seed, number], tf.int64))
         if number == begin:
             _LOG.info('step %d after %.1f s', number + 1, time.monotonic() - started)
+        if not number:
+            _require_finite_gradients(variables)
         last = number + 1 == options.num_steps
         if last or time.monotonic() - reported > _SECONDS_BETWEEN_REPORTS:
             reported = time.monotonic()
@@ -244,11 +246,23 @@ def _require_finite(loss: float, number: int, options: FineTuningOptions) -> Non
         )
 
 
+def _require_finite_gradients(variables: Sequence[tf.Variable]) -> None:
+    """The weights after the first step, which only a gradient that is not finite can have made NaN."""
+    if not _are_finite(variables):
+        raise NotFiniteError(
+            'the first step made weights NaN or infinite; expected a finite gradient, which no learning rate makes. '
+            'Correct what the model or the loss computes: it divides by zero, or takes a root or logarithm of it, say.'
+        )
+
+
+def _are_finite(variables: Sequence[tf.Variable]) -> bool:
+    return all(bool(tf.reduce_all(tf.math.is_finite(variable))) for variable in variables)
+
+
 def _require_finite_variables(variables: Sequence[tf.Variable], options: FineTuningOptions) -> None:
     """The loss may stay finite where a weight does not: a ReLU makes zero of NaN."""
-    for variable in variables:
-        if not bool(tf.reduce_all(tf.math.is_finite(variable))):
-            raise NotFiniteError(
-                'training made weights NaN or infinite; expected '
-                f'finite numbers. Lower FineTuning.learning_rate (now {options.learning_rate:g}).'
-            )
+    if not _are_finite(variables):
+        raise NotFiniteError(
+            'training made weights NaN or infinite; expected '
+            f'finite numbers. Lower FineTuning.learning_rate (now {options.learning_rate:g}).'
+        )

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
-from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.errors import EdgeError, NotFiniteError
 from tfx_edge.components.core.examples.labels import check_classes, check_count, check_numbers
 from tfx_edge.components.core.signature import whole_outputs
 
@@ -63,6 +63,7 @@ def output_targets(
 
     Raises:
       EdgeError: the signature has no floating output.
+      NotFiniteError: the incoming model answers NaN or infinity.
     """
     whole = whole_outputs(graph.signature)
     floating = [name for name, spec in graph.signature.outputs.items() if spec.dtype.is_floating]
@@ -76,6 +77,8 @@ def output_targets(
     inputs = {name: tf.constant(value) for name, value in first_batch.items() if name in graph.inputs}
     tensors = [graph.outputs[name] for name in names]
     values = tf.function(lambda: graph.call(inputs, {}, tensors), autograph=False).get_concrete_function()()
+    for name, value in zip(names, values, strict=True):
+        _require_finite_answers(name, value.numpy())
     targets = [
         dataclasses.replace(
             _target(graph, name, output_kind, value.numpy()),
@@ -87,6 +90,16 @@ def output_targets(
     if len(targets) > 1:
         targets = [_in_units(target, value.numpy()) for target, value in zip(targets, values, strict=True)]
     return tuple(targets)
+
+
+def _require_finite_answers(name: str, values: np.ndarray) -> None:
+    finite = np.isfinite(values).reshape(len(values), -1).all(1)
+    if not finite.all():
+        raise NotFiniteError(
+            f'output {name!r} of the incoming model is NaN or infinite on {np.count_nonzero(~finite)} of the first '
+            f'{len(values)} examples; expected finite answers to train on. Correct the model, which divides by zero or '
+            'takes a logarithm of it, say.'
+        )
 
 
 def distillation(

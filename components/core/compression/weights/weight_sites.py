@@ -259,6 +259,8 @@ def _report_left_out(graph: ServingGraph, variable: GraphVariable) -> None:
     if variable.trainable:
         operations = sorted(set(_operations_behind(graph, variable)))
         why = f'its value goes to {", ".join(operations) or "nothing"}'
+    elif not variable.value.size:
+        why = 'it has no elements'
     else:
         why = 'it is used by more than reads' if variable.value.dtype == np.float32 else 'it is not float32'
     shape = 'x'.join(map(str, variable.value.shape))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
@@ -12,7 +12,7 @@ import tensorflow_model_analysis as tfma
 from apache_beam.utils.shared import Shared
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.evaluation.metrics.label_check import LabelCheck
+from tfx_edge.components.core.evaluation.evaluators.example_check import ExampleCheck
 from tfx_edge.components.core.evaluation.model_files.models import Model, ModelSource, fitted, load_model
 from tfx_edge.components.core.examples.example_parser import ExampleParser
 
@@ -23,7 +23,7 @@ def EdgePredictionsExtractor(
     models: Mapping[str, ModelSource],
     parser: ExampleParser,
     named_features: Mapping[str, str],
-    label_checks: Sequence[LabelCheck] = (),
+    check: ExampleCheck,
 ) -> tfma.extractors.Extractor:
     """An extractor that runs `.tflite` files on LiteRT, and SavedModels, over serialized tf.Examples.
 
@@ -36,14 +36,14 @@ def EdgePredictionsExtractor(
       models: by the name of their ModelSpec; a single one under ''.
       parser: makes the models' inputs from records.
       named_features: features that labels and weights are read from, with the field that names each.
-      label_checks: checks of labels, for the metrics that read them.
+      check: refuses examples for which the metrics would mean nothing.
 
     Returns:
       The extractor; put it after TFMA's FeaturesExtractor and before its LabelsExtractor.
     """
     return tfma.extractors.Extractor(
         stage_name=STAGE_NAME,
-        ptransform=beam.ParDo(_Predict(models, parser, named_features, label_checks)),
+        ptransform=beam.ParDo(_Predict(models, parser, named_features, check)),
     )
 
 
@@ -81,12 +81,12 @@ class _Predict(beam.DoFn):
         sources: Mapping[str, ModelSource],
         parser: ExampleParser,
         named_features: Mapping[str, str],
-        label_checks: Sequence[LabelCheck],
+        check: ExampleCheck,
     ) -> None:
         self._sources = dict(sources)
         self._parser = parser
         self._named_features = dict(named_features)
-        self._label_checks = tuple(label_checks)
+        self._check = check
         self._shared = Shared()
         self._loaded: _Loaded | None = None
 
@@ -99,8 +99,7 @@ class _Predict(beam.DoFn):
         inputs, transformed = self._parser.read(list(extracts[tfma.INPUT_KEY]), decoded)
         features = {**decoded, **(transformed or {})}
         self._check_named_features(features)
-        for check in self._label_checks:
-            check(features)
+        self._check(inputs, features)
         predictions = self._loaded.predict(inputs)
         several = len(self._sources) > 1
         result = dict(extracts)

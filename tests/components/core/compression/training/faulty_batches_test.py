@@ -126,5 +126,9 @@ def test_labels_of_classes_and_of_pixels_train(
 
 def test_weights_that_become_nan_behind_a_finite_loss_are_refused(models: dict[str, str]) -> None:
     # NaN is no number above zero, so the loss stays finite while the first kernel's gradient is NaN.
-    with pytest.raises(NotFiniteError, match='training made weights NaN or infinite'):
-        prune(open_graph(models['hiding']), make_pruning(), make_options(1), _batches(np.zeros(4), np.nan))
+    labels = np.zeros(4)
+    with pytest.raises(NotFiniteError, match=r'the first step made weights NaN .* no learning rate'):
+        prune(open_graph(models['hiding']), make_pruning(), make_options(1), _batches(labels, np.nan))
+    later = itertools.chain(itertools.islice(_batches(labels), 2), _batches(labels, np.nan))
+    with pytest.raises(NotFiniteError, match=r'training made weights NaN or infinite; .*learning_rate'):
+        prune(open_graph(models['hiding']), make_pruning(), make_options(4), later)

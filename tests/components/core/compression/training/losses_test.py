@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tfx_edge.components.core.compression.training import losses
+from tfx_edge.components.core.errors import NotFiniteError
 
 from ..conftest import open_graph
 
@@ -49,3 +50,12 @@ def test_distillation_of_probabilities_is_that_of_their_logits() -> None:
         _target(losses.SOFTMAX, is_logits=False), tf.nn.softmax(teacher), tf.nn.softmax(student), 3.0
     )
     assert float(of_logits) == pytest.approx(float(of_rows), rel=1e-4)
+
+
+def test_a_model_that_answers_nan_has_nothing_to_teach(module_saved_model: pathlib.Path) -> None:
+    images = np.full((8, 8, 8, 1), 0.5, np.float32)
+    images[[2, 5]] = np.nan
+    with pytest.raises(
+        NotFiniteError, match=r"output '\w+' of the incoming model is NaN .* on 2 of the first 8"
+    ):
+        losses.output_targets(open_graph(str(module_saved_model)), 'AUTO', {'image': images})

@@ -24,3 +24,4 @@ def test_counts_do_not_depend_on_batches_and_order(scores, data):
 def test_one_output_of_several_is_enough():
     outputs = {'class': np.array([1, 2]), 'scores': np.array([[0.1, 0.9], [np.nan, 0.0]])}
     assert count(outputs) == Counts(examples=2, not_finite=1)
+    assert count({'': np.zeros((2, 3))}, outputs) == Counts(examples=2, baseline_not_finite=1)
