@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tfx_edge.components.core.errors import EdgeError, EnvironmentFailure
-from tfx_edge.components.core.isolation.exhausted_machine import remedy_if_exhausted
+from tfx_edge.components.core.isolation.exhausted_machine import find_exhausted
 from tfx_edge.components.core.isolation.printed_line import shortened_line
 
 
@@ -39,11 +39,12 @@ def one_line(error: BaseException) -> str:
     for cause in _causes(error):
         if isinstance(cause, (EdgeError, EnvironmentFailure, CommandError)):
             return ' '.join(str(cause).split())
+    name = type(error).__name__
+    if exhausted := find_exhausted(f'{name}: {error}'):
+        sign = name if exhausted.sign == name else f'{name}: {exhausted.sign}'
+        return f'{sign}; {exhausted.remedy}'
     lines = [line for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if remedy_if_exhausted(line)] or lines
-    line = f'{type(error).__name__}: {shortened_line(telling[-1])}' if telling else type(error).__name__
-    remedy = remedy_if_exhausted(line)
-    return f'{line}; {remedy}' if remedy else line
+    return f'{name}: {shortened_line(lines[-1])}' if lines else name
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -50,7 +50,7 @@ def test_error_becomes_one_line(error: Exception, line: str) -> None:
 def test_a_full_disk_is_found_in_a_long_message_and_has_its_remedy() -> None:
     line = one_line(RuntimeError('pip failed\nOSError: [Errno 28] No space left on device\n' + 'x' * 10**6))
     assert line.startswith(
-        'RuntimeError: OSError: [Errno 28] No space left on device; free space on the disk of '
+        'RuntimeError: No space left on device; free space on the disk of '
     )
 
 

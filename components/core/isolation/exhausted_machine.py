@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from typing import NamedTuple
 
 OUT_OF_MEMORY = 'the system ends processes that take too much memory: give it more, or use a smaller model.'
 
@@ -12,23 +13,38 @@ _MEMORY = re.compile(r'Cannot allocate memory|std::bad_alloc|\bMemoryError\b|Una
 _FILES = re.compile(r'Too many open files')
 
 
-def remedy_if_exhausted(reported: str) -> str:
-    """What helps where a machine had not enough of something; '' for any other fault.
+class Exhausted(NamedTuple):
+    """What a machine had not enough of.
+
+    Attributes:
+      sign: the words that report it.
+      remedy: what helps, as the end of a sentence.
+    """
+
+    sign: str
+    remedy: str
+
+
+def find_exhausted(reported: str) -> Exhausted | None:
+    """What was used up; None for any other fault.
 
     Args:
       reported: what an error says, or what a process printed before it died.
 
     Example:
-      >>> remedy_if_exhausted('OSError: [Errno 24] Too many open files: model')
+      >>> find_exhausted('OSError: [Errno 24] Too many open files: model').remedy
       'allow the process more open files (ulimit -n), and run the step again.'
     """
-    if _DISK.search(reported):
-        return f'free space on the disk of {_temporary_folder()} and of the outputs, and run the step again.'
-    if _MEMORY.search(reported):
-        return 'give the step more memory, or use a smaller model.'
-    if _FILES.search(reported):
-        return 'allow the process more open files (ulimit -n), and run the step again.'
-    return ''
+    if sign := _DISK.search(reported):
+        place = _temporary_folder()
+        return Exhausted(
+            sign[0], f'free space on the disk of {place} and of the outputs, and run the step again.'
+        )
+    if sign := _MEMORY.search(reported):
+        return Exhausted(sign[0], 'give the step more memory, or use a smaller model.')
+    if sign := _FILES.search(reported):
+        return Exhausted(sign[0], 'allow the process more open files (ulimit -n), and run the step again.')
+    return None
 
 
 def _temporary_folder() -> str:

@@ -27,7 +27,7 @@ from typing import IO, Any, ParamSpec, TypeVar
 
 from tfx_edge.components.core.errors import EdgeError, EnvironmentFailure
 from tfx_edge.components.core.isolation import isolated_call, server_handle
-from tfx_edge.components.core.isolation.exhausted_machine import OUT_OF_MEMORY, remedy_if_exhausted
+from tfx_edge.components.core.isolation.exhausted_machine import OUT_OF_MEMORY, find_exhausted
 from tfx_edge.components.core.isolation.printed_line import shortened_line
 
 FRESH_PROCESSES = 'TFX_EDGE_FRESH_PROCESSES'
@@ -111,7 +111,8 @@ def run_isolated(
     if outcome is None and -status in _SENT:
         remedy = OUT_OF_MEMORY if status == -signal.SIGKILL else 'run the step again.'
     else:
-        remedy = remedy_if_exhausted(reason if outcome is not None else printed)
+        exhausted = find_exhausted(reason if outcome is not None else printed)
+        remedy = exhausted.remedy if exhausted else ''
     if remedy:
         raise EnvironmentFailure(f'{message}; {remedy}')
     raise ChildFailure(f'{message}; {_DEFECT}', reason, printed)
