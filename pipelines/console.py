@@ -79,7 +79,7 @@ def quiet(log: str | os.PathLike[str], option: str = '--log FILE') -> Iterator[P
         with _loggers(progress):
             try:
                 yield progress
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 traceback.print_exc()
                 raise CommandError(one_line(error), str(path)) from error
 

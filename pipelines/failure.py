@@ -40,6 +40,10 @@ def one_line(error: BaseException) -> str:
         if isinstance(cause, (EdgeError, EnvironmentFailure, CommandError)):
             return ' '.join(str(cause).split())
     name = type(error).__name__
+    if isinstance(error, SystemExit):
+        return (
+            f'a module of the pipeline ended the process (sys.exit({error.code!r})); let it return or raise.'
+        )
     if exhausted := find_exhausted(f'{name}: {error}'):
         sign = name if exhausted.sign == name else f'{name}: {exhausted.sign}'
         return f'{sign}; {exhausted.remedy}'

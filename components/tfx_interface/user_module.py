@@ -58,8 +58,10 @@ def user_functions(properties: Mapping[str, Any]) -> UserFunctions:
     try:
         # The module's own names; what its import raises is kept apart from a function that is not there.
         namespace = udf_utils.get_fn(module, '__dict__')
-    except (ImportError, OSError, SyntaxError) as error:
-        raise EdgeError(f'the module {name} cannot be imported ({error}); correct it.') from error
+    except (Exception, SystemExit) as error:
+        raise EdgeError(
+            f'the module {name} cannot be imported ({type(error).__name__}: {error}); correct it.'
+        ) from error
     found = {function: namespace[function] for function in NAMES if function in namespace}
     if not found:
         raise EdgeError(f'the module {name} has none of {", ".join(NAMES)}; define at least one of them.')

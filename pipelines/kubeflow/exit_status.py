@@ -45,7 +45,7 @@ def exit_status(name: str, body: Callable[[], None]) -> int:
     except Terminated:
         log(f'tfx-edge: {name} was terminated')
         return TERMINATED
-    except Exception as error:  # noqa: BLE001 - whatever it is, the log ends with one line
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, the log ends with one line
         log(traceback.format_exc().rstrip())
         log(f'tfx-edge: {name} failed: {one_line(error)}')
         return 1

@@ -40,18 +40,17 @@ def test_edge_error_that_was_being_handled_has_the_say() -> None:
         (EnvironmentFailure('the disk is full'), 'the disk is full'),
         (RuntimeError('word ' * 10**5), 'RuntimeError: ... ' + ('word ' * 60).strip()),
         (RuntimeError('x' * 10**6), 'RuntimeError: ... ' + 'x' * 300),
+        (SystemExit(0), 'a module of the pipeline ended the process (sys.exit(0)); let it return or raise.'),
         (MemoryError(), 'MemoryError; give the step more memory, or use a smaller model.'),
     ],
 )
-def test_error_becomes_one_line(error: Exception, line: str) -> None:
+def test_error_becomes_one_line(error: BaseException, line: str) -> None:
     assert one_line(error) == line
 
 
 def test_a_full_disk_is_found_in_a_long_message_and_has_its_remedy() -> None:
     line = one_line(RuntimeError('pip failed\nOSError: [Errno 28] No space left on device\n' + 'x' * 10**6))
-    assert line.startswith(
-        'RuntimeError: No space left on device; free space on the disk of '
-    )
+    assert line.startswith('RuntimeError: No space left on device; free space on the disk of ')
 
 
 def test_errors_that_cause_each_other_end() -> None:

@@ -137,6 +137,11 @@ def _training_step(
         pairs = [
             (tf.convert_to_tensor(g), v) for g, v in zip(gradients, variables, strict=True) if g is not None
         ]
+        if not pairs:
+            raise EdgeError(
+                'the loss depends on no trained weight, so nothing can be trained; make loss_fn of the outputs in '
+                '`student`, by operations that have gradients.'
+            )
         hooks.observe(pairs)
         optimizer.apply_gradients(pairs)
         return loss

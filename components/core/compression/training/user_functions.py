@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+import inspect
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -12,6 +15,7 @@ from tfx_edge.components.core.errors import EdgeError
 
 NAMES = ('loss_fn', 'augment_fn', 'optimizer_fn')
 _Tensors = Mapping[str, tf.Tensor]
+_LONGEST = 300
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +54,14 @@ class UserFunctions:
     def loss(self, features: _Tensors, teacher: _Tensors, student: _Tensors) -> tf.Tensor:
         """`loss_fn`'s result, checked."""
         assert self.loss_fn is not None
-        loss = tf.convert_to_tensor(self.loss_fn(features, teacher, student))
+        with _own_faults_named(self.loss_fn):
+            returned = self.loss_fn(features, teacher, student)
+        if returned is None:
+            raise EdgeError(
+                'loss_fn returns None; expected a floating scalar. Return the mean over the batch.'
+            )
+        with _own_faults_named(self.loss_fn):
+            loss = tf.convert_to_tensor(returned)
         if loss.shape.rank != 0 or not loss.dtype.is_floating:
             raise EdgeError(
                 f'loss_fn returns {loss.dtype.name} of shape {loss.shape}; expected a floating scalar. '
@@ -62,7 +73,14 @@ class UserFunctions:
         """`augment_fn`'s result, checked; the features as they are without one."""
         if self.augment_fn is None:
             return features
-        augmented = dict(self.augment_fn(dict(features), seed))
+        with _own_faults_named(self.augment_fn):
+            returned = self.augment_fn(dict(features), seed)
+        if not isinstance(returned, Mapping):
+            raise EdgeError(
+                f'augment_fn returns {type(returned).__name__}; expected the features by name, as they came in.'
+            )
+        with _own_faults_named(self.augment_fn):
+            augmented = {name: tf.convert_to_tensor(value) for name, value in returned.items()}
         for name, before in features.items():
             after = augmented.get(name)
             fits = (
@@ -83,9 +101,37 @@ class UserFunctions:
         import keras  # takes seconds
 
         assert self.optimizer_fn is not None
-        optimizer = self.optimizer_fn(num_steps)
+        with _own_faults_named(self.optimizer_fn):
+            optimizer = self.optimizer_fn(num_steps)
         if not isinstance(optimizer, keras.optimizers.Optimizer):
             raise EdgeError(
                 f'optimizer_fn returns {type(optimizer).__name__}; expected a keras.optimizers.Optimizer (Keras 3).'
             )
         return optimizer
+
+
+@contextlib.contextmanager
+def _own_faults_named(function: Callable[..., Any]) -> Iterator[None]:
+    """Names the module's file, line and function for whatever it raises, the end of the process included."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        raise EdgeError(f'{_place(function, error)}: {_said(error)}; correct the module.') from error
+
+
+def _place(function: Callable[..., Any], error: BaseException) -> str:
+    """The innermost place in the module's own file, or where the function begins."""
+    code = getattr(inspect.unwrap(function), '__code__', None)
+    file = code.co_filename if code else getattr(function, '__module__', 'the module')
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename == file:
+            return f'{frame.name} in {file}, line {frame.lineno}'
+    name = getattr(function, '__name__', repr(function))
+    return f'{name} in {file}, line {code.co_firstlineno}' if code else f'{name} in {file}'
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f'it ends the process (sys.exit({error.code!r}))'
+    text = ' '.join(str(error).split())
+    return f'{type(error).__name__}: {text[:_LONGEST]}' if text else type(error).__name__

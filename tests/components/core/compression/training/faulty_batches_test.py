@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tests.components.core.compression.conftest import make_options, make_pruning, open_graph
 from tfx_edge.components.core.compression.pruning import prune
+from tfx_edge.components.core.compression.training.user_functions import UserFunctions
 from tfx_edge.components.core.errors import EdgeError, NotFiniteError
 
 pytestmark = pytest.mark.slow
@@ -132,3 +133,11 @@ def test_weights_that_become_nan_behind_a_finite_loss_are_refused(models: dict[s
     later = itertools.chain(itertools.islice(_batches(labels), 2), _batches(labels, np.nan))
     with pytest.raises(NotFiniteError, match=r'training made weights NaN or infinite; .*learning_rate'):
         prune(open_graph(models['hiding']), make_pruning(), make_options(4), later)
+
+
+def test_a_loss_that_depends_on_no_weight_is_refused(models: dict[str, str]) -> None:
+    options = make_options(
+        2, functions=UserFunctions(loss_fn=lambda features, teacher, student: tf.constant(1.0))
+    )
+    with pytest.raises(EdgeError, match='the loss depends on no trained weight'):
+        prune(open_graph(models['all']), make_pruning(), options, _batches(np.zeros(4)))
