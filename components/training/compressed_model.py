@@ -61,6 +61,7 @@ def compress_model(
     properties: Mapping[str, Any],
     configuration: Configuration,
     compress: Compress,
+    write_outputs: Callable[[], None],
 ) -> None:
     """Runs one technique on a Model artifact and writes the Model artifact that results.
 
@@ -72,6 +73,8 @@ def compress_model(
       properties: exec properties of `TrainingSpec`, and the configuration's.
       configuration: of the component.
       compress: the technique.
+      write_outputs: writes what else the technique gives out, once the model is there. Where that fails, the model is
+        removed, and the training's state stays, with which the next run need not train again.
 
     Raises:
       EdgeError: an input is at fault; nothing is written then.
@@ -107,8 +110,10 @@ def compress_model(
         values = _compressed(graph, options, examples, compress)
         with artifacts.written_whole(path_utils.serving_model_dir(output.uri)) as folder:
             write_with_values(source, folder, values)
-        output.set_string_custom_property(artifacts.DENSE_FUNCTION, describe(signature))
-        _describe(output, summarize_weights(graph, values, configuration.dense_scales(properties)))
+        with artifacts.removed_on_error(path_utils.serving_model_dir(output.uri)):
+            output.set_string_custom_property(artifacts.DENSE_FUNCTION, describe(signature))
+            _describe(output, summarize_weights(graph, values, configuration.dense_scales(properties)))
+            write_outputs()
         if state and fileio.exists(state):
             fileio.rmtree(state)
 

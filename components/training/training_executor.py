@@ -9,11 +9,8 @@ from typing import Any, ClassVar
 
 from tfx import types
 from tfx.dsl.components.base import base_executor
-from tfx.types import artifact_utils
-from tfx.utils import path_utils
 
 from tfx_edge.components.core.log_once import begin_step
-from tfx_edge.components.tfx_interface import artifacts
 from tfx_edge.components.training.compressed_model import Compress, compress_model
 from tfx_edge.components.training.configuration import Configuration
 
@@ -83,7 +80,11 @@ class TrainingExecutor(base_executor.BaseExecutor, abc.ABC):
         """See `base_executor.BaseExecutor.Do`."""
         begin_step()
         technique = self.technique(self.CONFIGURATION.message(exec_properties), input_dict, output_dict)
-        compress_model(input_dict, output_dict, exec_properties, self.CONFIGURATION, technique.compress)
-        model = artifact_utils.get_single_instance(output_dict[artifacts.MODEL])
-        with artifacts.removed_on_error(path_utils.serving_model_dir(model.uri)):
-            technique.write_outputs()
+        compress_model(
+            input_dict,
+            output_dict,
+            exec_properties,
+            self.CONFIGURATION,
+            technique.compress,
+            technique.write_outputs,
+        )

@@ -25,6 +25,7 @@ import tfx_edge
 from tfx_edge import proto
 from tfx_edge.components import Clusterer, Pruner, QATTrainer
 from tfx_edge.components.core.calibration.ranges import read_ranges
+from tfx_edge.components.core.compression.training import training_checkpoint
 from tfx_edge.components.core.errors import EdgeError
 
 pytestmark = pytest.mark.slow
@@ -107,6 +108,17 @@ def test_qat_trainer_writes_the_ranges_of_the_file_s_activations(
     assert isinstance(outputs['calibration'][0], tfx_edge.Calibration)
     assert len(ranges) == 7  # the input, five layers, the logits; softmax has a range of its own
     assert all(low <= 0 < high for low, high in ranges.values())
+
+
+def test_a_calibration_that_is_refused_leaves_no_model_and_the_training_s_state(
+    model_artifact: Any, examples_artifact: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_checkpoint, 'SECONDS_BETWEEN_CHECKPOINTS', 0.0)
+    qat = proto.QuantizationAwareTraining(min_fidelity_db=100.0, repair_fidelity=False, require_fidelity=True)
+    with pytest.raises(EdgeError, match='100'):
+        _run(QATTrainer, model_artifact, examples_artifact, tmp_path / 'run', {'qat': qat})
+    assert not (tmp_path / 'run' / 'model' / 'Format-Serving').exists()
+    assert len(list((tmp_path / 'run' / '.unfinished').glob('*/checkpoint'))) == 1
 
 
 @pytest.mark.parametrize('component', [Pruner, Clusterer, QATTrainer])
