@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from tfx_edge.components.core.lost_workers import lost_workers_raised
 from tfx_edge.pipelines.console import Progress
-from tfx_edge.pipelines.worker_processes import lost_workers_raised
 
 # Beam's direct runner otherwise tries Prism, which is downloaded when it is first used.
 BEAM_ARGS = ('--runner=FnApiRunner', '--direct_running_mode=in_memory')

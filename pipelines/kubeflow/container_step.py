@@ -12,6 +12,7 @@ from collections.abc import Callable, MutableMapping, Sequence
 from typing import TYPE_CHECKING
 
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.lost_workers import lost_workers_raised
 from tfx_edge.pipelines.kubeflow import engine_faults, exit_status, shared_folder
 from tfx_edge.pipelines.kubeflow.engine_jobs import EngineJobs
 from tfx_edge.pipelines.kubeflow.fingerprint_tasks import PARAMETER
@@ -20,7 +21,6 @@ from tfx_edge.pipelines.kubeflow.log_line import log
 from tfx_edge.pipelines.kubeflow.mounts import ROOT_VARIABLE, Mounts
 from tfx_edge.pipelines.kubeflow.pods import SHARED_FLAG
 from tfx_edge.pipelines.kubeflow.specification import DRIVER_FLAG
-from tfx_edge.pipelines.worker_processes import lost_workers_raised
 
 if TYPE_CHECKING:
     from google.protobuf import struct_pb2

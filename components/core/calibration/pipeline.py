@@ -47,6 +47,7 @@ from tfx_edge.components.core.litert.file.activation_reader import float_activat
 from tfx_edge.components.core.litert.file.model_file import ModelFile
 from tfx_edge.components.core.litert.file.moved_values import moved_values
 from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
+from tfx_edge.components.core.lost_workers import lost_workers_raised
 
 _LOG = logging.getLogger(__name__)
 
@@ -131,7 +132,7 @@ def calibrate(
     measure = MeasureActivations(
         parser, float_model_path, names, channel_means_of, histograms, moved_values(float_model)
     )
-    with make_pipeline() as pipeline:
+    with lost_workers_raised(), make_pipeline() as pipeline:
         chosen = pipeline | 'Choose' >> ChooseExamples(files, max_examples, compared)
         measured = chosen[PLACES] | 'Measure' >> beam.ParDo(measure).with_outputs(FAULTS, main='measured')
         merged = measured.measured | 'Merge' >> beam.CombineGlobally(MergeMeasurements())
@@ -200,7 +201,7 @@ def sample(
       >>> len(sample(beam.Pipeline, files=files, result_path='/tmp/sample.json', count=64))
       64
     """
-    with make_pipeline() as pipeline:
+    with lost_workers_raised(), make_pipeline() as pipeline:
         chosen = pipeline | 'Choose' >> ChooseExamples(files, count)
         records, unreadable = _records(chosen[PLACES], count)
         _write(pipeline, result_path, [(records, _sample_to_json)], [chosen[FAULTS], unreadable])

@@ -38,6 +38,7 @@ from tfx_edge.components.core.examples.record_faults import decode, values_of
 from tfx_edge.components.core.examples.record_places import first_fault, is_of_a_record
 from tfx_edge.components.core.examples.unlike_records import unlike_record
 from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
+from tfx_edge.components.core.lost_workers import lost_workers_raised
 from tfx_edge.components.core.signature import Signature
 
 _LOG = logging.getLogger(__name__)
@@ -88,6 +89,7 @@ def run(
         _named_by_place(files, parser, _example_check(evaluation)),
         raised_in_one_line(),
         _metric_failures(),
+        lost_workers_raised(),
         make_pipeline() as pipeline,
     ):
         batches = pipeline | 'ReadExamples' >> examples

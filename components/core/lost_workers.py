@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.errors import EnvironmentFailure
 
 # What Beam's `SubprocessSdkWorker` raises in a thread of its own. A shell is between: 128 and the signal's number.
 _EXITED = re.compile(r'Worker subprocess exited with return code (-?\d+)')
@@ -26,10 +26,10 @@ class _WorkerDied(BaseException):
 def lost_workers_raised() -> Iterator[None]:
     """Ends the `with` block with an error when a signal ends a worker process of Beam's (`multi_processing`).
 
-    Does nothing outside of the main thread, where Python takes no signals.
+    Does nothing outside of the main thread, where Python takes no signals. Of nested blocks the innermost ends.
 
     Raises:
-      EdgeError: a worker was killed, or crashed.
+      EnvironmentFailure: a worker was killed, or crashed.
 
     Example:
       >>> with lost_workers_raised():
@@ -58,7 +58,7 @@ def lost_workers_raised() -> Iterator[None]:
     try:
         yield
     except _WorkerDied:
-        raise EdgeError(_line(ended_by[0])) from None
+        raise EnvironmentFailure(_line(ended_by[0])) from None
     finally:
         with lock:
             threading.excepthook = before_hook

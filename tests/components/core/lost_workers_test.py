@@ -14,7 +14,7 @@ PIPELINE = """
 import sys
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
-from tfx_edge.pipelines.worker_processes import lost_workers_raised
+from tfx_edge.components.core.lost_workers import lost_workers_raised
 
 def die(number, by=int(sys.argv[1])):
     import os
@@ -23,7 +23,7 @@ def die(number, by=int(sys.argv[1])):
     return number
 
 ARGUMENTS = ['--runner=FnApiRunner', '--direct_running_mode=multi_processing', '--direct_num_workers=2']
-with lost_workers_raised(), beam.Pipeline(options=PipelineOptions(ARGUMENTS)) as pipeline:
+with lost_workers_raised(), lost_workers_raised(), beam.Pipeline(options=PipelineOptions(ARGUMENTS)) as pipeline:
     _ = pipeline | beam.Create(range(20)) | beam.Reshuffle() | beam.Map(die)
 """
 
