@@ -117,16 +117,18 @@ class ActivationQuantization:
                 group: _symmetric(*limits, fixed=self._groups[group] is not None)
                 for group, limits in self._initial.items()
             }
-        # Variables, for `widen` changes them and a restart continues with them.
-        self._bounds = {
-            group: tf.Variable(limits, dtype=tf.float32, trainable=False)
-            for group, limits in sorted(self._initial.items())
-            if self._groups[group] is None
-        }
         self._logs = {
             group: (tf.Variable(0.0), tf.Variable(0.0)) if bits == 8 else (tf.Variable(0.0),) * 2
             for group in sorted(self._groups)
             if self._groups[group] is None
+        }
+        # Where an end lies after `widen` that was set to 0 to hold it: no factor moves that. An end whose values were 0
+        # is that of a ReLU, whose values do not pass it.
+        self._moved = {
+            (group, end): tf.Variable(0.0, trainable=False)
+            for group in self._logs
+            for end in (0, 1)
+            if not self._initial[group][end] and ranges[group][end]
         }
         self._constants = {tensor: constant for constant in constants for tensor in constant.tensors}
         self._renamed: dict[str, str] = {}
@@ -163,9 +165,9 @@ class ActivationQuantization:
         return list(self._graph.inputs)
 
     @property
-    def bounds(self) -> list[tf.Variable]:
-        """What the logarithms are relative to, (min, max) of each range that is not fixed; not trained."""
-        return list(self._bounds.values())
+    def state(self) -> list[tf.Variable]:
+        """All that makes the ranges what they are: `variables`, and what only `widen` changes."""
+        return [*self.variables, *self._moved.values()]
 
     def widen(self, limits: Mapping[str, tuple[float, float]]) -> None:
         """Lets ranges hold what they do not hold yet; they are trained on from there.
@@ -175,10 +177,14 @@ class ActivationQuantization:
         """
         before = self.ranges()
         for group, (low, high) in limits.items():
-            low, high = min(low, before[group][0]), max(high, before[group][1])
-            self._bounds[group].assign((low, high) if self._bits == 8 else _symmetric(low, high, fixed=False))
-            for log in self._logs[group]:
-                log.assign(0.0)
+            wider = min(low, before[group][0]), max(high, before[group][1])
+            if self._bits == 16:
+                wider = _symmetric(*wider, fixed=False)
+            for end, (log, initial) in enumerate(zip(self._logs[group], self._initial[group], strict=True)):
+                if initial:
+                    log.assign(np.log(wider[end] / initial))
+                elif (group, end) in self._moved:
+                    self._moved[group, end].assign(wider[end])
 
     def call(
         self, inputs: Mapping[str, tf.Tensor], values: Mapping[str, tf.Tensor], fetch: Sequence[str]
@@ -271,12 +277,12 @@ class ActivationQuantization:
         }
 
     def _range(self, group: str) -> tuple[tf.Tensor, tf.Tensor]:
-        if group not in self._logs:
-            low, high = (tf.constant(bound, tf.float32) for bound in self._initial[group])
-            return low, high
-        bounds = self._bounds[group]
-        shrink_low, shrink_high = self._logs[group]
-        return bounds[0] * tf.exp(shrink_low), bounds[1] * tf.exp(shrink_high)
+        low, high = (tf.constant(bound, tf.float32) for bound in self._initial[group])
+        if group in self._logs:
+            shrink_low, shrink_high = self._logs[group]
+            low = self._moved[group, 0] if (group, 0) in self._moved else low * tf.exp(shrink_low)
+            high = self._moved[group, 1] if (group, 1) in self._moved else high * tf.exp(shrink_high)
+        return low, high
 
     def _step(self, group: str) -> tf.Tensor:
         low, high = self._range(group)

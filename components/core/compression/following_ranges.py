@@ -14,7 +14,7 @@ from tfx_edge.components.core.compression.activation_quantization import (
     observed_activations,
 )
 from tfx_edge.components.core.compression.training.training_hooks import TrainingHooks
-from tfx_edge.components.core.range_clipping import POSITIONS, RANGES_BESIDE, clipping
+from tfx_edge.components.core.range_clipping import CELLS, POSITIONS, RANGES_BESIDE, clipping
 
 _LOG = logging.getLogger(__name__)
 # Three quarters of what EdgeEvaluation.max_clipping allows on other examples than these.
@@ -58,7 +58,7 @@ class FollowingRanges(TrainingHooks):
         num_steps: int,
         state: Sequence[tf.Variable] = (),
     ) -> None:
-        super().__init__([*state, *simulated.bounds])
+        super().__init__([*state, *simulated.state])
         self._simulated = simulated
         self._observed = [a for a in observed_activations(activations) if a.fixed is None]
         self._batches = batches
@@ -71,8 +71,10 @@ class FollowingRanges(TrainingHooks):
         ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             tensors = [activation.tensor for activation in self._observed]
             found = simulated.before_rounding(inputs, values(), tensors)
-            beside = RANGES_BESIDE * (highs - lows)
-            ends = tf.stack([lows - beside, highs + beside], 1)
+            # A cell around each integer: what is rounded to the last one is not cut off.
+            steps = (highs - lows) / (CELLS - 1)
+            first = lows - (RANGES_BESIDE * CELLS + 0.5) * steps
+            ends = tf.stack([first, first + POSITIONS * steps], 1)
             counts = [tf.histogram_fixed_width(value, ends[n], POSITIONS) for n, value in enumerate(found)]
             extremes = [tf.stack([f(value) for value in found]) for f in (tf.reduce_min, tf.reduce_max)]
             return tf.stack(counts), *extremes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -39,8 +40,13 @@ class _Training:
     """A simulation whose first matrix is `size` times the identity, and its hooks."""
 
     def __init__(
-        self, graph: ServingGraph, ranges: dict[str, tuple[float, float]], size: float, bits: int = 8
-    ):
+        self,
+        graph: ServingGraph,
+        ranges: dict[str, tuple[float, float]],
+        size: float,
+        bits: int = 8,
+        batches: Sequence[Mapping[str, np.ndarray]] = _BATCHES,
+    ) -> None:
         self.graph = graph
         names = {'x': graph.inputs['x'], **graph.outputs}
         activations = [SimulatedActivation(name, names[name], name, None) for name in ranges]
@@ -51,7 +57,7 @@ class _Training:
             self.simulated,
             activations,
             lambda: {key: tf.identity(value) for key, value in self.values.items()},
-            _BATCHES,
+            batches,
             _STEPS,
         )
 
@@ -87,8 +93,9 @@ def test_a_range_that_weights_outgrew_holds_all_values_and_those_behind_it(
     assert "cut off of 'once'" in caplog.text
 
 
-def test_an_end_at_zero_moves(graph: ServingGraph) -> None:
-    training = _Training(graph, {'once': (0.0, 1.0)}, 1.0)
+def test_an_end_that_was_set_to_zero_to_hold_it_moves(graph: ServingGraph) -> None:
+    training = _Training(graph, {'once': (0.25, 1.0)}, 1.0)
+    assert training.simulated.ranges()['once'] == (0.0, 1.0)
     training.hooks.before_step(_STEPS)
     assert training.simulated.ranges()['once'] == pytest.approx((_span(1.0)[0], 1.0), rel=1e-3)
 
@@ -109,16 +116,30 @@ def test_ranges_are_looked_at_after_each_quarter(graph: ServingGraph) -> None:
         training.hooks.before_step(step)
         if training.simulated.ranges()['once'][1] > 0.5:
             widened.append(step)
-            training.simulated.bounds[0].assign((-0.1, 0.1))
+            for log in training.simulated.variables:
+                log.assign(0.0)
     assert widened == [10, 20, 30, 40]
 
 
 def test_a_restart_continues_with_widened_ranges(graph: ServingGraph) -> None:
-    """What `fine_tune` keeps of the hooks, and the trained logarithms, give the same ranges again."""
+    """What `fine_tune` keeps of the hooks gives the same ranges again."""
     training = _Training(graph, {'once': (-0.1, 0.1)}, 1.0)
     training.hooks.before_step(10)
     again = _Training(graph, {'once': (-0.1, 0.1)}, 1.0)
-    kept = [v.numpy() for v in (*training.simulated.variables, *training.hooks.state)]
-    for variable, value in zip((*again.simulated.variables, *again.hooks.state), kept, strict=True):
+    kept = [variable.numpy() for variable in training.hooks.state]
+    for variable, value in zip(again.hooks.state, kept, strict=True):
         variable.assign(value)
     assert again.simulated.ranges() == training.simulated.ranges() != {'once': (-0.1, 0.1)}
+
+
+def test_many_values_at_the_ends_of_a_range_are_not_cut_off(
+    graph: ServingGraph, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The zeros of a ReLU lie at the end of its range, as the largest value does."""
+    x = np.random.default_rng(2).uniform(0, 1, (64, 8)).astype(np.float32)
+    x[np.random.default_rng(3).random(x.shape) < 0.9] = 0.0
+    x[0, 0] = 1.0
+    caplog.set_level(logging.INFO, 'tfx_edge')
+    for size in np.linspace(0.3, 7.7, 40):
+        _Training(graph, {'once': (0.0, size)}, size, batches=[{'x': x}]).hooks.before_step(_STEPS)
+    assert 'widened' not in caplog.text
