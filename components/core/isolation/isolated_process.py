@@ -187,7 +187,7 @@ def _seconds() -> float:
         seconds = float(given or _DEFAULT_SECONDS)
     except ValueError:
         seconds = math.nan
-    if not seconds > 0:
+    if not 0 < seconds < math.inf:
         raise EdgeError(f'{PROCESS_SECONDS} is {given!r}; expected a number of seconds above 0.')
     return seconds
 

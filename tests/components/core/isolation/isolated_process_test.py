@@ -64,7 +64,7 @@ def test_full_disk_is_the_machine_s_fault() -> None:
     assert '\n' not in str(caught.value)
 
 
-@pytest.mark.parametrize('value', ['soon', '0', '-1', 'nan'])
+@pytest.mark.parametrize('value', ['soon', '0', '-1', 'nan', 'inf'])
 def test_a_time_limit_that_is_none_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(isolated_process.PROCESS_SECONDS, value)
     with pytest.raises(EdgeError, match='expected a number of seconds above 0'):
