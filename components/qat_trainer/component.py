@@ -37,7 +37,7 @@ class QATTrainer(TrainingComponent):
     is folded in, with the file's scales (`dense_scales`, which TFLiteQuantizer has to be given too: one for each unit
     of a fully connected layer, or one in all), in `weight_bits` (4 where LiteRT has int4 kernels, 8 elsewhere); biases
     and other constants; activations in `activation_bits`, whose ranges are calibrated, then trained; after each quarter
-    of the steps those that cut off more than 3 % of what makes their values differ (EdgeEvaluator's `max_clipping`) are
+    of the steps those that cut off more than 1 % of what makes their values differ (EdgeEvaluator's `max_clipping`) are
     widened to the values of the calibration batches, and the log names the worst. Zeros and clusters that came in are
     kept (clusters for other scales in each unit only, with a warning). What `exclude` or an override leaves in float
     stays float in the file. So do operators that the file computes otherwise than the simulation (SELU, say); a warning

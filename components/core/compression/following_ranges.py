@@ -17,8 +17,8 @@ from tfx_edge.components.core.compression.training.training_hooks import Trainin
 from tfx_edge.components.core.range_clipping import CELLS, POSITIONS, RANGES_BESIDE, clipping
 
 _LOG = logging.getLogger(__name__)
-# Three quarters of what EdgeEvaluation.max_clipping allows on other examples than these.
-_MOST_CLIPPING = 0.03
+# A quarter of what EdgeEvaluation.max_clipping allows on other examples than these.
+_MOST_CLIPPING = 0.01
 # Shares of the training after which the ranges are looked at.
 _MOMENTS = (0.25, 0.5, 0.75, 1.0)
 # A range that was widened passes on values that those behind it have not seen.
@@ -30,7 +30,7 @@ class FollowingRanges(TrainingHooks):
 
     Ranges are trained as logarithms, at the rate of the weights: within a short training they cannot keep up with
     weights that change an activation's size, and an end at 0 cannot move at all. After each quarter of the steps, and
-    so at the end too, the calibration batches go through the simulation. A range that cuts off more than 3 % of the
+    so at the end too, the calibration batches go through the simulation. A range that cuts off more than 1 % of the
     variation of its values (`range_clipping.clipping`, which EdgeEvaluator judges a file by) is widened to all of them,
     with a line in the log. A range that training narrowed by less stays as trained.
 

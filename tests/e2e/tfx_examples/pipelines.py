@@ -17,7 +17,7 @@ from tfx_edge import proto
 from tfx_edge.components import EdgeEvaluator, Pruner, QATTrainer, TFLiteQuantizer
 from tfx_edge.pipelines.local import BEAM_ARGS
 
-TRAIN_STEPS, TUNING_STEPS, FINE_TUNING_STEPS = 60, 2, 40
+TRAIN_STEPS, TUNING_STEPS, FINE_TUNING_STEPS = 60, 2, 60
 
 
 def connection(folder: pathlib.Path) -> Any:

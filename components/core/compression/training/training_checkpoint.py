@@ -23,7 +23,7 @@ class TrainingCheckpoint:
 
     Args:
       folder: where the state is kept; it belongs to one model, configuration and set of examples. '' keeps none.
-      variables: all that the loop changes, in a fixed order.
+      variables: all that the loop changes, in a fixed order; one may be there twice.
 
     Example:
       >>> checkpoint = TrainingCheckpoint('/pipeline/Pruner/model/.unfinished/5f0c', [weight, momentum])
@@ -34,7 +34,9 @@ class TrainingCheckpoint:
 
     def __init__(self, folder: str, variables: Sequence[tf.Variable]) -> None:
         self._steps = tf.Variable(0, dtype=tf.int64, trainable=False)
-        kept = {f'variable_{index}': variable for index, variable in enumerate(variables)}
+        # A checkpoint holds a variable once, whatever the number of its names.
+        once = {id(variable): variable for variable in variables}.values()
+        kept = {f'variable_{index}': variable for index, variable in enumerate(once)}
         if folder:
             _remove_if_damaged(folder, {'steps': self._steps, **kept})
         checkpoint = tf.train.Checkpoint(steps=self._steps, **kept)

@@ -62,6 +62,14 @@ def test_state_is_restored(folder: pathlib.Path) -> None:
     assert variable.numpy().tolist() == list(range(300))
 
 
+def test_a_variable_that_is_there_twice_is_restored(folder: pathlib.Path) -> None:
+    first, second = tf.Variable([1.0]), tf.Variable([2.0, 3.0])
+    TrainingCheckpoint(str(folder.with_name('twice')), [first, first, second]).step_done(5)
+    again = tf.Variable([0.0]), tf.Variable([0.0, 0.0])
+    assert TrainingCheckpoint(str(folder.with_name('twice')), [again[0], again[0], again[1]]).restore() == 5
+    assert [variable.numpy().tolist() for variable in again] == [[1.0], [2.0, 3.0]]
+
+
 @pytest.mark.parametrize(
     'damage',
     [_truncated, _flipped, _without_data, _empty_index, _empty_list, _garbage_list, _other_text],

@@ -148,7 +148,9 @@ def test_model_with_state_is_refused(tmp_path: pathlib.Path) -> None:
 
 
 def test_folder_without_a_model_is_an_error(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(EdgeError, match='SavedModel file does not exist') as raised:
+    with pytest.raises(
+        EdgeError, match=r'holds no saved_model\.pb; .* Export the model as a SavedModel'
+    ) as raised:
         convert_saved_model(str(tmp_path), 'serving_default')
     assert '\n' not in str(raised.value)
 
