@@ -71,6 +71,8 @@ class FollowingRanges(TrainingHooks):
         ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             tensors = [activation.tensor for activation in self._observed]
             found = simulated.before_rounding(inputs, values(), tensors)
+            # What the model handles itself, NaN for a value that is missing, has no place in a range.
+            found = [tf.where(tf.math.is_finite(value), value, lows[n]) for n, value in enumerate(found)]
             # A cell around each integer: what is rounded to the last one is not cut off.
             steps = (highs - lows) / (CELLS - 1)
             first = lows - (RANGES_BESIDE * CELLS + 0.5) * steps

@@ -143,3 +143,13 @@ def test_many_values_at_the_ends_of_a_range_are_not_cut_off(
     for size in np.linspace(0.3, 7.7, 40):
         _Training(graph, {'once': (0.0, size)}, size, batches=[{'x': x}]).hooks.before_step(_STEPS)
     assert 'widened' not in caplog.text
+
+
+def test_what_is_missing_has_no_place_in_a_range(graph: ServingGraph) -> None:
+    x = _BATCHES[0]['x'].copy()
+    x[3], x[5, 2] = np.nan, np.inf
+    training = _Training(graph, {'once': (-0.5, 0.5)}, 1.0, batches=[{'x': x}])
+    training.hooks.before_step(_STEPS)
+    low, high = training.simulated.ranges()['once']
+    assert -1 <= low < -0.9
+    assert 0.9 < high <= 1
