@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -31,8 +33,26 @@ def load_saved_model(saved_model_dir: str) -> Any:
       >>> sorted(load_saved_model('/models/digits').signatures)
       ['serve', 'serving_default']
     """
-    try:
+    with unreadable_variables_named(saved_model_dir):
         return tf.saved_model.load(saved_model_dir)
+
+
+@contextlib.contextmanager
+def unreadable_variables_named(saved_model_dir: str) -> Iterator[None]:
+    """Where the block fails and a variable cannot be read, the error names that.
+
+    Args:
+      saved_model_dir: the folder of the SavedModel that the block reads.
+
+    Raises:
+      EdgeError: a variable cannot be read.
+
+    Example:
+      >>> with unreadable_variables_named('/models/digits'):
+      ...   loaded = tf.saved_model.load('/models/digits')
+    """
+    try:
+        yield
     except Exception:
         require_readable_variables(saved_model_dir)
         raise

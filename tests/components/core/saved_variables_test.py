@@ -5,10 +5,12 @@ from __future__ import annotations
 import pathlib
 import shutil
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.golden import files
+from tfx_edge.components.core.compression.graph.loaded_model import LoadedModels
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
 from tfx_edge.components.core.saved_variables import load_saved_model, require_readable_variables
@@ -62,3 +64,15 @@ def test_a_whole_model_and_one_without_variables_are_readable(tmp_path: pathlib.
     tf.saved_model.save(module, str(tmp_path / 'model'), signatures={'serving_default': module.double})
     shutil.rmtree(tmp_path / 'model' / 'variables')
     require_readable_variables(str(tmp_path / 'model'))
+
+
+def test_a_damaged_model_with_the_graph_of_the_one_that_is_kept_is_named(tmp_path: pathlib.Path) -> None:
+    models = LoadedModels()
+    whole = models.load_briefly(str(files.saved_model('digits')))
+    expected = [variable.numpy() for variable in whole.variables]
+    assert expected
+    with pytest.raises(EdgeError, match=_KINDS['flipped']):
+        models.load_briefly(_damaged('flipped', tmp_path / 'model'))
+    again = models.load_briefly(str(files.saved_model('digits')))
+    for value, variable in zip(expected, again.variables, strict=True):
+        np.testing.assert_array_equal(value, variable.numpy())

@@ -9,7 +9,7 @@ from typing import Any
 
 from tfx_edge.components.core.compression.graph import checkpoint
 from tfx_edge.components.core.content_digest import content_digest
-from tfx_edge.components.core.saved_variables import load_saved_model
+from tfx_edge.components.core.saved_variables import load_saved_model, unreadable_variables_named
 
 # Folders of a SavedModel that stay the same when the values of its variables change.
 _GRAPH = ('assets',)
@@ -51,7 +51,7 @@ class LoadedModels:
             if self._kept is None or digest != self._digest or not self._is_free():
                 self._kept = load_saved_model(saved_model_dir)
                 self._digest = digest
-            elif not checkpoint.restore(saved_model_dir, self._kept):
+            elif not self._restored(saved_model_dir):
                 self._kept = load_saved_model(saved_model_dir)
             self._user = weakref.ref(user)
             return self._kept
@@ -59,6 +59,14 @@ class LoadedModels:
     def load_briefly(self, saved_model_dir: str) -> Any:
         """Loads a SavedModel for a caller that is done with it before the next load."""
         return self.load(saved_model_dir, _Passing())
+
+    def _restored(self, saved_model_dir: str) -> bool:
+        # Where it fails, some variables may have their new values: no later caller may get these.
+        kept, self._kept = self._kept, None
+        with unreadable_variables_named(saved_model_dir):
+            restored = checkpoint.restore(saved_model_dir, kept)
+        self._kept = kept
+        return restored
 
     def _is_free(self) -> bool:
         assert self._user is not None
