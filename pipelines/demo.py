@@ -69,8 +69,8 @@ def run_demo(output: str | os.PathLike[str], beam_args: Sequence[str] = ()) -> b
             metadata_path=str(folder / 'metadata.sqlite'),
             beam_pipeline_args=all_beam_args(beam_args),
         )
-        run_locally(pipeline, progress)
-        steps = run_records.last_run(pipeline.metadata_connection_config, digits.PIPELINE_NAME)
+        run = run_locally(pipeline, progress)
+        steps = run_records.steps_of_run(pipeline.metadata_connection_config, run)
         progress.line('measuring the models')
         _print_costs(steps, _measure(steps, folder), progress)
         remove_float_files(str(folder / 'pipeline'))

@@ -16,15 +16,18 @@ from tfx_edge.pipelines.console import Progress
 BEAM_ARGS = ('--runner=FnApiRunner', '--direct_running_mode=in_memory')
 
 
-def run_locally(pipeline: Any, progress: Progress) -> None:
+def run_locally(pipeline: Any, progress: Progress) -> str:
     """Runs a pipeline's components one after another.
 
     Args:
       pipeline: a `tfx.v1.dsl.Pipeline`.
       progress: gets a line when a component starts, ends or is found in the cache.
 
+    Returns:
+      The id of the run in ML Metadata.
+
     Raises:
-      EdgeError: a worker process of Beam's was killed.
+      EnvironmentFailure: a worker process of Beam's was killed.
       Exception: whatever a component raised.
 
     Example:
@@ -33,10 +36,12 @@ def run_locally(pipeline: Any, progress: Progress) -> None:
        0:10  ImportExampleGen: started
        0:21  ImportExampleGen: finished in 11 s
     """
-    from tfx.orchestration.local import local_dag_runner  # takes many seconds
+    from tfx_edge.pipelines.local_runs import LocalRun  # takes many seconds
 
+    run = LocalRun(pipeline)
     with _component_lines(progress), lost_workers_raised():
-        local_dag_runner.LocalDagRunner().run(pipeline)
+        run.start()
+    return run.id
 
 
 def remove_float_files(pipeline_root: str) -> None:

@@ -68,14 +68,42 @@ def last_run(connection: mlmd.ConnectionConfig, pipeline_name: str) -> dict[str,
         (context for context in store.get_contexts_by_type('pipeline_run') if context.id in runs),
         key=lambda context: context.id,
     )
+    return _steps(store, run)
+
+
+def steps_of_run(connection: mlmd.ConnectionConfig, run: str) -> dict[str, Step]:
+    """The steps of one run, whichever others have been started since.
+
+    Args:
+      connection: to ML Metadata, as the pipeline was given it.
+      run: its id, such as `LocalRun.id`.
+
+    Returns:
+      The steps by component id, in the order in which they ran.
+
+    Raises:
+      EdgeError: there is no such run.
+
+    Example:
+      >>> steps_of_run(pipeline.metadata_connection_config, run.id)['Pusher'].output('pushed_model').uri
+      'run/root/Pusher/pushed_model/8'
+    """
+    store = metadata_store.MetadataStore(connection)
+    context = store.get_context_by_type_and_name('pipeline_run', run)
+    if context is None:
+        raise EdgeError(f'there is no run {run!r} in this ML Metadata; name one that was started there.')
+    return _steps(store, context)
+
+
+def _steps(store: metadata_store.MetadataStore, run: mlmd.Context) -> dict[str, Step]:
     executions = sorted(store.get_executions_by_context(run.id), key=lambda execution: execution.id)
     return {
-        name: _step(store, name, execution) for execution in executions if (name := _node(store, execution))
+        name: _step(store, name, execution) for execution in executions if (name := node_of(store, execution))
     }
 
 
-def _node(store: metadata_store.MetadataStore, execution: mlmd.Execution) -> str:
-    """The component's id: TFX names the node context '<pipeline>.<id>'."""
+def node_of(store: metadata_store.MetadataStore, execution: mlmd.Execution) -> str:
+    """The id of an execution's component: TFX names the node context '<pipeline>.<id>'; '' where there is none."""
     for context in store.get_contexts_by_execution(execution.id):
         if context.type == 'node':
             return context.name.rpartition('.')[2]

@@ -64,11 +64,9 @@ def run_user_pipeline(target: str, options: PipelineOptions, log: str) -> None:
         pipeline = build_pipeline(target, options)
         from tfx_edge.pipelines import run_records
 
-        run_locally(pipeline, progress)
+        run = run_locally(pipeline, progress)
         remove_float_files(pipeline.pipeline_info.pipeline_root)
-        _print_outputs(
-            run_records.last_run(pipeline.metadata_connection_config, pipeline.pipeline_name), progress
-        )
+        _print_outputs(run_records.steps_of_run(pipeline.metadata_connection_config, run), progress)
 
 
 def build_pipeline(target: str, options: PipelineOptions) -> Any:

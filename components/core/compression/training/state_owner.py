@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 from collections.abc import Iterator
+
+from tfx_edge.components.core.file_lock import locked
 
 _LOG = logging.getLogger(__name__)
 
@@ -35,40 +36,16 @@ def owned(folder: str) -> Iterator[str]:
         return
     os.makedirs(os.path.dirname(folder) or os.curdir, exist_ok=True)
     path = f'{folder}.lock'
-    try:
-        descriptor = _locked(path)
-    except BlockingIOError:
-        _LOG.warning(
-            'another run trains with the same inputs and configuration, and keeps its state in %s: this run keeps '
-            'none, and would start from the beginning if it were interrupted',
-            folder,
-        )
-        yield ''
-        return
-    except OSError as error:
-        _LOG.info('%s cannot be locked (%s): do not run this step twice at a time', path, error.strerror)
-        yield folder
-        return
-    try:
-        yield folder
-    finally:
-        # Removed while it is locked: whoever opened it meanwhile finds another file in its place.
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        os.close(descriptor)
-
-
-def _locked(path: str) -> int:
-    """The descriptor of the file at a path, locked."""
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(descriptor), os.stat(path)):
-                    return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
-        # The owner removed it in between.
-        os.close(descriptor)
+            held.enter_context(locked(path))
+        except BlockingIOError:
+            _LOG.warning(
+                'another run trains with the same inputs and configuration, and keeps its state in %s: this run keeps '
+                'none, and would start from the beginning if it were interrupted',
+                folder,
+            )
+            folder = ''
+        except OSError as error:
+            _LOG.info('%s cannot be locked (%s): do not run this step twice at a time', path, error.strerror)
+        yield folder
