@@ -35,6 +35,7 @@ from tfx_edge.components.core.isolation.isolated_process import load_ahead
 from tfx_edge.components.core.litert.conversion import saved_model_converter
 from tfx_edge.components.core.log_once import begin_step
 from tfx_edge.components.core.signature import read_signatures
+from tfx_edge.components.core.step_time import limited_step_time
 from tfx_edge.components.edge_evaluator import keys, options
 from tfx_edge.components.tfx_interface import artifacts, fidelity_properties
 from tfx_edge.components.tfx_interface import exec_properties as properties
@@ -47,6 +48,7 @@ _LOG = logging.getLogger(__name__)
 class Executor(base_beam_executor.BaseBeamExecutor):
     """Runs EdgeEvaluator; see its class."""
 
+    @limited_step_time()
     def Do(
         self,
         input_dict: dict[str, list[types.Artifact]],

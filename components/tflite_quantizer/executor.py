@@ -30,6 +30,7 @@ from tfx_edge.components.core.litert.quantization.spread_codebooks import log_sp
 from tfx_edge.components.core.log_once import begin_step
 from tfx_edge.components.core.post_training import fidelity_report, recipe, sensitivity
 from tfx_edge.components.core.signature import Signature
+from tfx_edge.components.core.step_time import limited_step_time
 from tfx_edge.components.tflite_quantizer.beam_examples import BeamExamples
 from tfx_edge.components.tflite_quantizer.labels import with_labels
 from tfx_edge.components.tflite_quantizer.options import (
@@ -56,6 +57,7 @@ _LOG = logging.getLogger(__name__)
 class Executor(base_beam_executor.BaseBeamExecutor):
     """Converts, calibrates, quantizes, checks, and writes."""
 
+    @limited_step_time()
     def Do(
         self,
         input_dict: dict[str, list[types.Artifact]],

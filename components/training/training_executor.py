@@ -11,6 +11,7 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 
 from tfx_edge.components.core.log_once import begin_step
+from tfx_edge.components.core.step_time import limited_step_time
 from tfx_edge.components.training.compressed_model import Compress, compress_model
 from tfx_edge.components.training.configuration import Configuration
 
@@ -71,6 +72,7 @@ class TrainingExecutor(base_executor.BaseExecutor, abc.ABC):
           EdgeError: a value of the message is out of range.
         """
 
+    @limited_step_time()
     def Do(
         self,
         input_dict: dict[str, list[types.Artifact]],
