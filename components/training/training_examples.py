@@ -18,6 +18,7 @@ from tfx_edge.components.core.dense_function.preparation import preparation_of
 from tfx_edge.components.core.errors import EdgeError, NotFiniteError
 from tfx_edge.components.core.examples.example_parser import ExampleParser
 from tfx_edge.components.core.examples.non_finite_features import non_finite_feature
+from tfx_edge.components.core.examples.outlying_features import outlying_feature
 from tfx_edge.components.tfx_interface import artifacts
 from tfx_edge.components.tfx_interface.example_files import split_files
 from tfx_edge.components.tfx_interface.example_parsing import example_parser
@@ -43,14 +44,17 @@ class TrainingExamples:
 
 @contextlib.contextmanager
 def faults_of_examples(examples: TrainingExamples | None) -> Iterator[None]:
-    """Where training ends in NaN and an example holds NaN, the error names the example, not the learning rate."""
+    """Where training ends in NaN for a value of an example, the error names the example, not the learning rate."""
     try:
         yield
     except NotFiniteError as error:
         if examples is None:
             raise
         consequence = str(error).split(';')[0]
-        raise non_finite_feature(examples.files, examples.parser, consequence) or error from error
+        for search in (non_finite_feature, outlying_feature):
+            if found := search(examples.files, examples.parser, consequence):
+                raise found from error
+        raise
 
 
 def find_examples(

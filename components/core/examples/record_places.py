@@ -53,7 +53,7 @@ def first_fault(files: Sequence[str], read: Callable[[bytes], object]) -> EdgeEr
       EdgeError("record 17 of Split-train/data-00000-of-00001.gz has no feature 'x', which …")
     """
     _LOG.info('looking for the record')
-    for file, number, record in _numbered(files):
+    for file, number, record in numbered_records(files):
         try:
             read(record)
         except EdgeError as error:
@@ -61,7 +61,22 @@ def first_fault(files: Sequence[str], read: Callable[[bytes], object]) -> EdgeEr
     return None
 
 
-def _numbered(files: Sequence[str]) -> Iterator[tuple[str, int, bytes]]:
+def numbered_records(files: Sequence[str]) -> Iterator[tuple[str, int, bytes]]:
+    """The first 100,000 records of files, each with its file and its number there.
+
+    Args:
+      files: TFRecord files.
+
+    Yields:
+      File, number from 0, record.
+
+    Raises:
+      EdgeError: a file is unreadable.
+
+    Example:
+      >>> list(numbered_records([]))
+      []
+    """
     seen = 0
     for file in files:
         for number, record in enumerate(read_records([file])):

@@ -13,6 +13,7 @@ from tfx_edge.components.core.compression.training.training_data import training
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.examples.example_parser import ExampleParser
 from tfx_edge.components.core.examples.non_finite_features import non_finite_feature
+from tfx_edge.components.core.examples.outlying_features import outlying_feature
 from tfx_edge.components.core.examples.record_places import first_fault
 from tfx_edge.components.core.signature import TensorSpec
 
@@ -56,3 +57,24 @@ def test_what_is_not_finite_is_named_with_what_came_of_it(
     assert str(error).startswith(
         f"record 7 of {file}: feature 'x' holds {what}, and the loss is NaN; expected finite"
     )
+
+
+@pytest.mark.parametrize('value', [1e30, -3e38, 5e6])
+def test_the_example_that_lies_far_out_is_named_with_what_came_of_it(
+    tmp_path: pathlib.Path, value: float
+) -> None:
+    file = _write(tmp_path / 'data', [*[(1.0, 2.0)] * 5, (0.0, value), *[(0.5, -1.0)] * 7])
+    error = outlying_feature([file], _PARSER, 'the loss is inf')
+    assert str(error).startswith(f"record 5 of {file}: feature 'x' holds {abs(value):.3g} in magnitude, ")
+    assert 'and the loss is inf; correct the example' in str(error)
+
+
+@pytest.mark.parametrize(
+    'rows',
+    [[(1e30, 2e30)] * 9, [(1.0, 2.0)] * 8 + [(1e5, 0.0)], [(0.0, 0.0)] * 8, [(0.0, 0.0)] * 8 + [(7.0, 0.0)]],
+    ids=['all large', 'within reach', 'zeros', 'one that is not zero'],
+)
+def test_no_example_is_blamed_where_none_lies_far_out(
+    tmp_path: pathlib.Path, rows: list[tuple[float, float]]
+) -> None:
+    assert outlying_feature([_write(tmp_path / 'data', rows)], _PARSER, 'the loss is inf') is None
