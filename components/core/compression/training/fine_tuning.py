@@ -96,7 +96,8 @@ def fine_tune(
         hooks.before_step(number)
         _check_labels(batch, targets, options)
         features = {name: tf.constant(value) for name, value in batch.items()}
-        loss = step(features, tf.constant([options.seed, number], tf.int64))
+        with options.functions.graph_faults_named():
+            loss = step(features, tf.constant([options.seed, number], tf.int64))
         if number == begin:
             _LOG.info('step %d after %.1f s', number + 1, time.monotonic() - started)
         if not number:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect
+import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -16,6 +17,9 @@ from tfx_edge.components.core.errors import EdgeError
 NAMES = ('loss_fn', 'augment_fn', 'optimizer_fn')
 _Tensors = Mapping[str, tf.Tensor]
 _LONGEST = 300
+# As TensorFlow shows where an operation of a graph was made.
+_FRAME = re.compile(r'File "(?P<file>[^"\n]+)", line (?P<line>\d+), in (?P<function>\S+)')
+_ABOUT_GRAPH = re.compile(r'Graph execution error|Detected at |Traceback |\[\[|Node: |\d+ root error')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +100,25 @@ class UserFunctions:
                 )
         return augmented
 
+    @contextlib.contextmanager
+    def graph_faults_named(self) -> Iterator[None]:
+        """Names file, line and function for what fails when the traced graph runs, such as an assertion."""
+        try:
+            yield
+        except tf.errors.OpError as error:
+            places = [match for match in _FRAME.finditer(str(error)) if match['file'] in self._files()]
+            if not places:
+                raise
+            place = places[-1]
+            raise EdgeError(
+                f'{place["function"]} in {place["file"]}, line {place["line"]}: {_of_graph(error)}; correct the module.'
+            ) from error
+
+    def _files(self) -> set[str]:
+        functions = (self.loss_fn, self.augment_fn, self.optimizer_fn)
+        codes = [getattr(inspect.unwrap(each), '__code__', None) for each in functions if each is not None]
+        return {code.co_filename for code in codes if code is not None}
+
     def optimizer(self, num_steps: int) -> Any:
         """`optimizer_fn`'s result, checked."""
         import keras  # takes seconds
@@ -135,3 +158,10 @@ def _said(error: BaseException) -> str:
         return f'it ends the process (sys.exit({error.code!r}))'
     text = ' '.join(str(error).split())
     return f'{type(error).__name__}: {text[:_LONGEST]}' if text else type(error).__name__
+
+
+def _of_graph(error: tf.errors.OpError) -> str:
+    """What an operation reports: the first line that is neither about the graph nor a frame."""
+    lines = [line.strip() for line in str(error.message).splitlines() if line.strip()]
+    told = [line for line in lines if not _ABOUT_GRAPH.match(line) and not _FRAME.search(line)]
+    return f'{type(error).__name__}: {told[0][:_LONGEST]}' if told else type(error).__name__

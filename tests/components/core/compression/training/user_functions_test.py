@@ -97,3 +97,37 @@ def test_its_faults_are_named(
 def test_an_interrupt_is_none_of_its_faults(tmp_path: pathlib.Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         _loss(_functions(tmp_path, 'def loss_fn(f, t, s):\n    raise KeyboardInterrupt'))
+
+
+@pytest.mark.parametrize(
+    ('body', 'said'),
+    [
+        ('[tf.debugging.assert_less(s["y"], 0.5), s["y"]][1]', 'InvalidArgumentError: '),
+        ('tf.gather(s["y"], [7])', 'InvalidArgumentError: indices[0] = 7 is not in [0, 2)'),
+        (
+            'tf.numpy_function(lambda y: y / absent, [s["y"]], tf.float32)',
+            "UnknownError: NameError: name 'absent'",
+        ),
+    ],
+)
+def test_what_fails_when_the_traced_graph_runs_is_named_too(
+    tmp_path: pathlib.Path, body: str, said: str
+) -> None:
+    functions = _functions(tmp_path, f'def loss_fn(f, t, s):\n    x = {body}\n    return tf.reduce_sum(x)')
+
+    @tf.function(autograph=False)
+    def step(outputs: Any) -> Any:
+        return functions.loss(_FEATURES, outputs, outputs)
+
+    with pytest.raises(EdgeError) as raised, functions.graph_faults_named():
+        step(_OUTPUTS)
+    place = r'(loss_fn|<lambda>) in ' + re.escape(f'{tmp_path}/mine.py, line 5: {said}')
+    assert re.match(place, str(raised.value)), str(raised.value)
+    assert str(raised.value).endswith('; correct the module.')
+    assert '\n' not in str(raised.value)
+
+
+def test_what_fails_in_the_graph_elsewhere_is_left_as_it_is(tmp_path: pathlib.Path) -> None:
+    functions = _functions(tmp_path, 'def loss_fn(f, t, s):\n    return tf.reduce_sum(s["y"])')
+    with pytest.raises(tf.errors.InvalidArgumentError), functions.graph_faults_named():
+        tf.function(lambda: tf.gather(tf.zeros(2), [7]))()
