@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import logging
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +30,7 @@ from tfx_edge.components.core.evaluation.measurements.measurement import (
 )
 from tfx_edge.components.core.evaluation.metrics import eval_config as configuration
 from tfx_edge.components.core.evaluation.metrics.label_check import label_checks
+from tfx_edge.components.core.evaluation.metrics.metric_failures import metric_failures
 from tfx_edge.components.core.evaluation.model_files.models import fitted, read_tflite
 from tfx_edge.components.core.evaluation.model_files.rounded_inputs import rounded_inputs
 from tfx_edge.components.core.examples.example_parser import ExampleParser, read_records
@@ -88,7 +88,7 @@ def run(
         _unlike_records_named(files, config),
         _named_by_place(files, parser, _example_check(evaluation)),
         raised_in_one_line(),
-        _metric_failures(),
+        metric_failures(),
         lost_workers_raised(),
         make_pipeline() as pipeline,
     ):
@@ -200,29 +200,6 @@ def _fitted_config(evaluation: Evaluation, parser: ExampleParser, files: Sequenc
         outputs = model.as_predicted(model(fitted(model, parser(records)))) if records else {}
     limits = {name: limits_of(values) for name, values in outputs.items()}
     return fit_metrics(evaluation.config, limits, model.as_predicted(model.outputs))
-
-
-# How TFMA reports that a metric could not take an example; Beam appends the stage.
-_METRIC_FAILED = re.compile(
-    r'add_input failed on "<?(?:\w+\.)*_?(?P<metric>\w+)[^"]*" with inputs:\n'
-    r"(?P<inputs>[^\n]*?)(?= \[while running '|\n|$)"
-)
-
-
-@contextlib.contextmanager
-def _metric_failures() -> Iterator[None]:
-    """Says in one line which metric failed on what; TFMA's own error is pages long."""
-    try:
-        yield
-    except Exception as error:
-        failed = _METRIC_FAILED.search(str(error))
-        if failed is None:
-            raise
-        metric, inputs = failed['metric'], failed['inputs'][:300]
-        raise EdgeError(
-            f'TFMA cannot compute a metric of eval_config: its {metric} cannot take {inputs}; expected labels '
-            'that the metric is for, and predictions that are finite numbers. Correct one of the three.'
-        ) from error
 
 
 def _extractors(predict: Any, tensor_adapter_config: Any, common: Mapping[str, Any]) -> list[Any]:

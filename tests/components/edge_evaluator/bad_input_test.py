@@ -78,6 +78,26 @@ def test_metric_that_cannot_take_the_answers_is_named(
     refused(match, as_tflite_model(nan_tflite), as_examples(digits_examples), config)
 
 
+@pytest.mark.parametrize('where', ['result', 'extract_output'])
+def test_metric_that_fails_behind_the_examples_is_named_by_file_and_line(
+    refused, as_tflite_model, as_examples, float_tflite, digits_examples, where
+):
+    metric = tfma.MetricConfig(
+        class_name='Broken',
+        module='tests.components.edge_evaluator.broken_metric',
+        config=f'{{"where": "{where}"}}',
+    )
+    config = tfma.EvalConfig(
+        model_specs=[tfma.ModelSpec(label_key='label')],
+        metrics_specs=[tfma.MetricsSpec(metrics=[metric])],
+    )
+    match = (
+        r'TFMA cannot compute the metrics of eval_config: KeyError: absent '
+        rf'\({where} in \S+broken_metric\.py, line \d+\); expected'
+    )
+    refused(match, as_tflite_model(float_tflite), as_examples(digits_examples), config)
+
+
 def test_empty_split_is_refused(
     refused, as_tflite_model, as_examples, accuracy_config, float_tflite, tmp_path
 ):
