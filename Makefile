@@ -11,7 +11,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast test-all test-tfx116 test-tfx121 find-tfx121 other-line test-install test-fresh test-image
-.PHONY: test-tfx-examples test-flink test-prism engines fetch-flink fetch-prism lint proto report-schema metadata-schema golden lock bench clean
+.PHONY: soak test-tfx-examples test-flink test-prism engines fetch-flink fetch-prism lint proto report-schema metadata-schema golden lock bench clean
 
 UV_VERSION := 0.13.8
 PYTHON ?=
@@ -183,6 +183,9 @@ $(BENCHES): bench-%:
 	$(MAKE) .venv-bench/.ready UV_PROJECT_ENVIRONMENT=.venv-bench PYTHON=3.10 SYNC='--group bench'
 	.venv-bench/bin/python -W ignore tests/bench/$(subst -,_,$*)_bench.py \
 	  $(if $(and $(DATA),$(filter-out step-cost calibration evaluation fidelity fidelity-cost,$*)),--data '$(DATA)') $(ARGS)
+
+soak: $(READY) ## Kill steps, fill their disks, run them twice at a time, and see what is left (root, an hour; ARGS='--kills 10').
+	PYTHONPATH=. TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -W ignore -m tests.soak $(ARGS)
 
 golden: $(READY) ## Make the golden files of the tests again (ARGS='digits ...' exports these nets anew).
 	$(call MADE_ON_TFX116,golden files)

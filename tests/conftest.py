@@ -15,6 +15,7 @@ import pytest
 
 from tests import portable_runner as beam
 from tests.digits import load as load_digits
+from tests.digits import write_examples
 from tests.fast_session import sitecustomize
 from tests.golden import files
 from tfx_edge.components.core import log_once
@@ -101,23 +102,8 @@ def digits() -> dict[str, np.ndarray]:
 @pytest.fixture(scope='session')
 def digits_examples(digits: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A folder laid out as ExampleGen's: Split-train and Split-eval, features `image` (float) and `label` (int64)."""
-    import tensorflow as tf
-
     root = tmp_path_factory.mktemp('digits_examples')
-    for split in ('train', 'eval'):
-        folder = root / f'Split-{split}'
-        folder.mkdir()
-        for shard in range(2):
-            path = str(folder / f'data_tfrecord-{shard:05d}-of-00002.gz')
-            with tf.io.TFRecordWriter(path, options='GZIP') as writer:
-                rows = zip(digits[f'x_{split}'][shard::2], digits[f'y_{split}'][shard::2], strict=True)
-                for image, label in rows:
-                    feature = {
-                        'image': tf.train.Feature(float_list=tf.train.FloatList(value=image.ravel())),
-                        'label': tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
-                    }
-                    example = tf.train.Example(features=tf.train.Features(feature=feature))
-                    writer.write(example.SerializeToString(deterministic=True))
+    write_examples(digits, root)
     return root
 
 
