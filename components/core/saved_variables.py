@@ -1,4 +1,4 @@
-"""Loads SavedModels, and names variables that cannot be read, which a copy or a full disk may have damaged."""
+"""Loads SavedModels, and names what cannot be loaded: damaged variables, or operators that TensorFlow does not have."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.signature import read_saved_model
+from tfx_edge.components.core.unknown_operators import unknown_operator
 
 _VARIABLES = ('VarHandleOp', 'Variable', 'VariableV2')
 # What TensorFlow raises for files that are cut off, changed, of another kind, or gone.
@@ -18,7 +19,7 @@ FAULTS = (tf.errors.OpError, IndexError, RuntimeError, ValueError, OSError)
 
 
 def load_saved_model(saved_model_dir: str) -> Any:
-    """`tf.saved_model.load`; variables that cannot be read are named in one line.
+    """`tf.saved_model.load`; a variable that cannot be read, or an unknown operator, is named in one line.
 
     Args:
       saved_model_dir: the folder of the SavedModel.
@@ -27,7 +28,7 @@ def load_saved_model(saved_model_dir: str) -> Any:
       What `tf.saved_model.load` returns.
 
     Raises:
-      EdgeError: a variable cannot be read.
+      EdgeError: a variable cannot be read, or TensorFlow does not have an operator.
 
     Example:
       >>> sorted(load_saved_model('/models/digits').signatures)
@@ -39,7 +40,7 @@ def load_saved_model(saved_model_dir: str) -> Any:
 
 @contextlib.contextmanager
 def unreadable_variables_named(saved_model_dir: str) -> Iterator[None]:
-    """Where the block fails and a variable cannot be read, the error names that.
+    """Where the block fails and a variable cannot be read, or an operator is unknown, the error names that.
 
     Args:
       saved_model_dir: the folder of the SavedModel that the block reads.
@@ -53,7 +54,9 @@ def unreadable_variables_named(saved_model_dir: str) -> Iterator[None]:
     """
     try:
         yield
-    except Exception:
+    except Exception as error:
+        if unknown := unknown_operator(saved_model_dir, str(error)):
+            raise unknown from error
         require_readable_variables(saved_model_dir)
         raise
 

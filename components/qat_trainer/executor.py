@@ -26,6 +26,7 @@ from tfx_edge.components.core.compression.quantization_aware_training import (
     train_quantization_aware,
 )
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions
+from tfx_edge.components.core.examples.outlying_features import outlying_input
 from tfx_edge.components.core.isolation.isolated_process import run_isolated
 from tfx_edge.components.core.litert.conversion.float_files import FloatFiles, pass_on
 from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
@@ -187,7 +188,9 @@ class _Training:
         held = run_isolated(make_compared, float_model, options, ranges, reference, bound)
         with fileio.open(os.path.join(folder, fidelity_report.FILE_NAME), 'w') as output:
             output.write(fidelity_report.to_json(held))
-        fidelity_properties.report(model, held, bound)
+        fidelity_properties.report(
+            model, held, bound, lambda: outlying_input(self._seen, fidelity_properties.STRETCHED)
+        )
         return held.made.file
 
 

@@ -15,12 +15,14 @@ from tfx_edge.components.core.calibration import pipeline
 from tfx_edge.components.core.calibration.reference import Reference, sample_count
 from tfx_edge.components.core.dense_function.preparation import preparation_of
 from tfx_edge.components.core.evaluation.model_files.models import ModelSource, load_model
+from tfx_edge.components.core.examples.outlying_features import outlying_feature
 from tfx_edge.components.core.post_training.float_answers import reference_answers
 from tfx_edge.components.core.signature import Signature
 from tfx_edge.components.tflite_quantizer.options import QuantizerOptions
 from tfx_edge.components.tfx_interface import artifacts
 from tfx_edge.components.tfx_interface.example_files import split_files
 from tfx_edge.components.tfx_interface.example_parsing import example_parser
+from tfx_edge.components.tfx_interface.fidelity_properties import STRETCHED
 
 
 class BeamExamples:
@@ -92,6 +94,11 @@ class BeamExamples:
             return None
         float_model = load_model(ModelSource(self._saved_model_dir, False, signature=self._signature))
         return reference_answers(float_model, self._parser(list(records)), held_out=held_out)
+
+    def outlying(self) -> str:
+        """Names the example whose values lie far from all others', and stretched the ranges; '' where none does."""
+        found = outlying_feature(self._files, self._parser, STRETCHED)
+        return '' if found is None else str(found)
 
     @property
     def _sample_count(self) -> int:

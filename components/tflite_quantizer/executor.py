@@ -99,7 +99,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 options.recipe, float_model, examples, given, _handed_reference(calibrations)
             )
             _LOG.info('engine %s: %s', made.engine, made.reason)
-            fidelity_properties.report(model, made.held, options.recipe.bound)
+            cause = examples.outlying if examples is not None and made.ranges else str
+            fidelity_properties.report(model, made.held, options.recipe.bound, cause)
             file = metadata.add(made.file, _described(options.metadata, signature, input_dict))
             summary = _check(file, float_model, options, signature)
             log_older_runtimes(file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from tfx import types
@@ -15,17 +16,22 @@ DB_PROPERTY = 'tfx_edge_fidelity_db'
 AGREEMENT_PROPERTY = 'tfx_edge_fidelity_agreement'
 SAMPLES_PROPERTY = 'tfx_edge_fidelity_samples'
 LINE_PROPERTY = 'tfx_edge_fidelity'
+# What comes of an example that lies far from all others.
+STRETCHED = 'the ranges of all that is computed of it are as wide: integers tell nothing else apart'
 
 _LOG = logging.getLogger(__name__)
 
 
-def report(model: types.Artifact, held: ComparedFile | None, bound: Bound) -> None:
+def report(
+    model: types.Artifact, held: ComparedFile | None, bound: Bound, cause: Callable[[], str] = str
+) -> None:
     """Writes one line to the log, and sums it up in the custom properties of an artifact.
 
     Args:
       model: the output Model.
       held: the file with its measured fidelity; None where there were no examples.
       bound: the fidelity that is expected.
+      cause: finds what the file is not to blame for, as a sentence or ''; called where the fidelity is too low.
 
     Raises:
       EdgeError: fidelity is required, and the file is below the bound.
@@ -34,6 +40,8 @@ def report(model: types.Artifact, held: ComparedFile | None, bound: Bound) -> No
         _LOG.info('the file is not held against the float model: there are no examples to compare on')
         return
     line = fidelity_report.line(held)
+    if held.is_low or held.repaired:
+        line = '. '.join(filter(None, [line, cause().rstrip('.')]))
     if held.is_low and bound.required:
         raise EdgeError(f'require_fidelity: {line}.')
     _LOG.log(logging.WARNING if held.is_low or held.repaired else logging.INFO, '%s', line)

@@ -1,8 +1,8 @@
-"""The example whose values lie so far from all others' that a model cannot be trained on it."""
+"""The example whose values lie so far from all others' that no model can be trained on it, nor ranges be calibrated."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,10 +15,50 @@ from tfx_edge.components.core.examples.record_places import numbered_records, pl
 _FAR = 1e6
 
 
-class _Largest(NamedTuple):
+class _Farthest(NamedTuple):
+    name: str
+    place: str
     magnitude: float
-    file: str
-    number: int
+    ratio: float
+
+    def told(self) -> str:
+        return (
+            f'{self.place}: feature {self.name!r} holds {self.magnitude:.3g} in magnitude, {self.ratio:.3g} times what '
+            'half of the examples hold at most'
+        )
+
+    def remedy(self) -> str:
+        return (
+            'correct the example, or bound the feature: in the preprocessing_fn, or in the model itself '
+            f'(minimum({self.name}, …)).'
+        )
+
+
+class _Magnitudes:
+    """The largest magnitude in each example, by feature."""
+
+    def __init__(self) -> None:
+        self._all: dict[str, list[np.ndarray]] = {}
+        self._largest: dict[str, tuple[float, str]] = {}
+
+    def add(self, rows: Mapping[str, np.ndarray], place: str) -> None:
+        for name, values in rows.items():
+            if not np.issubdtype(values.dtype, np.number) or not values.size:
+                continue
+            found = np.abs(values.astype(np.float64)).reshape(len(values), -1).max(axis=1)
+            self._all.setdefault(name, []).append(found)
+            if found.max() > self._largest.get(name, (0.0, ''))[0]:
+                self._largest[name] = float(found.max()), place
+
+    def farthest(self) -> _Farthest | None:
+        """The feature with the value farthest out; None where no value is a million times a usual one."""
+        found = []
+        for name, (magnitude, place) in self._largest.items():
+            magnitudes = np.concatenate(self._all[name])
+            usual = float(np.median(magnitudes[magnitudes > 0]))
+            found.append(_Farthest(name, place, magnitude, magnitude / usual))
+        farthest = max(found, key=lambda each: each.ratio, default=None)
+        return farthest if farthest is not None and farthest.ratio >= _FAR else None
 
 
 def outlying_feature(files: Sequence[str], parser: ExampleParser, consequence: str) -> EdgeError | None:
@@ -39,28 +79,29 @@ def outlying_feature(files: Sequence[str], parser: ExampleParser, consequence: s
       >>> outlying_feature(files, parser, 'the loss is infinite')
       EdgeError("record 3 of Split-train/data-00000-of-00001.gz: feature 'age' holds 1e+30, …")
     """
-    magnitudes: dict[str, list[float]] = {}
-    largest: dict[str, _Largest] = {}
+    magnitudes = _Magnitudes()
     for file, number, record in numbered_records(files):
-        for name, values in parser([record]).items():
-            if not np.issubdtype(values.dtype, np.number) or not values.size:
-                continue
-            magnitude = float(np.max(np.abs(values.astype(np.float64))))
-            magnitudes.setdefault(name, []).append(magnitude)
-            if magnitude > largest.get(name, _Largest(0.0, file, number)).magnitude:
-                largest[name] = _Largest(magnitude, file, number)
-    ratios = {name: _ratio(largest[name].magnitude, magnitudes[name]) for name in largest}
-    name = max(ratios, key=lambda each: ratios[each], default='')
-    if not name or ratios[name] < _FAR:
-        return None
-    found = largest[name]
-    return EdgeError(
-        f'{place_text(found.file, found.number)}: feature {name!r} holds {found.magnitude:.3g} in magnitude, '
-        f'{ratios[name]:.3g} times what half of the examples hold at most, and {consequence}; correct the example, or '
-        f'bound the feature: in the preprocessing_fn, or in the model itself (minimum({name}, …)).'
-    )
+        magnitudes.add(parser([record]), place_text(file, number))
+    found = magnitudes.farthest()
+    return None if found is None else EdgeError(f'{found.told()}, and {consequence}; {found.remedy()}')
 
 
-def _ratio(magnitude: float, magnitudes: Sequence[float]) -> float:
-    """Of a magnitude to the median of those that are not zero."""
-    return magnitude / float(np.median([each for each in magnitudes if each]))
+def outlying_input(batches: Sequence[Mapping[str, np.ndarray]], consequence: str) -> str:
+    """The same, for examples whose records are not known.
+
+    Args:
+      batches: inputs of shape (batch, ...), by name.
+      consequence: what came of it, as the end of a sentence.
+
+    Returns:
+      A sentence; '' where there is no such value.
+
+    Example:
+      >>> outlying_input([{'age': np.array([30.0, 41.0, 1e30])}], 'its range is as wide')[:51]
+      "one of the examples: feature 'age' holds 1e+30 in m"
+    """
+    magnitudes = _Magnitudes()
+    for batch in batches:
+        magnitudes.add(batch, 'one of the examples')
+    found = magnitudes.farthest()
+    return '' if found is None else f'{found.told()}, and {consequence}; {found.remedy()}'

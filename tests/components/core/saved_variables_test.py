@@ -14,6 +14,7 @@ from tfx_edge.components.core.compression.graph.loaded_model import LoadedModels
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
 from tfx_edge.components.core.saved_variables import load_saved_model, require_readable_variables
+from tfx_edge.components.core.signature import read_saved_model
 
 _KINDS = {
     'truncated': 'cannot be read .*; copy the whole folder again, or export the model again',
@@ -76,3 +77,32 @@ def test_a_damaged_model_with_the_graph_of_the_one_that_is_kept_is_named(tmp_pat
     again = models.load_briefly(str(files.saved_model('digits')))
     for value, variable in zip(expected, again.variables, strict=True):
         np.testing.assert_array_equal(value, variable.numpy())
+
+
+def _with_unknown_operator(folder: pathlib.Path) -> str:
+    """The digits net with an operator that a library of its own registers, as tensorflow-text does."""
+    shutil.copytree(files.saved_model('digits'), folder)
+    path = folder / 'saved_model.pb'
+    saved_model = read_saved_model(str(folder))
+    for meta_graph in saved_model.meta_graphs:
+        for function in meta_graph.graph_def.library.function:
+            for node in function.node_def:
+                node.op = 'FancyRelu' if node.op == 'Relu' else node.op
+    path.write_bytes(saved_model.SerializeToString())
+    return str(folder)
+
+
+def test_an_operator_that_tensorflow_does_not_have_is_named(tmp_path: pathlib.Path) -> None:
+    folder = _with_unknown_operator(tmp_path / 'model')
+    with pytest.raises(
+        EdgeError, match="uses the operator 'FancyRelu', which TensorFlow does not have; "
+    ) as caught:
+        load_saved_model(folder)
+    assert folder in str(caught.value)
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_the_converter_names_it_too(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(EdgeError, match="uses the operator 'FancyRelu', which TensorFlow does not have; "):
+        convert_saved_model(_with_unknown_operator(tmp_path / 'model'), 'serving_default')

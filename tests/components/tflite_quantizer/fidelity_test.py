@@ -47,10 +47,14 @@ def _model(name: str, folder: pathlib.Path) -> Any:
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The net of unlike columns, and rows for it."""
     folder = tmp_path_factory.mktemp('columns')
+    return {'input_model': _model('unlike_columns', folder), 'examples': _examples(folder, _rows(120))}
+
+
+def _examples(folder: pathlib.Path, rows: np.ndarray) -> Any:
     split = folder / 'examples' / 'Split-train'
     split.mkdir(parents=True)
     with tf.io.TFRecordWriter(str(split / 'data.gz'), options='GZIP') as writer:
-        for row in _rows(120):
+        for row in rows:
             feature = tf.train.Feature(float_list=tf.train.FloatList(value=row))
             example = tf.train.Example(features=tf.train.Features(feature={'row': feature}))
             writer.write(example.SerializeToString())
@@ -58,7 +62,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     examples.uri = str(folder / 'examples')
     examples.split_names = artifact_utils.encode_split_names(['train'])
     examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
-    return {'input_model': _model('unlike_columns', folder), 'examples': examples}
+    return examples
 
 
 def _run(inputs: Mapping[str, Any], folder: pathlib.Path, **config: Any) -> tuple[Any, pathlib.Path]:
@@ -122,6 +126,18 @@ def test_by_default_the_file_is_repaired_and_says_so(
     )
     assert fidelity_properties.reported(again) == reported
     assert _file(again) == _file(model)
+
+
+def test_an_example_that_stretched_the_ranges_is_named(
+    inputs: dict[str, Any], tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = _rows(120)
+    rows[7, 2] = 1e30
+    _run({**inputs, 'examples': _examples(tmp_path, rows)}, tmp_path / 'made', repair_fidelity=False)
+    (line,) = [r.getMessage() for r in caplog.records if 'against the float model' in r.getMessage()]
+    place = f"record 7 of {tmp_path / 'examples' / 'Split-train' / 'data.gz'}: feature 'row' holds 1e+30 in magnitude"
+    assert place in line
+    assert 'the ranges of all that is computed of it are as wide' in line
 
 
 def _artifact(folder: pathlib.Path) -> Any:

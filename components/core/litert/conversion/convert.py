@@ -14,6 +14,7 @@ from tfx_edge.components.core.litert.conversion import saved_model_converter
 from tfx_edge.components.core.litert.file import canonical_form, flatbuffer
 from tfx_edge.components.core.loops.longest_loop import MOST_ROUNDS
 from tfx_edge.components.core.preprocessing.operators import COUNT, REWRITTEN
+from tfx_edge.components.core.unknown_operators import unknown_operator
 
 if TYPE_CHECKING:
     from tfx_edge.components.core.signature import Signature
@@ -81,6 +82,8 @@ def convert_saved_model(saved_model_dir: str, signature: Signature | str) -> byt
             )
         _warn_of_random_operators(file)
         return file
+    if unknown := unknown_operator(saved_model_dir, printed):
+        raise unknown
     _require_readable_variables(saved_model_dir)
     if fault:
         reason = f'LiteRT has no kernel for {fault}'
