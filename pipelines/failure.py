@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tfx_edge.components.core.errors import EdgeError, EnvironmentFailure
-from tfx_edge.components.core.isolation.exhausted_machine import find_exhausted
+from tfx_edge.components.core.exhausted_machine import find_exhausted
 from tfx_edge.components.core.isolation.printed_line import shortened_line
 
 

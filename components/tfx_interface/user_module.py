@@ -10,6 +10,7 @@ from tfx.types.component_spec import ExecutionParameter
 
 from tfx_edge.components.core.compression.training.user_functions import NAMES, UserFunctions
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.exhausted_machine import require_machine
 
 MODULE_FILE = 'module_file'
 MODULE_PATH = 'module_path'
@@ -59,6 +60,7 @@ def user_functions(properties: Mapping[str, Any]) -> UserFunctions:
         # The module's own names; what its import raises is kept apart from a function that is not there.
         namespace = udf_utils.get_fn(module, '__dict__')
     except (Exception, SystemExit) as error:
+        require_machine(error)
         raise EdgeError(
             f'the module {name} cannot be imported ({type(error).__name__}: {error}); correct it.'
         ) from error

@@ -26,8 +26,8 @@ from collections.abc import Callable, Iterator
 from typing import IO, Any, ParamSpec, TypeVar
 
 from tfx_edge.components.core.errors import EdgeError, EnvironmentFailure
+from tfx_edge.components.core.exhausted_machine import OUT_OF_MEMORY, find_exhausted
 from tfx_edge.components.core.isolation import isolated_call, server_handle
-from tfx_edge.components.core.isolation.exhausted_machine import OUT_OF_MEMORY, find_exhausted
 from tfx_edge.components.core.isolation.printed_line import shortened_line
 
 FRESH_PROCESSES = 'TFX_EDGE_FRESH_PROCESSES'

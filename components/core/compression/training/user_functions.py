@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.exhausted_machine import require_machine
 
 NAMES = ('loss_fn', 'augment_fn', 'optimizer_fn')
 _Tensors = Mapping[str, tf.Tensor]
@@ -106,6 +107,7 @@ class UserFunctions:
         try:
             yield
         except tf.errors.OpError as error:
+            require_machine(error)
             places = [match for match in _FRAME.finditer(str(error)) if match['file'] in self._files()]
             if not places:
                 raise
@@ -139,6 +141,7 @@ def _own_faults_named(function: Callable[..., Any]) -> Iterator[None]:
     try:
         yield
     except (Exception, SystemExit) as error:
+        require_machine(error)
         raise EdgeError(f'{_place(function, error)}: {_said(error)}; correct the module.') from error
 
 

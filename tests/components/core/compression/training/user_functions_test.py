@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from tfx_edge.components.core.compression.training.user_functions import NAMES, UserFunctions
-from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.errors import EdgeError, EnvironmentFailure
 
 _FEATURES = {'x': tf.zeros((2, 3))}
 _OUTPUTS = {'y': tf.ones((2, 1))}
@@ -131,3 +131,10 @@ def test_what_fails_in_the_graph_elsewhere_is_left_as_it_is(tmp_path: pathlib.Pa
     functions = _functions(tmp_path, 'def loss_fn(f, t, s):\n    return tf.reduce_sum(s["y"])')
     with pytest.raises(tf.errors.InvalidArgumentError), functions.graph_faults_named():
         tf.function(lambda: tf.gather(tf.zeros(2), [7]))()
+
+
+@pytest.mark.parametrize('error', ['MemoryError', 'OSError(28, "No space left on device")'])
+def test_a_machine_that_has_not_enough_is_no_fault_of_the_module(tmp_path: pathlib.Path, error: str) -> None:
+    functions = _functions(tmp_path, f'def loss_fn(f, t, s):\n    raise {error}')
+    with pytest.raises(EnvironmentFailure, match=r'^(MemoryError|No space left on device); (give|free) '):
+        _loss(functions)

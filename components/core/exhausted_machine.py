@@ -6,10 +6,15 @@ import re
 import tempfile
 from typing import NamedTuple
 
+from tfx_edge.components.core.errors import EnvironmentFailure
+
 OUT_OF_MEMORY = 'the system ends processes that take too much memory: give it more, or use a smaller model.'
 
 _DISK = re.compile(r'No space left on device|Disk quota exceeded|No usable temporary directory found')
-_MEMORY = re.compile(r'Cannot allocate memory|std::bad_alloc|\bMemoryError\b|Unable to allocate \d')
+_MEMORY = re.compile(
+    r'Cannot allocate memory|std::bad_alloc|\bMemoryError\b|Unable to allocate \d|OOM when allocating|'
+    r'failed to allocate memory'
+)
 _FILES = re.compile(r'Too many open files')
 
 
@@ -45,6 +50,23 @@ def find_exhausted(reported: str) -> Exhausted | None:
     if sign := _FILES.search(reported):
         return Exhausted(sign[0], 'allow the process more open files (ulimit -n), and run the step again.')
     return None
+
+
+def require_machine(error: BaseException) -> None:
+    """Raises what the machine had not enough of, where that is what an error reports.
+
+    Args:
+      error: what somebody else's code raised, before that code is blamed.
+
+    Raises:
+      EnvironmentFailure: memory, a disk or open files are used up.
+
+    Example:
+      >>> require_machine(KeyError('age'))
+    """
+    exhausted = find_exhausted(f'{type(error).__name__}: {error}')
+    if exhausted is not None:
+        raise EnvironmentFailure(f'{exhausted.sign}; {exhausted.remedy}') from error
 
 
 def _temporary_folder() -> str:
