@@ -92,7 +92,8 @@ class Campaign:
                 self._row(fault, task) as row,
                 _small_disk(disk, _FULL_TEMPORARY if temporary else _FULL_OUTPUTS) as more_space,
             ):
-                self._ended(self._server.start(task, place), row, may_go_on=False)
+                # A step that needs no temporary file may do without.
+                self._ended(self._server.start(task, place), row, may_go_on=temporary)
                 more_space()
                 self._finish(task, place, row)
 

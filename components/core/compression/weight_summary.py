@@ -15,7 +15,7 @@ from tfx_edge.components.core.compression.weights.computed_kernels import made_k
 from tfx_edge.components.core.compression.weights.dense_sites import with_dense_scales
 from tfx_edge.components.core.compression.weights.weight_sites import (
     WeightSite,
-    channel_scale,
+    channel_scales,
     find_weight_sites,
 )
 from tfx_edge.components.core.dense_scales import PER_CHANNEL
@@ -93,23 +93,20 @@ def distinct_integers(
     """
     kernels = [kernel for site in sites for kernel in site.kernels]
 
-    def shipped() -> list[tf.Tensor]:
-        tensors = {key: tf.constant(value) for key, value in {**graph.stored_values(), **values}.items()}
-        scales = [channel_scale(graph, kernel, tensors) for kernel in kernels]
-        weights = [tensors[kernel.variable.key] for kernel in kernels]
-        return [w if scale is None else w * scale for w, scale in zip(weights, scales, strict=True)]
-
+    weights = {**graph.stored_values(), **values}
     found: dict[str, int] = {}
-    results = tf.function(shipped, autograph=False).get_concrete_function()()
-    for kernel, result in zip(kernels, results, strict=True):
+    for kernel, scale in zip(kernels, channel_scales(graph, kernels, weights), strict=True):
         key = kernel.variable.key
-        found[key] = max(found.get(key, 0), _distinct(result.numpy(), kernel.scale_axes))
+        folded = weights[key] if scale is None else weights[key] * scale
+        found[key] = max(found.get(key, 0), _distinct(folded, kernel.scale_axes))
     return found
 
 
 def _distinct(kernel: np.ndarray, channel_axes: tuple[int, ...]) -> int:
     largest = integer_grid.channel_largest(tf.constant(kernel), channel_axes).numpy()
-    return len(np.unique(np.rint(kernel / np.where(largest > 0, largest, 1.0) * integer_types.largest(8))))
+    most = integer_types.largest(8)
+    integers = np.rint(kernel / np.where(largest > 0, largest, 1.0) * most).astype(np.int16)
+    return int(np.count_nonzero(np.bincount(integers.ravel() + most)))
 
 
 def _summary(name: str, before: np.ndarray, after: np.ndarray, distinct: int) -> WeightSummary:

@@ -12,7 +12,11 @@ from tfx_edge.components.core.compression.constraints.geometric_codebook import 
 from tfx_edge.components.core.compression.constraints.straight_through import straight_through
 from tfx_edge.components.core.compression.constraints.trained_codebook import TrainedCodebook
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
-from tfx_edge.components.core.compression.weights.weight_sites import WeightSite, channel_scale
+from tfx_edge.components.core.compression.weights.weight_sites import (
+    WeightSite,
+    channel_scale,
+    channel_scales,
+)
 
 
 class ConstrainedModel:
@@ -126,18 +130,12 @@ def _trained_codebook(site: WeightSite, constraint: Constraint) -> TrainedCodebo
 def folded_kernels(graph: ServingGraph, sites: tuple[WeightSite, ...]) -> dict[str, np.ndarray]:
     """Each site's weight as it ships: times the factor that is folded into it, by variable key."""
 
-    def folded() -> dict[str, tf.Tensor]:
-        stored = {key: tf.constant(value) for key, value in graph.stored_values().items()}
-        kernels = {}
-        for site in sites:
-            scale = channel_scale(graph, site, {})
-            weight = stored[site.variable.key]
-            kernels[site.variable.key] = weight if scale is None else weight * scale
-        return kernels
-
+    scales = channel_scales(graph, sites, {})
+    weights = graph.stored_values()
+    keys = [site.variable.key for site in sites]
     return {
-        key: kernel.numpy()
-        for key, kernel in tf.function(folded, autograph=False).get_concrete_function()().items()
+        key: weights[key] if scale is None else weights[key] * scale
+        for key, scale in zip(keys, scales, strict=True)
     }
 
 

@@ -78,13 +78,14 @@ def made_values(
     Returns:
       One array for each kernel.
     """
-
-    def computed() -> list[tf.Tensor]:
-        tensors = {key: tf.constant(value) for key, value in values.items()}
-        return graph.call({}, tensors, [kernel.tensor for kernel in kernels])
-
     if not kernels:
         return []
+    # Not made inside of the function: as constants of its graph, large weights would be copied several times.
+    tensors = {key: tf.constant(value) for key, value in values.items()}
+
+    def computed() -> list[tf.Tensor]:
+        return graph.call({}, tensors, [kernel.tensor for kernel in kernels])
+
     return [value.numpy() for value in tf.function(computed, autograph=False).get_concrete_function()()]
 
 

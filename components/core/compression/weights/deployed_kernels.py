@@ -9,10 +9,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
-from tfx_edge.components.core.compression.weights.weight_sites import WeightSite, channel_scale
+from tfx_edge.components.core.compression.weights.weight_sites import WeightSite, channel_scales
 from tfx_edge.components.core.dense_scales import FULLY_CONNECTED
 
 _LOG = logging.getLogger(__name__)
@@ -117,16 +116,8 @@ def _folded_kernels(
         for count in range(len(site.scales), -1, -1)
     ]
 
-    def folded() -> list[tf.Tensor]:
-        kernels = []
-        for site in tried:
-            weight = tf.constant(site.variable.value)
-            scale = channel_scale(graph, site, {})
-            kernels.append(weight if scale is None else weight * scale)
-        return kernels
-
-    values = tf.function(folded, autograph=False).get_concrete_function()()
-    yield from ((site, value.numpy()) for site, value in zip(tried, values, strict=True))
+    for site, scale in zip(tried, channel_scales(graph, tried, {}), strict=True):
+        yield site, site.variable.value if scale is None else site.variable.value * scale
 
 
 def _matching_axes(kernel: np.ndarray, constant: DeployedConstant) -> tuple[int, ...] | None:

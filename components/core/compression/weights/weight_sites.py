@@ -138,6 +138,29 @@ def channel_scale(graph: ServingGraph, site: WeightSite, values: Mapping[str, tf
     return factor
 
 
+def channel_scales(
+    graph: ServingGraph, sites: Sequence[WeightSite], values: Mapping[str, np.ndarray]
+) -> list[np.ndarray | None]:
+    """The factor that folding multiplies each site's weight by.
+
+    Args:
+      graph: of the sites.
+      sites: some of its weight sites.
+      values: of the graph's variables, by key; those not named keep their stored value.
+
+    Returns:
+      For each site, an array that broadcasts against the weight, or None where nothing is folded.
+    """
+    # Not made inside of the function: as constants of its graph, large weights would be copied several times.
+    tensors = {key: tf.constant(value) for key, value in values.items()}
+
+    def all_scales() -> list[tf.Tensor | None]:
+        return [channel_scale(graph, site, tensors) for site in sites]
+
+    scales = tf.function(all_scales, autograph=False).get_concrete_function()()
+    return [None if scale is None else scale.numpy() for scale in scales]
+
+
 def channel_shape(site: WeightSite) -> list[int]:
     """The weight's shape with 1 for each axis that does not count output channels."""
     shape = site.variable.value.shape
