@@ -39,9 +39,11 @@ class LocalRun:
       pipeline: a `tfx.v1.dsl.Pipeline`.
 
     Example:
-      >>> run = LocalRun(create_pipeline(...))
-      >>> run.start()
-      >>> steps_of_run(pipeline.metadata_connection_config, run.id)
+      ```
+      run = LocalRun(pipeline)
+      run.start()
+      steps = steps_of_run(pipeline.metadata_connection_config, run.id)
+      ```
     """
 
     def __init__(self, pipeline: Any) -> None:

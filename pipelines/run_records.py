@@ -85,8 +85,10 @@ def steps_of_run(connection: mlmd.ConnectionConfig, run: str) -> dict[str, Step]
       EdgeError: there is no such run.
 
     Example:
-      >>> steps_of_run(pipeline.metadata_connection_config, run.id)['Pusher'].output('pushed_model').uri
-      'run/root/Pusher/pushed_model/8'
+      ```
+      steps = steps_of_run(pipeline.metadata_connection_config, run.id)
+      pushed = steps['Pusher'].output('pushed_model').uri
+      ```
     """
     store = metadata_store.MetadataStore(connection)
     context = store.get_context_by_type_and_name('pipeline_run', run)

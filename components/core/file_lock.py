@@ -20,8 +20,10 @@ def locked(path: str) -> Iterator[None]:
       OSError: the file cannot be made, or its file system has no locks.
 
     Example:
-      >>> with locked('state.lock'):
-      ...   write_state()
+      ```
+      with locked('state.lock'):
+          write_state()
+      ```
     """
     descriptor = _locked(path)
     try:

@@ -43,11 +43,9 @@ def limited_step_time() -> Iterator[None]:
       EnvironmentFailure: the time is up.
 
     Example:
-      >>> @limited_step_time()
-      ... def train():
-      ...   return 'trained'
-      >>> train()
-      'trained'
+      >>> with limited_step_time():
+      ...   print('trained')
+      trained
     """
     seconds = _seconds()
     if seconds is None or threading.current_thread() is not threading.main_thread():

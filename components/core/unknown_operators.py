@@ -17,8 +17,9 @@ def unknown_operator(saved_model_dir: str, reported: str) -> EdgeError | None:
       reported: what TensorFlow's error says, or what a process printed.
 
     Example:
-      >>> print(unknown_operator('/models/spoken', "Op type not registered 'SentencepieceOp' in binary"))
-      the SavedModel in /models/spoken uses the operator 'SentencepieceOp', which TensorFlow does not have; expected …
+      >>> error = unknown_operator('/models/spoken', "Op type not registered 'SentencepieceOp' in binary")
+      >>> print(str(error).partition(',')[0])
+      the SavedModel in /models/spoken uses the operator 'SentencepieceOp'
     """
     found = _UNKNOWN.search(reported)
     if found is None:

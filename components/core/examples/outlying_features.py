@@ -76,8 +76,11 @@ def outlying_feature(files: Sequence[str], parser: ExampleParser, consequence: s
       EdgeError: a file is unreadable.
 
     Example:
-      >>> outlying_feature(files, parser, 'the loss is infinite')
-      EdgeError("record 3 of Split-train/data-00000-of-00001.gz: feature 'age' holds 1e+30, …")
+      ```
+      fault = outlying_feature(files, parser, 'the loss is infinite')
+      if fault is not None:
+          raise fault
+      ```
     """
     magnitudes = _Magnitudes()
     for file, number, record in numbered_records(files):
