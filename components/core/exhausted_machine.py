@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import tempfile
 from typing import NamedTuple
 
@@ -10,6 +11,8 @@ from tfx_edge.components.core.errors import EnvironmentFailure
 
 OUT_OF_MEMORY = 'the system ends processes that take too much memory: give it more, or use a smaller model.'
 
+# Signals that others send; a fault of native code raises others.
+_SENT = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _DISK = re.compile(r'No space left on device|Disk quota exceeded|No usable temporary directory found')
 _MEMORY = re.compile(
     r'Cannot allocate memory|std::bad_alloc|\bMemoryError\b|Unable to allocate \d|OOM when allocating|'
@@ -50,6 +53,23 @@ def find_exhausted(reported: str) -> Exhausted | None:
     if sign := _FILES.search(reported):
         return Exhausted(sign[0], 'allow the process more open files (ulimit -n), and run the step again.')
     return None
+
+
+def remedy_of_machine(status: int, printed: str) -> str:
+    """What helps where the machine, and not what ran in it, ended a process; '' where that is not so.
+
+    Args:
+      status: its exit status, or minus the number of the signal that ended it.
+      printed: what it printed.
+
+    Example:
+      >>> remedy_of_machine(-9, 'loading')
+      'the system ends processes that take too much memory: give it more, or use a smaller model.'
+    """
+    if -status in _SENT:
+        return OUT_OF_MEMORY if status == -signal.SIGKILL else 'run the step again.'
+    exhausted = find_exhausted(printed) if status else None
+    return exhausted.remedy if exhausted else ''
 
 
 def require_machine(error: BaseException) -> None:

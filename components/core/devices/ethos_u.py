@@ -19,6 +19,8 @@ import tempfile
 from collections.abc import Iterator, Mapping
 
 from tfx_edge.components.core.devices.costs import DeviceCosts
+from tfx_edge.components.core.errors import EnvironmentFailure
+from tfx_edge.components.core.exhausted_machine import remedy_of_machine
 from tfx_edge.components.core.litert.file import damaged_file, flatbuffer
 from tfx_edge.components.core.litert.file.model_file import ModelFile
 
@@ -56,6 +58,7 @@ def profile(
 
     Raises:
       EdgeError: the bytes are no valid `.tflite` file.
+      EnvironmentFailure: Vela was killed, took too long, or found memory or a disk full.
 
     Example:
       >>> profile(int8_file, 'ethos-u55-128').settings
@@ -78,7 +81,12 @@ def profile(
         try:
             done = _run([*command, *options], environment, folder, timeout_seconds)
         except subprocess.TimeoutExpired:
-            return _refused(device, tool, f'it takes more than {timeout_seconds:g} s')
+            raise EnvironmentFailure(
+                f'{tool} did not compile the file for {device} within {timeout_seconds:g} s; run the step again on a '
+                f'faster machine, or leave {device} out.'
+            ) from None
+        if remedy := remedy_of_machine(done.returncode, done.stderr):
+            raise EnvironmentFailure(f'{tool} failed on the file for {device} ({_reason(done)}); {remedy}')
         if done.returncode:
             return _refused(device, tool, _reason(done))
         try:

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator
 from typing import IO, Any, ParamSpec, TypeVar
 
 from tfx_edge.components.core.errors import EdgeError, EnvironmentFailure
-from tfx_edge.components.core.exhausted_machine import OUT_OF_MEMORY, find_exhausted
+from tfx_edge.components.core.exhausted_machine import find_exhausted, remedy_of_machine
 from tfx_edge.components.core.isolation import isolated_call, server_handle
 from tfx_edge.components.core.isolation.printed_line import shortened_line
 
@@ -35,8 +35,6 @@ PROCESS_SECONDS = 'TFX_EDGE_PROCESS_SECONDS'
 _DEFAULT_SECONDS = 3600.0
 # Of a process that has returned its result.
 _SECONDS_TO_END = 10.0
-# Signals that others send; a fault of native code raises others.
-_SENT = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 # Under this name a module lists what its functions import when they run; the server imports it before it forks.
 LOADED_BEFORE = 'LOADED_BEFORE'
 
@@ -108,10 +106,10 @@ def run_isolated(
         printed = output.read().decode(errors='replace')
     reason = outcome[1] if outcome is not None else _death(status, printed)
     message = f'{name} failed in a process of its own ({reason})'
-    if outcome is None and -status in _SENT:
-        remedy = OUT_OF_MEMORY if status == -signal.SIGKILL else 'run the step again.'
+    if outcome is None:
+        remedy = remedy_of_machine(status, printed)
     else:
-        exhausted = find_exhausted(reason if outcome is not None else printed)
+        exhausted = find_exhausted(reason)
         remedy = exhausted.remedy if exhausted else ''
     if remedy:
         raise EnvironmentFailure(f'{message}; {remedy}')

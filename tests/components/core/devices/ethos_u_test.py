@@ -14,7 +14,7 @@ import pytest
 
 from tfx_edge.components.core.devices import ethos_u
 from tfx_edge.components.core.devices.costs import DeviceCosts
-from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.errors import EdgeError, EnvironmentFailure
 
 _FIGURES = ('cycles', 'milliseconds', 'sram_bytes', 'dram_bytes', 'flash_bytes', 'arena_bytes')
 
@@ -118,9 +118,10 @@ def test_truncated_file_is_an_edge_error(files: Mapping[str, bytes]) -> None:
 
 @pytest.mark.usefixtures('vela')
 def test_time_is_limited(files: Mapping[str, bytes]) -> None:
-    costs = ethos_u.profile(files['int8'], 'ethos-u55-128', timeout_seconds=0.001)
-    assert 'it takes more than 0.001 s' in costs.obstacle
-    assert set(_figures(costs).values()) == {None}
+    with pytest.raises(
+        EnvironmentFailure, match=r'did not compile the file for ethos-u55-128 within 0\.001 s; '
+    ):
+        ethos_u.profile(files['int8'], 'ethos-u55-128', timeout_seconds=0.001)
 
 
 @pytest.mark.usefixtures('vela')
@@ -137,6 +138,25 @@ def test_death_of_vela_is_reported(
     _program(tmp_path, 'test "$1" = --version && echo 9.9.9 && exit; echo a tensor; kill -SEGV $$')
     _hide_the_package(monkeypatch, tmp_path)
     assert '(SIGSEGV)' in ethos_u.profile(files['int8'], 'ethos-u55-128').obstacle
+
+
+@pytest.mark.parametrize(
+    ('end', 'said'),
+    [
+        ('kill -KILL $$', r'\(SIGKILL\); the system ends processes that take too much memory'),
+        (
+            'echo "OSError: [Errno 28] No space left on device" >&2; exit 1',
+            r'No space left .*; free space on',
+        ),
+    ],
+)
+def test_a_machine_that_fails_is_no_fault_of_the_file(
+    files: Mapping[str, bytes], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, end: str, said: str
+) -> None:
+    _program(tmp_path, f'test "$1" = --version && echo 9.9.9 && exit; {end}')
+    _hide_the_package(monkeypatch, tmp_path)
+    with pytest.raises(EnvironmentFailure, match=f'^ethos-u-vela 9.9.9 failed on the file for .*{said}'):
+        ethos_u.profile(files['int8'], 'ethos-u55-128')
 
 
 def test_no_vela_is_reported_with_the_remedy(
