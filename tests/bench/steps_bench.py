@@ -3,7 +3,8 @@
 The data, nets and measurements of `compression_bench.py` and `qat_bench.py`: the same net pruned, clustered and trained
 for int8 with 200, 600 and 2000 steps, by tfx-edge and by TensorFlow Model Optimization, measured as int8 files on
 examples that nothing was trained or calibrated on. The toolkit prunes 90 % of each layer, where tfx-edge takes 90 % of
-all weights together (scope GLOBAL): it has no other scope. Writes `steps.json` and `steps.svg`.
+all weights together (scope GLOBAL): it has no other scope. Writes `steps.json` and `steps.svg`; what an earlier
+`steps.json` has of other data sets, with the same seeds, stays in both.
 
 Each finished run is kept in the folder `--cache`, from which an interrupted bench goes on; give another folder, or
 empty it, after a change of the code.
@@ -187,6 +188,7 @@ def main() -> None:
             list(pool.map(lambda job: _run(arguments, cache, *job), jobs))
         figures = _figures(arguments, cache)
     arguments.output.mkdir(parents=True, exist_ok=True)
+    figures = _with_other_datasets(figures, arguments.output / 'steps.json')
     (arguments.output / 'steps.json').write_text(json.dumps(figures, indent=1) + '\n')
     (arguments.output / 'steps.svg').write_text(steps_svg(figures))
     _print(figures)
@@ -234,6 +236,20 @@ def _figures(arguments: argparse.Namespace, cache: pathlib.Path) -> dict[str, An
                     runs.append({**run, **means, 'accuracies': accuracies})
     floats = {dataset: mean(of_seeds(dataset, 'float')['accuracy']) for dataset in arguments.datasets}
     return {'seeds': arguments.seeds, 'float': floats, 'runs': runs}
+
+
+def _with_other_datasets(figures: dict[str, Any], earlier: pathlib.Path) -> dict[str, Any]:
+    """The figures, and those of an earlier file for data sets that were not run now."""
+    before = json.loads(earlier.read_text()) if earlier.exists() else {'seeds': figures['seeds'], 'float': {}}
+    others = set(before['float']) - set(figures['float'])
+    if not others or before['seeds'] != figures['seeds']:
+        return figures
+    floats = {
+        name: (before['float'] | figures['float'])[name] for name in sorted(others | set(figures['float']))
+    }
+    kept = [run for run in before['runs'] if run['dataset'] in others]
+    runs = sorted([*kept, *figures['runs']], key=lambda run: run['dataset'])  # stable within a data set
+    return {'seeds': figures['seeds'], 'float': floats, 'runs': runs}
 
 
 def _print(figures: dict[str, Any]) -> None:
