@@ -85,10 +85,10 @@ def run(
     _LOG.info('evaluating %s', ' and '.join(c.source.path for c in evaluation.contenders))
     examples = ReadExamples(files, schema)
     with (
+        metric_failures(),
         _unlike_records_named(files, config),
         _named_by_place(files, parser, _example_check(evaluation)),
         raised_in_one_line(),
-        metric_failures(),
         lost_workers_raised(),
         make_pipeline() as pipeline,
     ):

@@ -11,16 +11,16 @@ from tfx_edge.components.core.evaluation.model_files.latency import measure_late
 
 
 class Products(tf.Module):
-    """So many products of a vector with a matrix of 256 by 256."""
+    """So many products of a vector with a matrix of 128 by 128."""
 
     def __init__(self, count: int) -> None:
         super().__init__()
         random = np.random.default_rng(0)
         self.factors = [
-            tf.Variable(random.normal(0, 0.06, (256, 256)).astype(np.float32)) for _ in range(count)
+            tf.Variable(random.normal(0, 0.06, (128, 128)).astype(np.float32)) for _ in range(count)
         ]
 
-    @tf.function(input_signature=[tf.TensorSpec([None, 256], name='x')])
+    @tf.function(input_signature=[tf.TensorSpec([None, 128], name='x')])
     def serve(self, x):
         for factor in self.factors:
             x = tf.nn.relu(x @ factor)
