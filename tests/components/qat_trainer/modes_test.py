@@ -39,7 +39,7 @@ def _accuracy(file: bytes, digits: dict[str, np.ndarray]) -> float:
 def test_int4_weights_where_litert_has_kernels(
     digits_saved_model: pathlib.Path, digits: dict[str, np.ndarray], tmp_path: pathlib.Path
 ) -> None:
-    course = _course(digits_saved_model, digits, tmp_path, steps=500, weight_bits=4)
+    course = _course(digits_saved_model, digits, tmp_path, steps=1000, weight_bits=4)
     file = course.file()
     kernels = {kernel.shape: kernel for kernel in inspect_model(file).kernels}
     assert {kernel.dtype for shape, kernel in kernels.items() if shape != (1, 3, 3, 16)} == {'int4'}
