@@ -184,7 +184,7 @@ $(BENCHES): bench-%:
 	.venv-bench/bin/python -W ignore tests/bench/$(subst -,_,$*)_bench.py \
 	  $(if $(and $(DATA),$(filter-out step-cost calibration evaluation fidelity fidelity-cost first-step,$*)),--data '$(DATA)') $(ARGS)
 
-soak: $(READY) ## Kill steps, fill their disks, run them twice at a time, and see what is left (root, an hour; ARGS='--kills 10').
+soak: $(READY) ## Kill steps, fill their disks, run them twice at a time, and see what is left (root; ARGS='--kills 10').
 	PYTHONPATH=. TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -W ignore -m tests.soak $(ARGS)
 
 golden: $(READY) ## Make the golden files of the tests again (ARGS='digits ...' exports these nets anew).

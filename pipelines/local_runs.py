@@ -139,7 +139,11 @@ def _remove_unfinished(root: str, node: str, execution: int) -> None:
         for pattern in (f'{output}.unfinished', f'{output}/**/*.unfinished')
         for draft in glob.glob(pattern, recursive=True)
     ]
+    within = os.path.join(os.path.realpath(root), '')
     for draft in drafts:
+        # A link in an output may lead to where nothing is ours.
+        if not os.path.realpath(os.path.dirname(draft)).startswith(within):
+            continue
         if os.path.isdir(draft) and not os.path.islink(draft):
             shutil.rmtree(draft)
         elif os.path.lexists(draft):

@@ -77,7 +77,11 @@ def executions(root: pathlib.Path) -> list[tuple[int, int]]:
 
 
 def drafts(root: pathlib.Path) -> list[str]:
-    return sorted(str(path.relative_to(root)) for path in (root / 'Writer').rglob('?*.unfinished'))
+    return sorted(
+        str(path.relative_to(root))
+        for path in (root / 'Writer').rglob('?*.unfinished')
+        if 'link' not in path.parts
+    )
 
 
 def run(made: Any) -> str:
@@ -108,12 +112,16 @@ def test_a_killed_run_is_closed_by_the_next_and_its_drafts_removed(
     assert killed.returncode == -signal.SIGKILL
     assert executions(tmp_path) == [(1, mlmd.Execution.RUNNING)]
     assert len(drafts(tmp_path)) == 2
+    elsewhere = tmp_path.parent / f'{tmp_path.name}-elsewhere' / 'mine.unfinished'
+    elsewhere.mkdir(parents=True)
+    (tmp_path / 'Writer/model/1/link').symlink_to(elsewhere.parent)
     run(pipeline(folder, tmp_path))
     assert executions(tmp_path) == [(1, mlmd.Execution.FAILED), (2, mlmd.Execution.COMPLETE)]
     # Those of the killed step are gone; what it had finished stays, and the state from which a step goes on.
     assert drafts(tmp_path) == ['Writer/model/2.unfinished', 'Writer/model/2/Format-Serving.unfinished']
     assert (tmp_path / 'Writer/model/1/whole').exists()
     assert (tmp_path / 'Writer/model/.unfinished/state').is_dir()
+    assert elsewhere.is_dir()
     assert not os.listdir(tmp_path / '.runs')
 
 

@@ -1,4 +1,4 @@
-"""Kills steps, fills their disks, runs them twice at a time: `make soak` (root, about an hour).
+"""Kills steps, fills their disks, runs them twice at a time: `make soak` (root, for full disks).
 
 Prints a table: how many steps ended how, and how often something came of it that may not: an output that is half
 written, a step that hangs, a process that outlives its step by ten seconds, other bytes than those of an undisturbed

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tests.soak.marks import FAILED, MARK, marked
 
-# What differs between two runs of the same step: TFMA's own files, and times and paths in a report.
+# TFMA's own files, which name the folders that they lie in.
 _NOT_COMPARED = ('evaluation',)
 _SECONDS_TO_HANG = 240.0
 _SECONDS_FOR_ORPHANS = 10.0
@@ -69,7 +69,7 @@ class Place:
 
 
 def _comparable(path: pathlib.Path) -> bytes:
-    """The content; of a report without what an evaluation measures in time, and the page that shows it."""
+    """The content; nothing of the page that shows `report.json`, which is compared itself."""
     if path.name == 'report.html':
         return b''
     return path.read_bytes()

@@ -92,7 +92,6 @@ def distinct_integers(
       By variable key.
     """
     kernels = [kernel for site in sites for kernel in site.kernels]
-
     weights = {**graph.stored_values(), **values}
     found: dict[str, int] = {}
     for kernel, scale in zip(kernels, channel_scales(graph, kernels, weights), strict=True):

@@ -122,8 +122,8 @@ def test_activations_inside_agree_too(many: _Measured) -> None:
     """Step by step, so that no error hides behind a layer that averages it away."""
     compared: tuple[TensorParity, ...] = many.parity.activations
     assert len(compared) >= 90
-    # Processors train another net each: single values of an activation or two lie at the edge between two steps.
-    assert sum(activation.within_2 < 0.998 for activation in compared) <= 2
+    # Processors train another net each; in one of them the last of 25 layers in a row is a step further off.
+    assert sum(activation.within_2 < 0.998 for activation in compared) <= 1
     for activation in compared:
         assert activation.within_2 >= 0.99, activation
 

@@ -129,7 +129,6 @@ def _trained_codebook(site: WeightSite, constraint: Constraint) -> TrainedCodebo
 
 def folded_kernels(graph: ServingGraph, sites: tuple[WeightSite, ...]) -> dict[str, np.ndarray]:
     """Each site's weight as it ships: times the factor that is folded into it, by variable key."""
-
     scales = channel_scales(graph, sites, {})
     weights = graph.stored_values()
     keys = [site.variable.key for site in sites]

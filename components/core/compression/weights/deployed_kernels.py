@@ -115,7 +115,6 @@ def _folded_kernels(
         for site in sites
         for count in range(len(site.scales), -1, -1)
     ]
-
     for site, scale in zip(tried, channel_scales(graph, tried, {}), strict=True):
         yield site, site.variable.value if scale is None else site.variable.value * scale
 
