@@ -33,8 +33,9 @@ class Pruner(TrainingComponent):
     code are needed. Codebooks of an earlier Clusterer are kept.
 
     Sparsity rises from `initial_sparsity` to `target_sparsity` (Zhu and Gupta, 2017, arXiv:1710.01878) and is met
-    exactly at `end_step`; of equal weights those of lower index go first. Until then a dropped weight keeps its
-    value, and comes back when a kept one falls below it. Without `FineTuning.learning_rate`, the rate is 1e-3 up to
+    exactly at `end_step`. First go the weights that have no effect on any example, those of units whose ReLU is always
+    zero (the log says how many); then those of least magnitude, of equal ones those of lower index. Until then a
+    dropped weight keeps its value, and comes back when a kept one falls below it. Without `FineTuning.learning_rate`, the rate is 1e-3 up to
     50 % zeros and rises to 3e-3 at 75 %: the weights that are left have farther to go. With the defaults every weight
     gets that share of zeros; `scope` GLOBAL ranks all of them together, so that layers of large weights keep more:
     with many zeros, the same number of them costs less accuracy (`make bench-compression`, points `global`).

@@ -32,6 +32,7 @@ from tfx_edge.components.core.compression.pruning_criteria import (
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions, fine_tune
 from tfx_edge.components.core.compression.training.training_hooks import Gradients, TrainingHooks
 from tfx_edge.components.core.compression.weights.computed_kernels import report_computed_kernels
+from tfx_edge.components.core.compression.weights.weight_effect import weights_that_read_units
 from tfx_edge.components.core.compression.weights.weight_selection import (
     select_pointwise_sites,
     select_weight_sites,
@@ -113,14 +114,15 @@ def prune(
         )
     criterion_class = CRITERIA[pruning.criterion]
     model = ConstrainedModel(graph, sites, constraints, feedback=criterion_class.dropped_weights_learn)
-    weights = [PrunedWeight(site, model.variables[site.variable.key]) for site in selected]
+    reading_units = weights_that_read_units(graph)
+    weights = [
+        PrunedWeight(site, model.variables[site.variable.key], site.variable.key in reading_units)
+        for site in selected
+    ]
     interval = pruning.frequency or _interval(schedule, sum(site.variable.value.size for site in selected))
+    criterion = criterion_class(weights, fine_tuning.seed)
     masks = _GradualMasks(
-        model,
-        selected,
-        pruning,
-        dataclasses.replace(schedule, frequency=interval),
-        criterion_class(weights, fine_tuning.seed),
+        model, selected, pruning, dataclasses.replace(schedule, frequency=interval), criterion
     )
     if fine_tuning.num_steps and batches is not None:
         fine_tune(
@@ -134,7 +136,7 @@ def prune(
     else:
         masks.before_step(schedule.end_step)
     values = model.final_values()
-    _report(values, selected, pruning)
+    _report(values, selected, pruning, criterion.dropped_first())
     return values
 
 
@@ -263,12 +265,21 @@ def _interval(schedule: sparsity.SparsitySchedule, weights: int) -> int:
 
 
 def _report(
-    values: Mapping[str, np.ndarray], selected: Sequence[WeightSite], pruning: PruningOptions
+    values: Mapping[str, np.ndarray],
+    selected: Sequence[WeightSite],
+    pruning: PruningOptions,
+    dropped_first: Sequence[int],
 ) -> None:
-    for site in selected:
+    for site, first in zip(selected, dropped_first, strict=True):
         value = values[site.variable.key]
         zeros = value.size - np.count_nonzero(value)
         _LOG.info('%s: %d of %d weights are zero', site.variable.name, zeros, value.size)
+        if first:
+            _LOG.info(
+                '%s: %d of its weights had no effect on any example and went first (units whose ReLU is always zero)',
+                site.variable.name,
+                first,
+            )
     share = _share_of_zeros(values, selected)
     if pruning.policy == 'XNNPACK' and share < _XNNPACK_SHARE:
         _LOG.warning(

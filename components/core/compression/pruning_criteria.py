@@ -11,7 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfx_edge.components.core.compression.training.training_hooks import Gradients
+from tfx_edge.components.core.compression.weights.weight_effect import without_effect
 from tfx_edge.components.core.compression.weights.weight_sites import WeightSite
+
+# A power of two, so that the order among such weights stays.
+_BELOW_ALL_OTHERS = np.float32(2.0**-64)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,10 +25,12 @@ class PrunedWeight:
     Attributes:
       site: where the graph uses it.
       variable: its trained values, those of dropped weights included; float32, of the site's shape.
+      reads_units: whether it reads what other weights compute (`weights_that_read_units`).
     """
 
     site: WeightSite
     variable: tf.Variable
+    reads_units: bool
 
 
 class PruningCriterion(abc.ABC):
@@ -64,19 +70,51 @@ class PruningCriterion(abc.ABC):
         """Called with the masks that were made of the scores: boolean arrays, True is kept."""
         del masks  # not all criteria keep state
 
+    def dropped_first(self) -> list[int]:
+        """How many of each weight were found to have no effect, and go before all others."""
+        return [0 for _ in self.weights]
+
 
 class Magnitude(PruningCriterion):
-    """|weight|: a dropped weight keeps its value, and comes back at the next mask when a kept one falls below it.
+    """|weight|; first of all the weights go that have no effect (`without_effect`), whatever their magnitude.
 
-    Gradients at the place of a dropped weight (Lin et al., 2020) would move it as far as a kept one in each step of
+    Half of a layer's units may be dead (Lu et al., 2019, arXiv:1903.06733), and their weights are as large as those of
+    the others: ranked by magnitude alone they keep the places of weights that count.
+
+    A dropped weight keeps its value, and comes back at the next mask when a kept one falls below it. Gradients at the
+    place of a dropped weight (Lin et al., 2020) would move it as far as a kept one in each step of
     Adam, whatever their size; at the rates that many zeros need, masks would follow noise.
     """
 
     dropped_weights_learn = False
     needs_gradients = False
 
+    def __init__(self, weights: Sequence[PrunedWeight], seed: int) -> None:
+        super().__init__(weights, seed)
+        # Whether a mask keeps each weight, and whether it moved while one did: dropped ones get no gradient.
+        self._kept = [_flags(weight, True) for weight in weights]
+        self._counts = [_flags(weight, True) for weight in weights]
+        self.state = (*self._kept, *self._counts)
+
     def scores(self) -> list[np.ndarray]:
-        return [np.abs(weight.variable.numpy()) for weight in self.weights]
+        scores = []
+        for weight, kept, counts in zip(self.weights, self._kept, self._counts, strict=True):
+            value = weight.variable.numpy()
+            moved = value != weight.site.variable.value
+            idle = without_effect(weight.site, moved, reads_units=weight.reads_units)
+            counting = np.where(kept.numpy(), ~idle, counts.numpy())
+            counts.assign(counting)
+            score = np.abs(value)
+            score[~counting] *= _BELOW_ALL_OTHERS
+            scores.append(score)
+        return scores
+
+    def masked(self, masks: Sequence[np.ndarray]) -> None:
+        for kept, keep in zip(self._kept, masks, strict=True):
+            kept.assign(keep)
+
+    def dropped_first(self) -> list[int]:
+        return [int(np.count_nonzero(~counts.numpy())) for counts in self._counts]
 
 
 class Taylor(PruningCriterion):
@@ -119,3 +157,7 @@ CRITERIA: Mapping[str, type[PruningCriterion]] = {'MAGNITUDE': Magnitude, 'TAYLO
 def gradient_free() -> str:
     """The criteria that can score before the first step, for an error's remedy: `MAGNITUDE`."""
     return ' or '.join(name for name, criterion in CRITERIA.items() if not criterion.needs_gradients)
+
+
+def _flags(weight: PrunedWeight, value: bool) -> tf.Variable:
+    return tf.Variable(np.full(weight.variable.shape, value), trainable=False)

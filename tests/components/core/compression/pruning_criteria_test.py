@@ -22,7 +22,7 @@ def weight(module_saved_model: pathlib.Path) -> PrunedWeight:
     (site,) = (
         s for s in find_weight_sites(open_graph(str(module_saved_model))) if s.variable.name == 'matrix'
     )
-    return PrunedWeight(site, tf.Variable(site.variable.value))
+    return PrunedWeight(site, tf.Variable(site.variable.value), reads_units=True)
 
 
 def _made(name: str, weight: PrunedWeight) -> PruningCriterion:
@@ -55,6 +55,38 @@ def test_dropped_weights_that_do_not_learn_stay_below_all_others(name: str, weig
     criterion.observe([(tf.constant(gradient), weight.variable)])
     (scores,) = criterion.scores()
     assert scores[~keep].max() < scores[keep].min()
+
+
+def test_magnitude_ranks_weights_that_never_moved_below_all_others(weight: PrunedWeight) -> None:
+    criterion = _made('MAGNITUDE', weight)
+    moved = np.abs(weight.site.variable.value) < np.median(np.abs(weight.site.variable.value))
+    weight.variable.assign(np.where(moved, 1.001, 1.0) * weight.site.variable.value)
+    (scores,) = criterion.scores()
+    assert scores[~moved].max() < scores[moved].min()
+    order = np.argsort(scores[~moved])
+    np.testing.assert_array_equal(order, np.argsort(np.abs(weight.site.variable.value[~moved])))
+
+
+def test_a_weight_that_was_dropped_before_it_moved_may_come_back(weight: PrunedWeight) -> None:
+    criterion = _made('MAGNITUDE', weight)
+    (scores,) = criterion.scores()
+    keep = scores > np.median(scores)
+    criterion.masked([keep])
+    weight.variable.assign(np.where(keep, 0.01, 1.0) * weight.site.variable.value)
+    (scores,) = criterion.scores()
+    np.testing.assert_array_equal(scores, np.abs(weight.variable.numpy()))
+
+
+def test_a_weight_that_had_no_effect_stays_below_the_others_when_it_is_dropped(weight: PrunedWeight) -> None:
+    criterion = _made('MAGNITUDE', weight)
+    value = weight.site.variable.value
+    idle = np.abs(value) > np.median(np.abs(value))
+    weight.variable.assign(np.where(idle, 1.0, 1.01) * value)
+    criterion.scores()
+    criterion.masked([~idle])
+    weight.variable.assign(np.where(idle, 1.0, 0.01) * value)
+    (scores,) = criterion.scores()
+    assert scores[idle].max() < scores[~idle].min()
 
 
 def test_taylor_adds_up_over_the_steps_since_the_mask_before(weight: PrunedWeight) -> None:

@@ -1,0 +1,66 @@
+"""Which weights have no effect on what a net computes, told by what training never moves."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from tfx_edge.components.core.compression.graph.graph_scopes import reached
+from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
+from tfx_edge.components.core.compression.weights.weight_sites import WeightSite, weight_uses
+
+
+def weights_that_read_units(graph: ServingGraph) -> frozenset[str]:
+    """Keys of the variables whose operations read what other weights compute, not features of an example.
+
+    Weights in loops and branches are not among them: what they read may be either.
+
+    Example:
+      >>> sorted(weights_that_read_units(graph))  # of a net of two dense layers
+      ['layers/1/kernel']
+    """
+    uses = [(scope, site) for scope, _, site in weight_uses(graph)]
+    behind = {
+        id(scope): reached(
+            itertools.chain.from_iterable(
+                scope.consumers.get(site.node, ()) for other, site in uses if other is scope
+            ),
+            scope.consumers,
+        )
+        for scope, _ in uses
+        if not scope.is_body
+    }
+    features = {site.variable.key for scope, site in uses if site.node not in behind.get(id(scope), ())}
+    return frozenset(site.variable.key for _, site in uses) - features
+
+
+def without_effect(site: WeightSite, moved: np.ndarray, *, reads_units: bool) -> np.ndarray:
+    """The weights whose magnitude does not count, since no example gives them a gradient.
+
+    A unit whose ReLU is zero for every example gives none to the weights that it reads, nor to those that read it.
+    A weight that reads a feature counts, even if the feature was zero in all examples, as that of a rare word is; it
+    does not where nothing reached the whole output channel. Where no weight moved at all nothing is known: no step was
+    made, or the loss does not depend on the operation.
+
+    Args:
+      site: of the weight.
+      moved: whether each weight has another value than before training, of the weight's shape.
+      reads_units: whether `weights_that_read_units` names it.
+
+    Returns:
+      A boolean array of the weight's shape.
+
+    Example:
+      >>> without_effect(site, np.array([[True, False], [True, False]]), reads_units=False)
+      array([[False,  True],
+             [False,  True]])
+    """
+    if not moved.any():
+        return np.zeros(moved.shape, bool)
+    if reads_units:
+        return ~moved
+    if not site.channel_axes:
+        return np.zeros(moved.shape, bool)
+    others = tuple(axis for axis in range(moved.ndim) if axis not in site.channel_axes)
+    return np.broadcast_to(~moved.any(others, keepdims=True), moved.shape)
