@@ -21,6 +21,7 @@ from tfx_edge.components.core.litert.file.inspect import inspect_model
 from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.quantization.quantize import quantize_model
 from tfx_edge.components.core.qat.deployment import Deployment, plan_deployment, trained_ranges
+from tfx_edge.components.core.qat.local_parity import broken_activations
 from tfx_edge.components.core.qat.parity import Parity, TensorParity, measure_parity
 from tfx_edge.components.qat_trainer.options import qat_options
 from tfx_edge.components.training.fine_tuning_options import fine_tuning_options
@@ -41,6 +42,7 @@ class _Measured:
     deployment: Deployment
     file: bytes
     accuracy: dict[str, float]
+    broken: dict[str, float]
 
 
 @pytest.fixture(scope='module')
@@ -99,7 +101,11 @@ def _measure(saved_model: str, samples: tuple[np.ndarray, np.ndarray], folder: p
     )
     outputs = LiteRTModel(file)(rest)
     accuracy = {n: float(np.mean(v.argmax(1) == classes[_TRAINED:])) for n, v in outputs.items()}
-    return _Measured(parity, deployment, file, accuracy)
+    few = {name: values[:8] for name, values in rest.items()}
+    broken = broken_activations(
+        graph, deployment.arithmetic, result.values, result.ranges, float_model, file, few
+    )
+    return _Measured(parity, deployment, file, accuracy, broken)
 
 
 @pytest.fixture(scope='module')
@@ -119,13 +125,18 @@ def test_simulation_and_file_agree(many: _Measured, name: str) -> None:
 
 
 def test_activations_inside_agree_too(many: _Measured) -> None:
-    """Step by step, so that no error hides behind a layer that averages it away."""
+    """From the inputs of the net, so that what differs adds up over the layers."""
     compared: tuple[TensorParity, ...] = many.parity.activations
     assert len(compared) >= 90
     # Processors train another net each; in one of them the last of 25 layers in a row is a step further off.
     assert sum(activation.within_2 < 0.998 for activation in compared) <= 1
     for activation in compared:
         assert activation.within_2 >= 0.99, activation
+
+
+def test_each_activation_agrees_with_the_file_on_the_values_before_it(many: _Measured) -> None:
+    """Step by step, so that no error hides behind a layer that averages it away."""
+    assert many.broken == {}
 
 
 def test_everything_integer_in_the_file_is_simulated(many: _Measured) -> None:
