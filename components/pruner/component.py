@@ -35,13 +35,14 @@ class Pruner(TrainingComponent):
     Sparsity rises from `initial_sparsity` to `target_sparsity` (Zhu and Gupta, 2017, arXiv:1710.01878) and is met
     exactly at `end_step`. First go the weights that have no effect on any example, those of units whose ReLU is always
     zero (the log says how many); then those of least magnitude, of equal ones those of lower index. Until then a
-    dropped weight keeps its value, and comes back when a kept one falls below it. Without `FineTuning.learning_rate`, the rate is 1e-3 up to
-    50 % zeros and rises to 3e-3 at 75 %: the weights that are left have farther to go. With the defaults every weight
-    gets that share of zeros; `scope` GLOBAL ranks all of them together, so that layers of large weights keep more:
-    with many zeros, the same number of them costs less accuracy (`make bench-compression`, points `global`).
-    `structure` puts the zeros in blocks, or makes m of every n weights along the input channels zero. `criterion`
-    TAYLOR ranks by |weight * gradient| (Molchanov et al., 2016, arXiv:1611.06440) instead of magnitude, and its
-    dropped weights stay dropped. `policy` XNNPACK prunes only 1x1 convolutions that XNNPACK has sparse kernels for.
+    dropped weight keeps its value, and comes back when a kept one falls below it. Without
+    `FineTuning.learning_rate`, the rate is 1e-3 up to 50 % zeros and rises to 3e-3 at 75 %: the weights that are left
+    have farther to go. With the defaults every weight gets that share of zeros; `scope` GLOBAL ranks all of them
+    together, so that layers of large weights keep more: with many zeros, the same number of them costs less accuracy
+    (`make bench-compression`, points `global`). `structure` puts the zeros in blocks, or makes m of every n weights
+    along the input channels zero. `criterion` TAYLOR ranks by |weight * gradient| (Molchanov et al., 2016,
+    arXiv:1611.06440) instead of magnitude, and its dropped weights stay dropped. `policy` XNNPACK prunes only 1x1
+    convolutions that XNNPACK has sparse kernels for.
 
     It prunes kernels of convolutions, factors of matrix products (also of Einsum, and in loops and branches, such
     as LSTM and GRU cells) and embedding tables; any other weight is trained, left dense, and named

@@ -98,6 +98,13 @@ class TFLiteQuantizer(base_beam_component.BaseBeamComponent):
     `keep_float=['AUTO']` the file may grow by `float_budget_bytes`, spent on operators that stay float where that gains
     most fidelity; a group that lifts the file over `min_fidelity_db` has to fit into what is left.
 
+    With `for_micro`, in modes `INT8` and `INT16X8`, a second file for TensorFlow Lite Micro stands beside the first, as
+    `Format-Serving/tflite_micro`: kernels of at most 2^b different integers, as Clusterer makes them, take b bits a
+    weight and a table (Han et al., 2016, arXiv:1510.00149), where that makes the file smaller. Both files answer the
+    64 examples on the runtime of TensorFlow Lite Micro, equal to the last bit, or the step fails with the kernel's
+    name. The log says which kernels stay as they are, and why. LiteRT does not load this file. It needs the extra
+    `tflite-micro` where the step runs, and TFLM_DECODE among the operators of the microcontroller's program.
+
     Example:
       ```
       quantizer = TFLiteQuantizer(

@@ -18,7 +18,9 @@ from tfx.utils import path_utils
 from tfx_edge import proto
 from tfx_edge.components.core.calibration import arithmetic, ranges, reference
 from tfx_edge.components.core.dense_function.choice import choose_signature, describe
-from tfx_edge.components.core.isolation.isolated_process import load_ahead
+from tfx_edge.components.core.devices import look_up_tables
+from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.core.isolation.isolated_process import load_ahead, run_isolated
 from tfx_edge.components.core.litert.conversion import saved_model_converter
 from tfx_edge.components.core.litert.file import metadata
 from tfx_edge.components.core.litert.file.inspect import ModelSummary, inspect_model
@@ -69,6 +71,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         if not input_dict.get(artifacts.INPUT_CALIBRATION):
             load_ahead(saved_model_converter.convert_signature)
         options, given = _asked_for(input_dict, exec_properties_)
+        if options.for_micro:
+            look_up_tables.require_tool()
         source = artifacts.serving_model_path(
             artifact_utils.get_single_instance(input_dict[artifacts.INPUT_MODEL])
         )
@@ -109,6 +113,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             _write_calibration(calibration_folder, made)
             with fileio.open(os.path.join(model_folder, _FILE_NAME), 'wb') as output:
                 output.write(file)
+            if options.for_micro:
+                _write_for_micro(model_folder, model, made)
         model.set_string_custom_property(artifacts.DENSE_FUNCTION, describe(signature))
         _write_properties(model, options, made, summary)
 
@@ -171,6 +177,20 @@ def _write_calibration(folder: str, made: recipe.Outcome) -> None:
             operators = json.loads(sensitivity.to_json(made.sensitivities))
             content = {'format_version': 1, 'kept_float': list(made.kept_float), 'operators': operators}
             file.write(json.dumps(content, indent=1) + '\n')
+
+
+def _write_for_micro(folder: str, model: types.Artifact, made: recipe.Outcome) -> None:
+    """Writes the second file; TensorFlow Lite Micro takes no metadata, so it is made of the file before that."""
+    if made.reference is None:
+        raise EdgeError(
+            'Quantization.for_micro is proved on examples, and there are none: the calibration brings none, or the '
+            "model's answers are random; give examples, or leave for_micro unset."
+        )
+    micro = run_isolated(look_up_tables.make, made.file, dict(made.reference.inputs))
+    look_up_tables.log(micro, len(made.file.data))
+    with fileio.open(os.path.join(folder, look_up_tables.FILE_NAME), 'wb') as output:
+        output.write(micro.data)
+    model.set_int_custom_property('tfx_edge_micro_file_bytes', len(micro.data))
 
 
 def _write_properties(

@@ -37,6 +37,7 @@ class QuantizerOptions:
       calibration_splits: names of the splits they come from.
       sensitivity_examples: examples that sensitivity is measured on.
       require_full_integer: operators that stay float are an error.
+      for_micro: write a second file for TensorFlow Lite Micro.
       metadata: of the file.
     """
 
@@ -45,6 +46,7 @@ class QuantizerOptions:
     calibration_splits: tuple[str, ...]
     sensitivity_examples: int
     require_full_integer: bool
+    for_micro: bool
     metadata: ModelMetadata
 
 
@@ -82,6 +84,7 @@ def quantizer_options(message: proto.Quantization) -> QuantizerOptions:
         calibration_splits=tuple(dict.fromkeys(splits)) or ('train',),
         sensitivity_examples=require(message, 'sensitivity_examples', lambda n: n > 0, '1 or more'),
         require_full_integer=message.require_full_integer,
+        for_micro=message.for_micro,
         metadata=_metadata(message.metadata),
     )
 
@@ -194,6 +197,11 @@ def _require_effect(message: proto.Quantization, options: QuantizationOptions) -
     if message.range_method != proto.Quantization.MIN_MAX and not options.needs_ranges:
         raise EdgeError(
             f'Quantization.range_method has no effect with mode {mode}, where activations are float; leave it unset.'
+        )
+    if message.for_micro and not (options.needs_ranges and {*options.row.weight_bits.values()} == {8}):
+        raise EdgeError(
+            f'Quantization.for_micro stores int8 kernels of integer files as look-up tables; mode is {mode}, expected '
+            'INT8 or INT16X8. Set it, or leave for_micro unset.'
         )
     for field in options.row.without_effect:
         if getattr(message, field):

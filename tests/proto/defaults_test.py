@@ -51,6 +51,7 @@ DEFAULTS = [
     (proto.Quantization, 'max_calibration_examples', 1000),
     (proto.Quantization, 'engine', 'AUTO'),
     (proto.Quantization, 'require_full_integer', False),
+    (proto.Quantization, 'for_micro', False),
     (proto.Quantization, 'equalize', False),
     (proto.Quantization, 'correct_bias', False),
     (proto.Quantization, 'float_budget_bytes', 0),

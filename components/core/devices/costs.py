@@ -17,7 +17,7 @@ class DeviceCosts:
       milliseconds: the same at the clock of `settings`.
       sram_bytes: of the accelerator, at the peak.
       dram_bytes: of the accelerator.
-      flash_bytes: of the accelerator: its commands and encoded weights.
+      flash_bytes: of the accelerator: its commands and encoded weights; on a microcontroller the file.
       arena_bytes: what the runtime on the CPU needs for one example.
       cpu_operators: those that the accelerator leaves to the CPU, each as its name and that of its output tensor.
       missing_operators: names of those that the device lacks, so that the file does not run there at all.

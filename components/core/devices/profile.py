@@ -19,7 +19,7 @@ DEVICES: tuple[str, ...] = tuple(_PROFILES)
 # The figures that may have a limit: fields of DeviceCosts; of `cpu_operators`, the number.
 FIGURES: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(ethos_u.DEVICES, ('cycles', 'sram_bytes', 'flash_bytes', 'cpu_operators')),
-    tflite_micro.DEVICE: ('arena_bytes',),
+    tflite_micro.DEVICE: ('arena_bytes', 'flash_bytes'),
 }
 
 

@@ -23,7 +23,7 @@ from tfx_edge.components.core.litert.file.model_file import ModelFile
 
 DEVICE = 'tflite-micro'
 
-_ABSENT = 'install tfx-edge[tflite-micro] (its wheels are for Linux on x86-64)'
+ABSENT = 'install tfx-edge[tflite-micro] (its wheels are for Linux on x86-64)'
 # Arena sizes to try. The recorded size does not depend on them; a far too small arena ends the process.
 _ARENAS_AT_HAND = (2**24, 2**27, 2**30)
 _RECORDED = re.compile(r'Arena allocation total (\d+) bytes')
@@ -50,7 +50,8 @@ def profile(model: bytes | ModelFile, device: str = DEVICE) -> DeviceCosts:
       device: DEVICE.
 
     Returns:
-      `arena_bytes`, the smallest arena that will do on a 64-bit host; or the operators that the runtime lacks.
+      `arena_bytes`, the smallest arena that will do on a 64-bit host, and `flash_bytes`, the file's; or the operators
+      that the runtime lacks.
 
     Raises:
       EdgeError: the bytes are no valid `.tflite` file.
@@ -65,7 +66,7 @@ def profile(model: bytes | ModelFile, device: str = DEVICE) -> DeviceCosts:
     try:
         tool = f'tflite-micro {importlib.metadata.version("tflite-micro")}'
     except importlib.metadata.PackageNotFoundError:
-        return DeviceCosts(device, absent=_ABSENT)
+        return DeviceCosts(device, absent=ABSENT)
     try:
         recorded = run_isolated(record, file)
     except ChildFailure as failure:
@@ -77,6 +78,7 @@ def profile(model: bytes | ModelFile, device: str = DEVICE) -> DeviceCosts:
         tool,
         settings='64-bit host',
         arena_bytes=recorded.arena_bytes,
+        flash_bytes=None if reason else len(file.data),
         missing_operators=missing,
         obstacle=f'{tool} does not load the file ({reason}); make it with mode INT8 and without such operators'
         if reason

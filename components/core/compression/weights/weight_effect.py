@@ -17,8 +17,9 @@ def weights_that_read_units(graph: ServingGraph) -> frozenset[str]:
     Weights in loops and branches are not among them: what they read may be either.
 
     Example:
-      >>> sorted(weights_that_read_units(graph))  # of a net of two dense layers
-      ['layers/1/kernel']
+      ```
+      reading = weights_that_read_units(graph)  # of a net of two dense layers: {'layers/1/kernel'}
+      ```
     """
     uses = [(scope, site) for scope, _, site in weight_uses(graph)]
     behind = {
@@ -52,9 +53,10 @@ def without_effect(site: WeightSite, moved: np.ndarray, *, reads_units: bool) ->
       A boolean array of the weight's shape.
 
     Example:
-      >>> without_effect(site, np.array([[True, False], [True, False]]), reads_units=False)
-      array([[False,  True],
-             [False,  True]])
+      ```
+      # Two features into two units, of which the second is dead: [[False, True], [False, True]].
+      idle = without_effect(site, np.array([[True, False], [True, False]]), reads_units=False)
+      ```
     """
     if not moved.any():
         return np.zeros(moved.shape, bool)

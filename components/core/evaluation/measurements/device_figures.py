@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 
+from tfx_edge.components.core.devices import look_up_tables, tflite_micro
 from tfx_edge.components.core.devices.costs import DeviceCosts
 from tfx_edge.components.core.devices.limits import DeviceLimits
 from tfx_edge.components.core.devices.profile import profile
 from tfx_edge.components.core.evaluation.gates.gate import Gate
 from tfx_edge.components.core.evaluation.measurements.measurement import Finding, Measurement
-from tfx_edge.components.core.litert.file.model_file import ModelFile
 
 _LOG = logging.getLogger(__name__)
 
@@ -21,8 +22,18 @@ class DeviceFigures(Measurement):
     def read(self) -> Finding:
         """Asks the tools."""
         demanded = self.setting.demands.devices
-        costs = [_cost(self.setting.file, limits.device) for limits in demanded]
+        costs = [self._cost(limits.device) for limits in demanded]
         return Finding(judge_devices(demanded, costs), {'devices': costs})
+
+    def _cost(self, device: str) -> DeviceCosts:
+        micro = self.setting.micro_file if device == tflite_micro.DEVICE else None
+        cost = profile(micro or self.setting.file, device)
+        if micro:
+            settings = f'{cost.settings}, of {look_up_tables.FILE_NAME}'.removeprefix(', ')
+            cost = dataclasses.replace(cost, settings=settings)
+        if cost.absent or cost.obstacle:
+            _LOG.warning('%s: %s', device, cost.absent or cost.obstacle)
+        return cost
 
 
 def judge_devices(demanded: Sequence[DeviceLimits], costs: Sequence[DeviceCosts]) -> tuple[Gate, ...]:
@@ -44,13 +55,6 @@ def judge_devices(demanded: Sequence[DeviceLimits], costs: Sequence[DeviceCosts]
         for wanted, cost in zip(demanded, costs, strict=True)
         for figure, limit in wanted.limits.items()
     )
-
-
-def _cost(model: ModelFile, device: str) -> DeviceCosts:
-    cost = profile(model, device)
-    if cost.absent or cost.obstacle:
-        _LOG.warning('%s: %s', device, cost.absent or cost.obstacle)
-    return cost
 
 
 def _gate(cost: DeviceCosts, figure: str, limit: int) -> Gate:

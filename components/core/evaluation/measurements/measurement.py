@@ -13,6 +13,7 @@ import apache_beam as beam
 import tensorflow as tf
 import tensorflow_model_analysis as tfma
 
+from tfx_edge.components.core.devices import look_up_tables
 from tfx_edge.components.core.devices.limits import DeviceLimits
 from tfx_edge.components.core.evaluation.contenders.evaluation_setup import Evaluation
 from tfx_edge.components.core.evaluation.evaluators.observer import Observer
@@ -80,6 +81,12 @@ class Setting:
     def file(self) -> ModelFile:
         """The candidate's file."""
         return ModelFile(read_tflite(self.evaluation.candidate.source.path))
+
+    @functools.cached_property
+    def micro_file(self) -> ModelFile | None:
+        """What a microcontroller gets in place of the candidate's file; None where that is the same."""
+        path = os.path.join(os.path.dirname(self.evaluation.candidate.source.path), look_up_tables.FILE_NAME)
+        return ModelFile(read_tflite(path)) if tf.io.gfile.exists(path) else None
 
     @functools.cached_property
     def summary(self) -> ModelSummary:

@@ -128,7 +128,7 @@ class LiteRTModel:
         Raises:
           EdgeError: an input is missing, or has another shape or type, or the file cannot run.
         """
-        stored = {name: self._as_stored(name, inputs) for name in self.inputs}
+        stored = self.stored(inputs)
         sizes = {len(values) for values in stored.values()}
         if len(sizes) != 1 or 0 in sizes:
             raise EdgeError(
@@ -142,6 +142,17 @@ class LiteRTModel:
             for name, values in self._run(rows).items():
                 results[name].append(values)
         return {name: self._as_real(name, np.concatenate(values)) for name, values in results.items()}
+
+    def stored(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Inputs as the file takes them: those that are integers there rounded and clipped.
+
+        Args:
+          inputs: as for a run.
+
+        Raises:
+          EdgeError: an input is missing, or has another shape or type.
+        """
+        return {name: self._as_stored(name, inputs) for name in self.inputs}
 
     @property
     def fixed_batch_size(self) -> int | None:

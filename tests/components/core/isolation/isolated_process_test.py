@@ -108,6 +108,7 @@ def test_script_without_a_main_guard_may_call_it(tmp_path: pathlib.Path) -> None
         'evaluation.model_files.side_by_side',
         'evaluation.model_files.latency',
         'devices.tflite_micro',
+        'devices.look_up_tables',
     ],
 )
 def test_child_starts_without_tensorflow(module: str) -> None:
