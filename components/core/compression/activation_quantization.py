@@ -420,10 +420,11 @@ def calibrate(
     tensors = [a.tensor for a in observed]
     _LOG.info('measuring the ranges of %d activations', len(tensors))
     graph_def = with_batch_norms_in_steps(graph.graph_def)
+    # Made inside, they would be copied into the graph, and again by what optimizes it.
+    constants = {key: tf.constant(value) for key, value in values.items()}
 
     @tf.function(autograph=False, reduce_retracing=True)
     def extremes(inputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        constants = {key: tf.constant(value) for key, value in values.items()}
         found = graph.call(inputs, constants, tensors, graph_def=graph_def)
         return tf.stack([tf.reduce_min(t) for t in found]), tf.stack([tf.reduce_max(t) for t in found])
 
