@@ -52,6 +52,12 @@ def test_report_shows_what_the_file_does_beside_its_baseline(
     assert npu['cycles'] > npu['sram_bytes'] > 0
     assert {name.split()[0] for name in npu['cpu_operators']} <= {'QUANTIZE', 'DEQUANTIZE'}
     assert micro['arena_bytes'] > 0
+    # The same net, so that its int8 file costs nearly the same.
+    twin_on_npu, twin_on_micro = report['devices_of_baseline']
+    assert twin_on_npu['device'] == npu['device']
+    assert twin_on_npu['cycles'] == pytest.approx(npu['cycles'], rel=0.02)
+    assert twin_on_npu['flash_bytes'] == npu['flash_bytes']
+    assert twin_on_micro['flash_bytes'] == pytest.approx(micro['flash_bytes'], rel=0.1)
     ours = LiteRTModel(int8_tflite)({'image': digits['x_eval']})['output_0']
     served = tf.saved_model.load(str(digits_saved_model)).signatures['serving_default']
     theirs = next(iter(served(image=tf.constant(digits['x_eval'])).values())).numpy()

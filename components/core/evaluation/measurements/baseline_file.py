@@ -139,7 +139,7 @@ def compare_files(
         return FileComparison('there is no baseline')
     model = read_tflite(candidate.source.path)
     try:
-        other = _as_file(baseline, convert)
+        other = as_file(baseline, convert)
     except EdgeError as error:
         _LOG.warning('the baseline cannot be compared as a file: %s', error)
         return FileComparison(f'the baseline cannot be made a .tflite file: {error}')
@@ -151,7 +151,16 @@ def compare_files(
     return FileComparison('', time, layers, len(next(iter(sample.values()))), weights)
 
 
-def _as_file(baseline: Contender, convert: Callable[[str, Signature], bytes]) -> bytes:
+def as_file(baseline: Contender, convert: Callable[[str, Signature], bytes]) -> bytes:
+    """The baseline's `.tflite` file; of a SavedModel, its float file.
+
+    Args:
+      baseline: a `.tflite` file or a SavedModel.
+      convert: gives the float `.tflite` of a SavedModel's folder and one of its signatures.
+
+    Raises:
+      EdgeError: the SavedModel cannot be converted.
+    """
     if baseline.source.is_tflite:
         return read_tflite(baseline.source.path)
     assert baseline.source.signature is not None

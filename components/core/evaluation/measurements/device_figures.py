@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 from collections.abc import Sequence
 
@@ -10,10 +11,19 @@ from tfx_edge.components.core.devices import look_up_tables, tflite_micro
 from tfx_edge.components.core.devices.costs import DeviceCosts
 from tfx_edge.components.core.devices.limits import DeviceLimits
 from tfx_edge.components.core.devices.profile import profile
+from tfx_edge.components.core.errors import EdgeError, EnvironmentFailure
 from tfx_edge.components.core.evaluation.gates.gate import Gate
+from tfx_edge.components.core.evaluation.measurements.baseline_file import as_file
 from tfx_edge.components.core.evaluation.measurements.measurement import Finding, Measurement
+from tfx_edge.components.core.evaluation.model_files.models import fitted
+from tfx_edge.components.core.examples.example_parser import read_records
+from tfx_edge.components.core.isolation.isolated_process import run_isolated
+from tfx_edge.components.core.litert.file.model_file import ModelFile
+from tfx_edge.components.core.litert.quantization.integer_twin import integer_twin
 
 _LOG = logging.getLogger(__name__)
+# Examples that the ranges of the baseline's int8 file are of; its costs depend on them little, if at all.
+_SAMPLE = 8
 
 
 class DeviceFigures(Measurement):
@@ -23,7 +33,34 @@ class DeviceFigures(Measurement):
         """Asks the tools."""
         demanded = self.setting.demands.devices
         costs = [self._cost(limits.device) for limits in demanded]
-        return Finding(judge_devices(demanded, costs), {'devices': costs})
+        beside, obstacle = self._costs_of_baseline([cost.device for cost in costs if not cost.absent])
+        for cost in costs:
+            _log_beside(cost, beside.get(cost.device))
+        return Finding(
+            judge_devices(demanded, costs),
+            {'devices': costs, 'devices_of_baseline': list(beside.values())},
+            notes=(f'what the baseline costs on devices is not known: {obstacle}',) if obstacle else (),
+        )
+
+    def _costs_of_baseline(self, devices: Sequence[str]) -> tuple[dict[str, DeviceCosts], str]:
+        """What the baseline would cost as an int8 file, by device, or why that is not known."""
+        baseline = self.setting.evaluation.baseline
+        if baseline is None or not devices:
+            return {}, ''
+        try:
+            file = ModelFile(as_file(baseline, self.setting.convert))
+            records = list(itertools.islice(read_records(self.setting.files), _SAMPLE))
+            inputs = fitted(baseline.model, self.setting.parser(records))
+            twin = run_isolated(integer_twin, file, inputs, self._io())
+        except EnvironmentFailure:
+            raise
+        except EdgeError as error:
+            return {}, str(error)
+        return {device: profile(twin, device) for device in devices}, ''
+
+    def _io(self) -> str:
+        types = {*self.setting.summary.inputs.values(), *self.setting.summary.outputs.values()}
+        return {'int8': 'INT8', 'uint8': 'UINT8'}.get(types.pop(), 'FLOAT') if len(types) == 1 else 'FLOAT'
 
     def _cost(self, device: str) -> DeviceCosts:
         micro = self.setting.micro_file if device == tflite_micro.DEVICE else None
@@ -55,6 +92,20 @@ def judge_devices(demanded: Sequence[DeviceLimits], costs: Sequence[DeviceCosts]
         for wanted, cost in zip(demanded, costs, strict=True)
         for figure, limit in wanted.limits.items()
     )
+
+
+def _log_beside(cost: DeviceCosts, baseline: DeviceCosts | None) -> None:
+    """One line of what was gained."""
+    if baseline is None:
+        return
+    ratios = [
+        f'{name} {ours / theirs:.3g}'
+        for name in ('flash_bytes', 'cycles', 'sram_bytes', 'arena_bytes')
+        for ours, theirs in [(getattr(cost, name), getattr(baseline, name))]
+        if ours is not None and theirs
+    ]
+    if ratios:
+        _LOG.info('%s: times the baseline as an int8 file: %s', cost.device, ', '.join(ratios))
 
 
 def _gate(cost: DeviceCosts, figure: str, limit: int) -> Gate:

@@ -104,6 +104,7 @@ class Report(TypedDict):
     weights: WeightsPart
     calibration_fit: FitPart
     devices: list[DeviceCosts]
+    devices_of_baseline: list[DeviceCosts]
     figures: NotRequired[dict[str, dict[str, Number | None]]]
 
 

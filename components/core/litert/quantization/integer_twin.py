@@ -1,0 +1,45 @@
+"""The int8 file of a float one, for what that costs on a device: nobody asks for its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tfx_edge.components.core.litert.file.activation_reader import ActivationReader
+from tfx_edge.components.core.litert.file.inspect import inspect_model
+from tfx_edge.components.core.litert.file.model_file import ModelFile
+from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
+from tfx_edge.components.core.litert.quantization.quantize import make_file
+
+
+def integer_twin(model: ModelFile, inputs: Mapping[str, np.ndarray], io: str) -> ModelFile:
+    """Quantizes a float file with the ranges of a few examples; one that has integers already is its own twin.
+
+    Native code runs in this process, which a bad file may end.
+
+    Args:
+      model: a `.tflite` file.
+      inputs: of the examples, by input name, arrays of shape (rows, ...).
+      io: the type of the twin's inputs and outputs: FLOAT, INT8 or UINT8.
+
+    Returns:
+      The twin.
+
+    Raises:
+      EdgeError: the file cannot be quantized.
+
+    Example:
+      ```
+      twin = integer_twin(ModelFile.of(float_file), {'image': images}, 'FLOAT')
+      ```
+    """
+    if any(kernel.dtype == 'int8' for kernel in inspect_model(model).kernels):
+        return model
+    reader = ActivationReader(model)
+    ranges: dict[str, tuple[float, float]] = {}
+    for row in range(min(len(values) for values in inputs.values())):
+        for name, values in reader({key: value[row : row + 1] for key, value in inputs.items()}).items():
+            low, high = ranges.get(name, (np.inf, -np.inf))
+            ranges[name] = (min(low, float(values.min())), max(high, float(values.max())))
+    return make_file(model, QuantizationOptions('INT8', io=io), ranges).file
