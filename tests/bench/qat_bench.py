@@ -164,7 +164,15 @@ def compressed(
 def quantization_aware(
     arguments: argparse.Namespace, source: pathlib.Path, data: Data, *, weight_bits: int = 8
 ) -> dict[str, float]:
-    """What QATTrainer does, without a pipeline: figures of the file and of its likeness to the simulation."""
+    """Figures of the file of `trained_file` and of its likeness to the simulation."""
+    file, figures = trained_file(arguments, source, data, weight_bits=weight_bits)
+    return {**measure(file, data), **figures}
+
+
+def trained_file(
+    arguments: argparse.Namespace, source: pathlib.Path, data: Data, *, weight_bits: int = 8
+) -> tuple[bytes, dict[str, float]]:
+    """What QATTrainer does, without a pipeline: the file, its likeness to the simulation, and the seconds."""
     from tfx_edge import proto
     from tfx_edge.components.core.compression.graph.checkpoint import write_with_values
     from tfx_edge.components.core.compression.quantization_aware_training import (
@@ -195,8 +203,7 @@ def quantization_aware(
     )
     samples = dict.fromkeys(graph.inputs, data.x_test)
     parity = measure_parity(graph, deployment, result, float_model, file, samples)
-    likeness = {'agreement': parity.agreement or 0.0, 'within 2': parity.within_2}
-    return {**measure(file, data), **likeness, 'seconds': seconds}
+    return file, {'agreement': parity.agreement or 0.0, 'within 2': parity.within_2, 'seconds': seconds}
 
 
 def quantized(source: pathlib.Path, data: Data, *, weight_bits: int = 8) -> bytes:
