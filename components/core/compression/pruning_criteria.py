@@ -16,6 +16,10 @@ from tfx_edge.components.core.compression.weights.weight_sites import WeightSite
 
 # A power of two, so that the order among such weights stays.
 _BELOW_ALL_OTHERS = np.float32(2.0**-64)
+# Steps after each mask whose gradients are looked at.
+_WATCHED_STEPS = 8
+# Below this a gradient is rounding, as that of a student which answers as its teacher does; it moves nothing.
+_ROUNDING = 1e-10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,17 +95,40 @@ class Magnitude(PruningCriterion):
 
     def __init__(self, weights: Sequence[PrunedWeight], seed: int) -> None:
         super().__init__(weights, seed)
-        # Whether a mask keeps each weight, and whether it moved while one did: dropped ones get no gradient.
+        # Whether a mask keeps each weight, and whether it had an effect while one did: dropped ones get no gradient.
         self._kept = [_flags(weight, True) for weight in weights]
         self._counts = [_flags(weight, True) for weight in weights]
-        self.state = (*self._kept, *self._counts)
+        self._with_gradient = [_flags(weight, False) for weight in weights]
+        self._left = tf.Variable(_WATCHED_STEPS, trainable=False)
+        self.state = (*self._kept, *self._counts, *self._with_gradient, self._left)
+
+    def observe(self, gradients: Gradients) -> None:
+        """Notes gradients that move nothing: those of SGD may be too small to, beside the weight.
+
+        Not in all steps, which would cost a tenth of a dense net's: what Adam moves is seen without it.
+        """
+        flags = {
+            id(weight.variable): seen for weight, seen in zip(self.weights, self._with_gradient, strict=True)
+        }
+
+        def note() -> tf.Tensor:
+            for gradient, variable in gradients:
+                if id(variable) in flags:
+                    seen = flags[id(variable)]
+                    seen.assign(seen | (tf.abs(gradient) > _ROUNDING))
+            return self._left.assign_sub(1)
+
+        tf.cond(self._left > 0, note, self._left.read_value)
 
     def scores(self) -> list[np.ndarray]:
         scores = []
-        for weight, kept, counts in zip(self.weights, self._kept, self._counts, strict=True):
+        state = zip(self.weights, self._kept, self._counts, self._with_gradient, strict=True)
+        for weight, kept, counts, with_gradient in state:
             value = weight.variable.numpy()
-            moved = value != weight.site.variable.value
-            idle = without_effect(weight.site, moved, reads_units=weight.reads_units)
+            touched = (value != weight.site.variable.value) | with_gradient.numpy()
+            # A weight that moved may stand at its old value again by chance.
+            with_gradient.assign(touched)
+            idle = without_effect(weight.site, touched, reads_units=weight.reads_units)
             counting = np.where(kept.numpy(), ~idle, counts.numpy())
             counts.assign(counting)
             score = np.abs(value)
@@ -112,6 +139,7 @@ class Magnitude(PruningCriterion):
     def masked(self, masks: Sequence[np.ndarray]) -> None:
         for kept, keep in zip(self._kept, masks, strict=True):
             kept.assign(keep)
+        self._left.assign(_WATCHED_STEPS)
 
     def dropped_first(self) -> list[int]:
         return [int(np.count_nonzero(~counts.numpy())) for counts in self._counts]

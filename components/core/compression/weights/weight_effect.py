@@ -1,4 +1,4 @@
-"""Which weights have no effect on what a net computes, told by what training never moves."""
+"""Which weights have no effect on what a net computes, told by what no gradient reaches."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def weights_that_read_units(graph: ServingGraph) -> frozenset[str]:
     return frozenset(site.variable.key for _, site in uses) - features
 
 
-def without_effect(site: WeightSite, moved: np.ndarray, *, reads_units: bool) -> np.ndarray:
+def without_effect(site: WeightSite, touched: np.ndarray, *, reads_units: bool) -> np.ndarray:
     """The weights whose magnitude does not count, since no example gives them a gradient.
 
     A unit whose ReLU is zero for every example gives none to the weights that it reads, nor to those that read it.
     A weight that reads a feature counts, even if the feature was zero in all examples, as that of a rare word is; it
-    does not where nothing reached the whole output channel. Where no weight moved at all nothing is known: no step was
-    made, or the loss does not depend on the operation.
+    does not where nothing reached the whole output channel. Where no weight had a gradient nothing is known: no step
+    was made, or the loss does not depend on the operation.
 
     Args:
       site: of the weight.
-      moved: whether each weight has another value than before training, of the weight's shape.
+      touched: whether each weight had a gradient other than zero, of the weight's shape.
       reads_units: whether `weights_that_read_units` names it.
 
     Returns:
@@ -58,11 +58,11 @@ def without_effect(site: WeightSite, moved: np.ndarray, *, reads_units: bool) ->
       idle = without_effect(site, np.array([[True, False], [True, False]]), reads_units=False)
       ```
     """
-    if not moved.any():
-        return np.zeros(moved.shape, bool)
+    if not touched.any():
+        return np.zeros(touched.shape, bool)
     if reads_units:
-        return ~moved
+        return ~touched
     if not site.channel_axes:
-        return np.zeros(moved.shape, bool)
-    others = tuple(axis for axis in range(moved.ndim) if axis not in site.channel_axes)
-    return np.broadcast_to(~moved.any(others, keepdims=True), moved.shape)
+        return np.zeros(touched.shape, bool)
+    others = tuple(axis for axis in range(touched.ndim) if axis not in site.channel_axes)
+    return np.broadcast_to(~touched.any(others, keepdims=True), touched.shape)

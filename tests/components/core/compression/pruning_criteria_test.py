@@ -49,7 +49,17 @@ def test_dropped_weights_that_do_not_learn_stay_below_all_others(name: str, weig
     (scores,) = criterion.scores()
     keep = scores > np.median(scores)
     criterion.masked([keep])
-    # What a step gives a dropped weight is no gradient, and most kept ones get none either.
+    # What a step gives a dropped weight is no gradient.
+    criterion.observe([(tf.constant(0.1 * keep.astype(np.float32)), weight.variable)])
+    (scores,) = criterion.scores()
+    assert scores[~keep].max() < scores[keep].min()
+
+
+def test_taylor_keeps_weights_without_gradient_above_those_it_dropped(weight: PrunedWeight) -> None:
+    criterion = _made('TAYLOR', weight)
+    (scores,) = criterion.scores()
+    keep = scores > np.median(scores)
+    criterion.masked([keep])
     gradient = np.zeros(keep.shape, np.float32)
     gradient[tuple(np.argwhere(keep)[0])] = 0.1
     criterion.observe([(tf.constant(gradient), weight.variable)])
@@ -65,6 +75,24 @@ def test_magnitude_ranks_weights_that_never_moved_below_all_others(weight: Prune
     assert scores[~moved].max() < scores[moved].min()
     order = np.argsort(scores[~moved])
     np.testing.assert_array_equal(order, np.argsort(np.abs(weight.site.variable.value[~moved])))
+
+
+def test_a_gradient_that_is_too_small_to_move_a_weight_counts(weight: PrunedWeight) -> None:
+    criterion = _made('MAGNITUDE', weight)
+    moved = np.abs(weight.site.variable.value) < np.median(np.abs(weight.site.variable.value))
+    weight.variable.assign(np.where(moved, 1.001, 1.0) * weight.site.variable.value)
+    criterion.observe([(tf.fill(weight.variable.shape, 1e-8), weight.variable)])
+    np.testing.assert_array_equal(criterion.scores()[0], np.abs(weight.variable.numpy()))
+
+
+def test_a_weight_that_moved_and_is_back_at_its_old_value_counts(weight: PrunedWeight) -> None:
+    criterion = _made('MAGNITUDE', weight)
+    value = weight.site.variable.value
+    weight.variable.assign(1.001 * value)
+    criterion.scores()
+    first = np.arange(value.size).reshape(value.shape) == 0
+    weight.variable.assign(np.where(first, 1.0, 1.001) * value)
+    np.testing.assert_array_equal(criterion.scores()[0], np.abs(weight.variable.numpy()))
 
 
 def test_a_weight_that_was_dropped_before_it_moved_may_come_back(weight: PrunedWeight) -> None:
