@@ -82,8 +82,8 @@ class PruningCriterion(abc.ABC):
 class Magnitude(PruningCriterion):
     """|weight|; first of all the weights go that have no effect (`without_effect`), whatever their magnitude.
 
-    Half of a layer's units may be dead (Lu et al., 2019, arXiv:1903.06733), and their weights are as large as those of
-    the others: ranked by magnitude alone they keep the places of weights that count.
+    Weights of dead units (Lu et al., 2019, arXiv:1903.06733) are as large as those of the others: ranked by magnitude
+    alone they keep the places of weights that count.
 
     A dropped weight keeps its value, and comes back at the next mask when a kept one falls below it. Gradients at the
     place of a dropped weight (Lin et al., 2020) would move it as far as a kept one in each step of
@@ -105,7 +105,7 @@ class Magnitude(PruningCriterion):
     def observe(self, gradients: Gradients) -> None:
         """Notes gradients that move nothing: those of SGD may be too small to, beside the weight.
 
-        Not in all steps, which would cost a tenth of a dense net's: what Adam moves is seen without it.
+        Not in all steps, each of which would read all gradients once more: what Adam moves is seen without it.
         """
         flags = {
             id(weight.variable): seen for weight, seen in zip(self.weights, self._with_gradient, strict=True)

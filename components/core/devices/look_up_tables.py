@@ -4,7 +4,7 @@ Each kernel of at most 2^b integers takes b bits a weight and a table: one for t
 channel. An operator TFLM_DECODE in front of each consumer fills it in. LiteRT does not load such a file. Names of
 tensors, which the runtime does not read, are left out but for inputs and outputs.
 
-See docs/compression.md of TensorFlow Lite Micro, and Han et al., 2016, arXiv:1510.00149, section 3.
+See `tflite_micro.compression` in the wheel, and Han et al., 2016, arXiv:1510.00149, section 3.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FILE_NAME = 'tflite_micro'
 
 _LOG = logging.getLogger(__name__)
 _MOST_BITS = 7
-# Of a table: the header, and the flatbuffer's tensors and operator around it, without what is known of the kernel.
+# Of a table's header.
 _HEADER_BYTES = 16
 # A kernel is compressed without a trial where this much is saved, for each channel and besides.
 _CERTAIN_BYTES, _CERTAIN_BYTES_OF_CHANNEL = 2048, 32

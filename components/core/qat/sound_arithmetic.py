@@ -11,7 +11,7 @@ from tfx_edge.components.core.calibration.reference import Reference
 from tfx_edge.components.core.dense_scales import PER_CHANNEL
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.isolation.isolated_process import run_isolated
-from tfx_edge.components.core.litert.file.activation_reader import ActivationReader
+from tfx_edge.components.core.litert.file.activation_reader import activation_ranges
 from tfx_edge.components.core.litert.file.model_file import ModelFile
 from tfx_edge.components.core.litert.quantization.modes import mode_of
 from tfx_edge.components.core.litert.quantization.quantization_options import LITERT, QuantizationOptions
@@ -20,8 +20,8 @@ from tfx_edge.components.core.post_training.sensitivity import exactly
 from tfx_edge.components.core.qat.steep_operators import SteepOperator, steep_operators
 
 _LOG = logging.getLogger(__name__)
-# Rows that LiteRT runs at once, and most rows that the ranges are measured on.
-_ROWS, _MOST_ROWS = 8, 256
+# Most rows that the ranges are measured on.
+_MOST_ROWS = 256
 
 
 def operators_to_keep(
@@ -49,7 +49,10 @@ def operators_to_keep(
       Regular expressions on the outputs of these operators; none where the file keeps the answers, no small group helps
       (training has to mend it then, and the finished file shows it), or the bound repairs nothing (a warning says so).
     """
-    ranges, mode = _ranges(float_model, batches), mode_of(mode).with_int8_weights or mode
+    ranges, mode = (
+        activation_ranges(float_model, batches, _MOST_ROWS),
+        mode_of(mode).with_int8_weights or mode,
+    )
     steep = _named_steep(steep_operators(float_model, ranges, mode)) if bound.repair else ()
     options = QuantizationOptions(mode, engine=LITERT, keep_float=steep, dense_scales=dense_scales)
     try:
@@ -89,26 +92,3 @@ def _named_steep(found: Sequence[SteepOperator]) -> tuple[str, ...]:
             operator.high,
         )
     return tuple(dict.fromkeys(exactly(output) for operator in found for output in operator.outputs))
-
-
-def _ranges(
-    float_model: ModelFile, batches: Sequence[Mapping[str, np.ndarray]]
-) -> dict[str, tuple[float, float]]:
-    """The ranges of all float activations."""
-    reader = ActivationReader(float_model)
-    ranges: dict[str, tuple[float, float]] = {}
-    size = reader.model.fixed_batch_size or _ROWS
-    left = _MOST_ROWS
-    for batch in batches:
-        rows = min(len(next(iter(batch.values()))), left)
-        for start in range(0, rows, size):
-            chosen = {name: values[start : min(start + size, rows)] for name, values in batch.items()}
-            for name, values in reader.views(chosen):
-                finite = values[np.isfinite(values)]
-                if finite.size:
-                    low, high = ranges.get(name, (np.inf, -np.inf))
-                    ranges[name] = min(low, float(finite.min())), max(high, float(finite.max()))
-        left -= rows
-        if not left:
-            break
-    return ranges

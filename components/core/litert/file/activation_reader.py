@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -102,6 +102,47 @@ def activation_values(
       (8, 32)
     """
     return ActivationReader(float_model)(inputs)
+
+
+def activation_ranges(
+    float_model: bytes | ModelFile, batches: Iterable[Mapping[str, np.ndarray]], most_rows: int
+) -> dict[str, tuple[float, float]]:
+    """The smallest and largest finite value of each float activation that has one.
+
+    Args:
+      float_model: a float32 `.tflite` file.
+      batches: inputs by signature input name, arrays of shape (rows, ...), run 8 rows at once or as many as the file
+        takes.
+      most_rows: that are looked at.
+
+    Returns:
+      (min, max) by tensor name.
+
+    Raises:
+      EdgeError: the file is damaged or the inputs do not fit.
+
+    Example:
+      ```
+      ranges = activation_ranges(model, [{'image': images}], 256)
+      ```
+    """
+    reader = ActivationReader(float_model)
+    ranges: dict[str, tuple[float, float]] = {}
+    size = reader.model.fixed_batch_size or MAX_BATCH_SIZE
+    left = most_rows
+    for batch in batches:
+        rows = min(len(next(iter(batch.values()))), left)
+        for start in range(0, rows, size):
+            chosen = {name: values[start : min(start + size, rows)] for name, values in batch.items()}
+            for name, values in reader.views(chosen):
+                finite = values[np.isfinite(values)]
+                if finite.size:
+                    low, high = ranges.get(name, (np.inf, -np.inf))
+                    ranges[name] = min(low, float(finite.min())), max(high, float(finite.max()))
+        left -= rows
+        if not left:
+            break
+    return ranges
 
 
 def float_activations(float_model: bytes | ModelFile) -> dict[str, int]:

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tfx_edge.components.core.litert.file.activation_reader import ActivationReader
+from tfx_edge.components.core.litert.file.activation_reader import activation_ranges
 from tfx_edge.components.core.litert.file.inspect import inspect_model
 from tfx_edge.components.core.litert.file.model_file import ModelFile
 from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
 from tfx_edge.components.core.litert.quantization.quantize import make_file
+
+_MOST_ROWS = 256
 
 
 def integer_twin(model: ModelFile, inputs: Mapping[str, np.ndarray], io: str) -> ModelFile:
@@ -36,10 +38,5 @@ def integer_twin(model: ModelFile, inputs: Mapping[str, np.ndarray], io: str) ->
     """
     if any(kernel.dtype == 'int8' for kernel in inspect_model(model).kernels):
         return model
-    reader = ActivationReader(model)
-    ranges: dict[str, tuple[float, float]] = {}
-    for row in range(min(len(values) for values in inputs.values())):
-        for name, values in reader({key: value[row : row + 1] for key, value in inputs.items()}).items():
-            low, high = ranges.get(name, (np.inf, -np.inf))
-            ranges[name] = (min(low, float(values.min())), max(high, float(values.max())))
+    ranges = activation_ranges(model, [inputs], _MOST_ROWS)
     return make_file(model, QuantizationOptions('INT8', io=io), ranges).file
