@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
+import struct
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import interpreter as litert
+from ai_edge_litert import schema_py_generated as schema
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert.file import affine
@@ -237,6 +240,7 @@ def load(
     with warnings.catch_warnings():
         # It warns that kept tensors take memory: they are asked for.
         warnings.simplefilter('ignore')
+        _require_graphs(model)
         try:
             interpreter = litert.Interpreter(
                 model_content=model,
@@ -246,11 +250,23 @@ def load(
             if allocate:
                 interpreter.allocate_tensors()
         except (ValueError, RuntimeError, TypeError) as error:
-            raise EdgeError(
-                f'the .tflite file ({len(model)} bytes) cannot be loaded ({_one_line(error)}); '
-                'it is no .tflite file, or damaged or truncated: make it again.'
-            ) from error
+            raise _unreadable(model, _one_line(error)) from error
     return interpreter
+
+
+def _require_graphs(model: bytes) -> None:
+    """Refuses a file without a list of graphs, on which the runtime ends the process; other damage it refuses itself."""
+    # The runtime verifies the offsets that cannot be followed here.
+    with contextlib.suppress(struct.error, IndexError, TypeError, OverflowError):
+        if schema.Model.GetRootAs(model).SubgraphsIsNone():
+            raise _unreadable(model, 'it has no list of graphs')
+
+
+def _unreadable(model: bytes, reason: str) -> EdgeError:
+    return EdgeError(
+        f'the .tflite file ({len(model)} bytes) cannot be loaded ({reason}); '
+        'it is no .tflite file, or damaged or truncated: make it again.'
+    )
 
 
 def _details(details: Mapping[str, Any]) -> dict[str, TensorDetail]:

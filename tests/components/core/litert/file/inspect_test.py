@@ -251,6 +251,16 @@ def test_a_name_that_is_no_text_is_damage(digits_float: bytes) -> None:
         inspect_model(model)
 
 
+def test_a_file_without_graphs_is_refused_before_the_runtime_ends_the_process(digits_float: bytes) -> None:
+    model = bytearray(digits_float)
+    table = int.from_bytes(model[:4], 'little')
+    fields = table - int.from_bytes(model[table : table + 4], 'little', signed=True)
+    # The third field of the file's first table: the graphs.
+    model[fields + 8 : fields + 10] = bytes(2)
+    with pytest.raises(EdgeError, match='cannot be loaded .it has no list of graphs'):
+        inspect_model(bytes(model))
+
+
 def test_a_circle_of_conversions_ends(digits_float: bytes) -> None:
     content = flatbuffer.read(_quantized(digits_float, 'FLOAT16', {}))
     for operator in content.subgraphs[0].operators:
