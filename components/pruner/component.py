@@ -42,7 +42,8 @@ class Pruner(TrainingComponent):
     (`make bench-compression`, points `global`). `structure` puts the zeros in blocks, or makes m of every n weights
     along the input channels zero. `criterion` TAYLOR ranks by |weight * gradient| (Molchanov et al., 2016,
     arXiv:1611.06440) instead of magnitude, and its dropped weights stay dropped. `policy` XNNPACK prunes only 1x1
-    convolutions that XNNPACK has sparse kernels for.
+    convolutions that XNNPACK has sparse kernels for; a net in which it would use none gets a warning before the
+    training, with the operator that is in the way and what to change (see TFLiteQuantizer, which stores such kernels).
 
     It prunes kernels of convolutions, factors of matrix products (also of Einsum, and in loops and branches, such
     as LSTM and GRU cells) and embedding tables; any other weight is trained, left dense, and named

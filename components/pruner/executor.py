@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+
 from tfx import types
 
 from tfx_edge import proto
 from tfx_edge.components.core.compression.pruning import prune
+from tfx_edge.components.core.litert.file.model_file import ModelFile
+from tfx_edge.components.core.litert.sparse.xnnpack_pattern import sparse_part
 from tfx_edge.components.pruner.options import PRUNING, pruning_options
 from tfx_edge.components.training.training_executor import Technique, TrainingExecutor
+
+_LOG = logging.getLogger(__name__)
 
 
 class Executor(TrainingExecutor):
@@ -23,4 +29,18 @@ class Executor(TrainingExecutor):
     ) -> Technique:
         """See `TrainingExecutor.technique`."""
         options = pruning_options(message)
-        return Technique(lambda graph, tuning, batches: prune(graph, options, tuning, batches))
+        return Technique(
+            lambda graph, tuning, batches: prune(graph, options, tuning, batches),
+            see_file=_warn_of_dense_kernels if options.policy == 'XNNPACK' else None,
+        )
+
+
+def _warn_of_dense_kernels(float_model: bytes) -> None:
+    """Says, before anything is trained, where the zeros will make nothing faster."""
+    obstacle = sparse_part(ModelFile.of(float_model).content).obstacle
+    if obstacle:
+        _LOG.warning(
+            'policy XNNPACK: XNNPACK will compute dense, however many weights are zero, and TFLiteQuantizer will store '
+            'the kernels dense: %s.',
+            obstacle,
+        )

@@ -29,6 +29,7 @@ from tfx_edge.components.core.litert.quantization import file_checks, quantize
 from tfx_edge.components.core.litert.quantization.dense_scale_cost import log_dense_scales
 from tfx_edge.components.core.litert.quantization.older_runtimes import log_older_runtimes
 from tfx_edge.components.core.litert.quantization.spread_codebooks import log_spread_codebooks
+from tfx_edge.components.core.litert.sparse import sparse_kernels
 from tfx_edge.components.core.log_once import begin_step
 from tfx_edge.components.core.post_training import fidelity_report, recipe, sensitivity
 from tfx_edge.components.core.signature import Signature
@@ -103,6 +104,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 options.recipe, float_model, examples, given, _handed_reference(calibrations)
             )
             _LOG.info('engine %s: %s', made.engine, made.reason)
+            if options.sparse_kernels:
+                made = _with_sparse_kernels(model, made)
             cause = examples.outlying if examples is not None and made.ranges else str
             fidelity_properties.report(model, made.held, options.recipe.bound, cause)
             file = metadata.add(made.file, _described(options.metadata, signature, input_dict))
@@ -117,6 +120,15 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 _write_for_micro(model_folder, model, made)
         model.set_string_custom_property(artifacts.DENSE_FUNCTION, describe(signature))
         _write_properties(model, options, made, summary)
+
+
+def _with_sparse_kernels(model: types.Artifact, made: recipe.Outcome) -> recipe.Outcome:
+    """The same with 1x1 kernels stored sparse, where XNNPACK computes with them so."""
+    sparse = run_isolated(sparse_kernels.make, made.file)
+    if not sparse.obstacle or sparse_kernels.has_pointwise_zeros(made.file):
+        sparse_kernels.log(sparse, len(made.file.data))
+    model.set_int_custom_property('tfx_edge_sparse_kernels', len(sparse.kernels))
+    return dataclasses.replace(made, file=sparse.file)
 
 
 def _described(

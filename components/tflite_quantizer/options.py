@@ -38,6 +38,7 @@ class QuantizerOptions:
       sensitivity_examples: examples that sensitivity is measured on.
       require_full_integer: operators that stay float are an error.
       for_micro: write a second file for TensorFlow Lite Micro.
+      sparse_kernels: store 1x1 kernels sparse where XNNPACK computes with them so.
       metadata: of the file.
     """
 
@@ -47,6 +48,7 @@ class QuantizerOptions:
     sensitivity_examples: int
     require_full_integer: bool
     for_micro: bool
+    sparse_kernels: bool
     metadata: ModelMetadata
 
 
@@ -85,6 +87,7 @@ def quantizer_options(message: proto.Quantization) -> QuantizerOptions:
         sensitivity_examples=require(message, 'sensitivity_examples', lambda n: n > 0, '1 or more'),
         require_full_integer=message.require_full_integer,
         for_micro=message.for_micro,
+        sparse_kernels=message.sparse_kernels and recipe.quantization.row.has_float_weights,
         metadata=_metadata(message.metadata),
     )
 

@@ -62,6 +62,7 @@ def compress_model(
     configuration: Configuration,
     compress: Compress,
     write_outputs: Callable[[], None],
+    see_file: Callable[[bytes], None] | None = None,
 ) -> None:
     """Runs one technique on a Model artifact and writes the Model artifact that results.
 
@@ -75,6 +76,7 @@ def compress_model(
       compress: the technique.
       write_outputs: writes what else the technique gives out, once the model is there. Where that fails, the model is
         removed, and the training's state stays, with which the next run need not train again.
+      see_file: told the float file before training; not called where none is made.
 
     Raises:
       EdgeError: an input is at fault; nothing is written then.
@@ -106,7 +108,9 @@ def compress_model(
             graph = _opened(source, signature, file, trains_ranges=configuration.trains_ranges)
             examples = find_examples(input_dict, graph, options)
             if file is not None:
-                file()
+                converted = file()
+                if see_file is not None:
+                    see_file(converted)
         values = _compressed(graph, options, examples, compress)
         with artifacts.written_whole(path_utils.serving_model_dir(output.uri)) as folder:
             write_with_values(source, folder, values)

@@ -27,10 +27,12 @@ class Technique:
     Attributes:
       compress: makes new values of the model's variables.
       write_outputs: writes the outputs besides the model, which is written by then.
+      see_file: told the incoming model's float file before training, where one is made.
     """
 
     compress: Compress
     write_outputs: Callable[[], None] = _nothing
+    see_file: Callable[[bytes], None] | None = None
 
 
 class TrainingExecutor(base_executor.BaseExecutor, abc.ABC):
@@ -89,4 +91,5 @@ class TrainingExecutor(base_executor.BaseExecutor, abc.ABC):
             self.CONFIGURATION,
             technique.compress,
             technique.write_outputs,
+            technique.see_file,
         )

@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tfx_edge/proto/quantization.proto\x12\x08tfx_edge\"\xba\x0b\n\x0cQuantization\x12/\n\x04mode\x18\x01 \x01(\x0e\x32\x1b.tfx_edge.Quantization.Mode:\x04INT8\x12\x31\n\x02io\x18\x02 \x01(\x0e\x32\x1e.tfx_edge.Quantization.Io.Type:\x05\x46LOAT\x12\x41\n\x0crange_method\x18\x03 \x01(\x0e\x32\".tfx_edge.Quantization.RangeMethod:\x07MIN_MAX\x12\x19\n\npercentile\x18\x04 \x01(\x01:\x05\x39\x39.99\x12&\n\x18max_calibration_examples\x18\x05 \x01(\x03:\x04\x31\x30\x30\x30\x12\x1a\n\x12\x63\x61libration_splits\x18\x06 \x03(\t\x12\x12\n\nkeep_float\x18\x07 \x03(\t\x12\x33\n\x06\x65ngine\x18\x08 \x01(\x0e\x32\x1d.tfx_edge.Quantization.Engine:\x04\x41UTO\x12#\n\x14require_full_integer\x18\t \x01(\x08:\x05\x66\x61lse\x12\x17\n\x08\x65qualize\x18\n \x01(\x08:\x05\x66\x61lse\x12\x1b\n\x0c\x63orrect_bias\x18\x0b \x01(\x08:\x05\x66\x61lse\x12\x1a\n\x12\x66loat_budget_bytes\x18\x0c \x01(\x03\x12!\n\x12report_sensitivity\x18\r \x01(\x08:\x05\x66\x61lse\x12 \n\x14sensitivity_examples\x18\x0e \x01(\x03:\x02\x33\x32\x12\x31\n\x08metadata\x18\x0f \x01(\x0b\x32\x1f.tfx_edge.Quantization.Metadata\x12\x1b\n\x0fmin_fidelity_db\x18\x10 \x01(\x01:\x02\x31\x32\x12\x1f\n\x10require_fidelity\x18\x11 \x01(\x08:\x05\x66\x61lse\x12\x1d\n\x0frepair_fidelity\x18\x12 \x01(\x08:\x04true\x12\x45\n\x0c\x64\x65nse_scales\x18\x13 \x01(\x0e\x32\".tfx_edge.Quantization.DenseScales:\x0bPER_CHANNEL\x12\x18\n\tfor_micro\x18\x14 \x01(\x08:\x05\x66\x61lse\x1a,\n\x02Io\"&\n\x04Type\x12\t\n\x05\x46LOAT\x10\x00\x12\x08\n\x04INT8\x10\x01\x12\t\n\x05UINT8\x10\x02\x1a\xf5\x02\n\x08Metadata\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x03 \x01(\t\x12\x0f\n\x07license\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12;\n\x06inputs\x18\x06 \x03(\x0b\x32+.tfx_edge.Quantization.Metadata.InputsEntry\x12=\n\x07outputs\x18\x07 \x03(\x0b\x32,.tfx_edge.Quantization.Metadata.OutputsEntry\x12\x12\n\nlabel_file\x18\x08 \x01(\t\x12\x0e\n\x06labels\x18\t \x03(\t\x12\x15\n\rlabels_output\x18\n \x01(\t\x1a-\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"g\n\x04Mode\x12\x08\n\x04INT8\x10\x00\x12\x0b\n\x07INT16X8\x10\x01\x12\x10\n\x0c\x44YNAMIC_INT8\x10\x02\x12\x10\n\x0c\x44YNAMIC_INT4\x10\x03\x12\x0b\n\x07\x46LOAT16\x10\x04\x12\x0b\n\x07\x46LOAT32\x10\x05\x12\n\n\x06INT4X8\x10\x06\"@\n\x0bRangeMethod\x12\x0b\n\x07MIN_MAX\x10\x00\x12\x0e\n\nPERCENTILE\x10\x01\x12\x07\n\x03MSE\x10\x02\x12\x0b\n\x07\x45NTROPY\x10\x03\"-\n\x06\x45ngine\x12\x08\n\x04\x41UTO\x10\x00\x12\n\n\x06LITERT\x10\x01\x12\r\n\tCONVERTER\x10\x02\".\n\x0b\x44\x65nseScales\x12\x0f\n\x0bPER_CHANNEL\x10\x00\x12\x0e\n\nPER_TENSOR\x10\x01')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tfx_edge/proto/quantization.proto\x12\x08tfx_edge\"\xd8\x0b\n\x0cQuantization\x12/\n\x04mode\x18\x01 \x01(\x0e\x32\x1b.tfx_edge.Quantization.Mode:\x04INT8\x12\x31\n\x02io\x18\x02 \x01(\x0e\x32\x1e.tfx_edge.Quantization.Io.Type:\x05\x46LOAT\x12\x41\n\x0crange_method\x18\x03 \x01(\x0e\x32\".tfx_edge.Quantization.RangeMethod:\x07MIN_MAX\x12\x19\n\npercentile\x18\x04 \x01(\x01:\x05\x39\x39.99\x12&\n\x18max_calibration_examples\x18\x05 \x01(\x03:\x04\x31\x30\x30\x30\x12\x1a\n\x12\x63\x61libration_splits\x18\x06 \x03(\t\x12\x12\n\nkeep_float\x18\x07 \x03(\t\x12\x33\n\x06\x65ngine\x18\x08 \x01(\x0e\x32\x1d.tfx_edge.Quantization.Engine:\x04\x41UTO\x12#\n\x14require_full_integer\x18\t \x01(\x08:\x05\x66\x61lse\x12\x17\n\x08\x65qualize\x18\n \x01(\x08:\x05\x66\x61lse\x12\x1b\n\x0c\x63orrect_bias\x18\x0b \x01(\x08:\x05\x66\x61lse\x12\x1a\n\x12\x66loat_budget_bytes\x18\x0c \x01(\x03\x12!\n\x12report_sensitivity\x18\r \x01(\x08:\x05\x66\x61lse\x12 \n\x14sensitivity_examples\x18\x0e \x01(\x03:\x02\x33\x32\x12\x31\n\x08metadata\x18\x0f \x01(\x0b\x32\x1f.tfx_edge.Quantization.Metadata\x12\x1b\n\x0fmin_fidelity_db\x18\x10 \x01(\x01:\x02\x31\x32\x12\x1f\n\x10require_fidelity\x18\x11 \x01(\x08:\x05\x66\x61lse\x12\x1d\n\x0frepair_fidelity\x18\x12 \x01(\x08:\x04true\x12\x45\n\x0c\x64\x65nse_scales\x18\x13 \x01(\x0e\x32\".tfx_edge.Quantization.DenseScales:\x0bPER_CHANNEL\x12\x18\n\tfor_micro\x18\x14 \x01(\x08:\x05\x66\x61lse\x12\x1c\n\x0esparse_kernels\x18\x15 \x01(\x08:\x04true\x1a,\n\x02Io\"&\n\x04Type\x12\t\n\x05\x46LOAT\x10\x00\x12\x08\n\x04INT8\x10\x01\x12\t\n\x05UINT8\x10\x02\x1a\xf5\x02\n\x08Metadata\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x03 \x01(\t\x12\x0f\n\x07license\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12;\n\x06inputs\x18\x06 \x03(\x0b\x32+.tfx_edge.Quantization.Metadata.InputsEntry\x12=\n\x07outputs\x18\x07 \x03(\x0b\x32,.tfx_edge.Quantization.Metadata.OutputsEntry\x12\x12\n\nlabel_file\x18\x08 \x01(\t\x12\x0e\n\x06labels\x18\t \x03(\t\x12\x15\n\rlabels_output\x18\n \x01(\t\x1a-\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"g\n\x04Mode\x12\x08\n\x04INT8\x10\x00\x12\x0b\n\x07INT16X8\x10\x01\x12\x10\n\x0c\x44YNAMIC_INT8\x10\x02\x12\x10\n\x0c\x44YNAMIC_INT4\x10\x03\x12\x0b\n\x07\x46LOAT16\x10\x04\x12\x0b\n\x07\x46LOAT32\x10\x05\x12\n\n\x06INT4X8\x10\x06\"@\n\x0bRangeMethod\x12\x0b\n\x07MIN_MAX\x10\x00\x12\x0e\n\nPERCENTILE\x10\x01\x12\x07\n\x03MSE\x10\x02\x12\x0b\n\x07\x45NTROPY\x10\x03\"-\n\x06\x45ngine\x12\x08\n\x04\x41UTO\x10\x00\x12\n\n\x06LITERT\x10\x01\x12\r\n\tCONVERTER\x10\x02\".\n\x0b\x44\x65nseScales\x12\x0f\n\x0bPER_CHANNEL\x10\x00\x12\x0e\n\nPER_TENSOR\x10\x01')
 
 
 
@@ -75,23 +75,23 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _QUANTIZATION_METADATA_OUTPUTSENTRY._options = None
   _QUANTIZATION_METADATA_OUTPUTSENTRY._serialized_options = b'8\001'
   _QUANTIZATION._serialized_start=48
-  _QUANTIZATION._serialized_end=1514
-  _QUANTIZATION_IO._serialized_start=828
-  _QUANTIZATION_IO._serialized_end=872
-  _QUANTIZATION_IO_TYPE._serialized_start=834
-  _QUANTIZATION_IO_TYPE._serialized_end=872
-  _QUANTIZATION_METADATA._serialized_start=875
-  _QUANTIZATION_METADATA._serialized_end=1248
-  _QUANTIZATION_METADATA_INPUTSENTRY._serialized_start=1155
-  _QUANTIZATION_METADATA_INPUTSENTRY._serialized_end=1200
-  _QUANTIZATION_METADATA_OUTPUTSENTRY._serialized_start=1202
-  _QUANTIZATION_METADATA_OUTPUTSENTRY._serialized_end=1248
-  _QUANTIZATION_MODE._serialized_start=1250
-  _QUANTIZATION_MODE._serialized_end=1353
-  _QUANTIZATION_RANGEMETHOD._serialized_start=1355
-  _QUANTIZATION_RANGEMETHOD._serialized_end=1419
-  _QUANTIZATION_ENGINE._serialized_start=1421
-  _QUANTIZATION_ENGINE._serialized_end=1466
-  _QUANTIZATION_DENSESCALES._serialized_start=1468
-  _QUANTIZATION_DENSESCALES._serialized_end=1514
+  _QUANTIZATION._serialized_end=1544
+  _QUANTIZATION_IO._serialized_start=858
+  _QUANTIZATION_IO._serialized_end=902
+  _QUANTIZATION_IO_TYPE._serialized_start=864
+  _QUANTIZATION_IO_TYPE._serialized_end=902
+  _QUANTIZATION_METADATA._serialized_start=905
+  _QUANTIZATION_METADATA._serialized_end=1278
+  _QUANTIZATION_METADATA_INPUTSENTRY._serialized_start=1185
+  _QUANTIZATION_METADATA_INPUTSENTRY._serialized_end=1230
+  _QUANTIZATION_METADATA_OUTPUTSENTRY._serialized_start=1232
+  _QUANTIZATION_METADATA_OUTPUTSENTRY._serialized_end=1278
+  _QUANTIZATION_MODE._serialized_start=1280
+  _QUANTIZATION_MODE._serialized_end=1383
+  _QUANTIZATION_RANGEMETHOD._serialized_start=1385
+  _QUANTIZATION_RANGEMETHOD._serialized_end=1449
+  _QUANTIZATION_ENGINE._serialized_start=1451
+  _QUANTIZATION_ENGINE._serialized_end=1496
+  _QUANTIZATION_DENSESCALES._serialized_start=1498
+  _QUANTIZATION_DENSESCALES._serialized_end=1544
 # @@protoc_insertion_point(module_scope)

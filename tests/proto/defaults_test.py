@@ -52,6 +52,7 @@ DEFAULTS = [
     (proto.Quantization, 'engine', 'AUTO'),
     (proto.Quantization, 'require_full_integer', False),
     (proto.Quantization, 'for_micro', False),
+    (proto.Quantization, 'sparse_kernels', True),
     (proto.Quantization, 'equalize', False),
     (proto.Quantization, 'correct_bias', False),
     (proto.Quantization, 'float_budget_bytes', 0),

@@ -10,7 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert.file import damaged_file, interpreter
+from tfx_edge.components.core.litert.file import damaged_file, interpreter, sparse_values
 
 # A flatbuffer's own limit is 2 GiB; the rest is for what is not weights.
 _MAX_WEIGHT_BYTES = 2**31 - 2**26
@@ -101,6 +101,25 @@ def operator_name(model: schema.ModelT, operator: schema.OperatorT) -> str:
     return code.customCode.decode() if name == 'CUSTOM' else name
 
 
+def operator_code(model: schema.ModelT, name: str) -> int:
+    """The number under which operators of a model name a built-in one; it is added where the model has none.
+
+    Args:
+      model: changed in place.
+      name: in the format, such as PAD.
+    """
+    builtin = getattr(schema.BuiltinOperator, name)
+    for number, code in enumerate(model.operatorCodes):
+        if flatbuffer_utils.get_builtin_code_from_operator_code(code) == builtin:
+            return number
+    added = schema.OperatorCodeT()
+    # Old readers take the first, a byte in which the last value means "see the other".
+    added.deprecatedBuiltinCode = min(builtin, schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES)
+    added.builtinCode, added.version = builtin, 1
+    model.operatorCodes.append(added)
+    return len(model.operatorCodes) - 1
+
+
 def tensor_name(tensor: schema.TensorT) -> str:
     """A tensor's name, '' if it has none."""
     return tensor.name.decode() if tensor.name else ''
@@ -121,7 +140,7 @@ def is_constant(model: schema.ModelT, tensor: schema.TensorT) -> bool:
 def constant(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray | None:
     """The values of a tensor that the file holds, in their shape, or None for an activation.
 
-    4-bit integers are unpacked to int8.
+    4-bit integers are unpacked to int8, and the zeros of a sparse tensor are filled in.
     """
     if not is_constant(model, tensor):
         return None
@@ -134,7 +153,10 @@ def constant(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray | None:
         return np.stack([low, high], axis=1).ravel()[: int(np.prod(sizes))].reshape(sizes)
     if name not in _NUMPY_TYPES:
         return None
-    return raw.view(_NUMPY_TYPES[name]).reshape(sizes)
+    values = raw.view(_NUMPY_TYPES[name])
+    if tensor.sparsity is not None:
+        return sparse_values.decode(tensor.sparsity, values, sizes)
+    return values.reshape(sizes)
 
 
 _NUMPY_TYPES = {

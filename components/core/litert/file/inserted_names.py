@@ -14,11 +14,15 @@ REQUANTIZED = '_requant'
 DUPLICATED = '_duplicated'
 # The uint8 tensor before an int8 input, or behind an int8 output.
 UINT8 = '_uint8'
+# A sparse kernel with its zeros filled in, and an activation with zeros around it.
+DENSIFIED = '_densified'
+PADDED = '_padded'
 # Inputs and outputs in the 16-bit path of TensorFlow's converter, which this project takes off again.
 INT16 = '_int16'
 
 # A number makes a name unique.
-_INSERTED = re.compile(rf'({"|".join((QUANTIZED, DEQUANTIZED, UINT8, REQUANTIZED, DUPLICATED))}|_\d+)$')
+_ENDINGS = (QUANTIZED, DEQUANTIZED, UINT8, REQUANTIZED, DUPLICATED, DENSIFIED, PADDED)
+_INSERTED = re.compile(rf'({"|".join(_ENDINGS)}|_\d+)$')
 
 
 def without_quantized(name: str) -> str:

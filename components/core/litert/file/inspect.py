@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -21,8 +20,10 @@ HYBRID = 'hybrid'
 FLOAT = 'float'
 CONVERSION = 'conversion'
 
-# These compute nothing: two convert between float and integer, SHAPE reads no values.
-_NO_ARITHMETIC = ('QUANTIZE', 'DEQUANTIZE', 'SHAPE')
+# These compute nothing: two convert between float and integer, SHAPE reads no values, DENSIFY fills in zeros.
+_NO_ARITHMETIC = ('QUANTIZE', 'DEQUANTIZE', 'SHAPE', 'DENSIFY')
+# What may stand between a constant and the operator that multiplies with it.
+_UNPACKING = ('DEQUANTIZE', 'DENSIFY')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,8 +72,8 @@ class OperatorSummary:
       output: its first output tensor.
       integer: it reads and writes no float tensor.
       arithmetic: 'integer'; 'hybrid': float activations on quantized weights; 'float'; 'conversion': none at all
-        (QUANTIZE, DEQUANTIZE, SHAPE).
-      weight_bytes: what the constants that it reads take in the file, also those behind a DEQUANTIZE.
+        (QUANTIZE, DEQUANTIZE, SHAPE, DENSIFY).
+      weight_bytes: what the constants that it reads take in the file, also those behind a DEQUANTIZE or DENSIFY.
     """
 
     name: str
@@ -109,7 +110,7 @@ class ModelSummary:
 
     @property
     def float_ops(self) -> tuple[OperatorSummary, ...]:
-        """Operators that touch float, hybrid ones too, but not QUANTIZE and DEQUANTIZE, which convert, nor SHAPE."""
+        """Operators that touch float, hybrid ones too, but not those that compute nothing."""
         return tuple(op for op in self.operators if op.arithmetic in (FLOAT, HYBRID))
 
     @property
@@ -204,23 +205,31 @@ def kernel_indices(content: flatbuffer.schema.ModelT, graph: flatbuffer.schema.S
     makers = _makers(graph)
     kernels = {}
     for product in weighted_operators(content, graph):
-        index = _behind_dequantize(content, makers, product.kernel)
+        index = _behind_unpacking(content, makers, product.kernel)
         if flatbuffer.is_constant(content, graph.tensors[index]):
             kernels[index] = product.kind
     return kernels
+
+
+def constant_operand(
+    content: flatbuffer.schema.ModelT, graph: flatbuffer.schema.SubGraphT, index: int
+) -> int | None:
+    """The tensor that holds the values of an operand, also where they are unpacked first; None for an activation."""
+    held = _behind_unpacking(content, _makers(graph), index)
+    return held if flatbuffer.is_constant(content, graph.tensors[held]) else None
 
 
 def _makers(graph: flatbuffer.schema.SubGraphT) -> dict[int, flatbuffer.schema.OperatorT]:
     return {index: operator for operator in graph.operators for index in operator.outputs}
 
 
-def _behind_dequantize(
+def _behind_unpacking(
     content: flatbuffer.schema.ModelT, makers: dict[int, flatbuffer.schema.OperatorT], index: int
 ) -> int:
-    """The tensor before all DEQUANTIZE operators in front of an operand: a float16 kernel is dequantized first."""
-    # A damaged file may dequantize in a circle.
+    """The tensor that an operand is unpacked from: a float16 kernel is dequantized first, a sparse one filled in."""
+    # A damaged file may unpack in a circle.
     for _ in makers:
-        if index not in makers or flatbuffer.operator_name(content, makers[index]) != 'DEQUANTIZE':
+        if index not in makers or flatbuffer.operator_name(content, makers[index]) not in _UNPACKING:
             break
         index = makers[index].inputs[0]
     return index
@@ -232,7 +241,7 @@ def _tensor(
     shape = flatbuffer.shape(tensor)
     elements = math.prod(1 if size is None else size for size in shape)
     scales, zero_points, dimension = _quantization(tensor)
-    zeros, distinct = _counts(content, tensor, elements, zero_points, dimension)
+    zeros, distinct = _counts(content, tensor, zero_points, dimension)
     return TensorSummary(
         name=flatbuffer.tensor_name(tensor),
         shape=shape,
@@ -269,13 +278,10 @@ def _quantization(tensor: flatbuffer.schema.TensorT) -> tuple[tuple[float, ...],
 def _counts(
     content: flatbuffer.schema.ModelT,
     tensor: flatbuffer.schema.TensorT,
-    elements: int,
     zero_points: tuple[int, ...],
     dimension: int,
 ) -> tuple[int, int]:
     """How many elements mean 0, and how many different values there are."""
-    if tensor.sparsity is not None:
-        return _sparse_counts(content, tensor, elements, zero_points[0] if zero_points else 0)
     values = flatbuffer.constant(content, tensor)
     if values is None:
         return 0, 0
@@ -283,20 +289,6 @@ def _counts(
     if len(zero) > 1:
         zero = zero.reshape([-1 if axis == dimension else 1 for axis in range(values.ndim)])
     return int(np.count_nonzero(values == zero)), len(np.unique(values))
-
-
-def _sparse_counts(
-    content: flatbuffer.schema.ModelT, tensor: flatbuffer.schema.TensorT, elements: int, zero: int
-) -> tuple[int, int]:
-    """`_counts` of a sparse tensor, of which the file holds a list of values with most zeros left out."""
-    stored = copy.copy(tensor)
-    stored.shape = [-1]
-    values = flatbuffer.constant(content, stored)
-    if values is None:
-        return 0, 0
-    # Blocks may be stored with zeros in them.
-    nonzero = values[values != values.dtype.type(zero)]
-    return elements - len(nonzero), len(np.unique(nonzero)) + (len(nonzero) < elements)
 
 
 def _stored_bytes(content: flatbuffer.schema.ModelT, tensor: flatbuffer.schema.TensorT) -> int:
@@ -311,7 +303,7 @@ def _operator(
 ) -> OperatorSummary:
     name = flatbuffer.operator_name(content, operator)
     touched = [graph.tensors[i] for i in (*operator.inputs, *operator.outputs) if i >= 0]
-    sources = {_behind_dequantize(content, makers, i) for i in operator.inputs if i >= 0}
+    sources = {_behind_unpacking(content, makers, i) for i in operator.inputs if i >= 0}
     integer = not any(map(_is_float, touched))
     return OperatorSummary(
         name=name,

@@ -255,7 +255,7 @@ def load(
 
 
 def _require_graphs(model: bytes) -> None:
-    """Refuses a file without a list of graphs, on which the runtime ends the process; other damage it refuses itself."""
+    """Refuses a file without a list of graphs, on which the runtime would end the process."""
     # The runtime verifies the offsets that cannot be followed here.
     with contextlib.suppress(struct.error, IndexError, TypeError, OverflowError):
         if schema.Model.GetRootAs(model).SubgraphsIsNone():

@@ -82,6 +82,11 @@ class Mode:
         return 'FLOAT16' in self.weights.values()
 
     @property
+    def has_float_weights(self) -> bool:
+        """Whether no kernel is stored in integers."""
+        return {*self.weights.values()} <= {'FLOAT16', 'FLOAT32'}
+
+    @property
     def quantizes(self) -> bool:
         """Whether the file is another than the converted one."""
         return self.arithmetic != UNCHANGED

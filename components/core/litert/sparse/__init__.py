@@ -1,0 +1,1 @@
+"""Kernels of many zeros, stored so that XNNPACK computes with what is not zero."""

@@ -1,0 +1,280 @@
+"""Which operators XNNPACK computes between sparse kernels, each judged by itself; what is wrong with the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from tfx_edge.components.core.litert.file import flatbuffer
+from tfx_edge.components.core.litert.file.inspect import constant_operand
+from tfx_edge.components.core.litert.sparse import padding
+
+# Operators of one input, tried one by one: `tests/bench/sparse_bench.py`.
+ELEMENTWISE = (
+    *(
+        'ABS',
+        'CEIL',
+        'ELU',
+        'EXP',
+        'FLOOR',
+        'GELU',
+        'HARD_SWISH',
+        'LEAKY_RELU',
+        'LOGISTIC',
+        'NEG',
+        'RELU',
+        'RELU6',
+    ),
+    *('RELU_N1_TO_1', 'ROUND', 'RSQRT', 'SQRT', 'SQUARE', 'TANH'),
+)
+_STEM_CHANNELS = 3
+_ACTIVATIONS = ('NONE', 'RELU', 'RELU_N1_TO_1', 'RELU6')
+_ACTIVATION_NAMES = {
+    number: name
+    for name, number in vars(flatbuffer.schema.ActivationFunctionType).items()
+    if not name.startswith('_')
+}
+
+
+class Graph:
+    """The first graph of a file, with what judges of operators ask.
+
+    Attributes:
+      content: of the file.
+      graph: the graph.
+    """
+
+    def __init__(self, content: flatbuffer.schema.ModelT) -> None:
+        self.content = content
+        self.graph = content.subgraphs[0]
+        self._readers: dict[int, list[flatbuffer.schema.OperatorT]] = {}
+        self._makers: dict[int, flatbuffer.schema.OperatorT] = {}
+        for operator in self.graph.operators:
+            for index in operator.inputs:
+                self._readers.setdefault(int(index), []).append(operator)
+            for index in operator.outputs:
+                self._makers[int(index)] = operator
+
+    @property
+    def operators(self) -> list[flatbuffer.schema.OperatorT]:
+        """In order of execution."""
+        return self.graph.operators
+
+    def kind(self, operator: flatbuffer.schema.OperatorT) -> str:
+        """Its name in the format."""
+        return flatbuffer.operator_name(self.content, operator)
+
+    def name(self, operator: flatbuffer.schema.OperatorT) -> str:
+        """Its name in the format and that of its output, for an error."""
+        output = self.tensor_name(int(operator.outputs[0])) if len(operator.outputs) else ''
+        return f'{self.kind(operator)} {output!r}'
+
+    def tensor_name(self, index: int) -> str:
+        """The first of a tensor's names."""
+        return flatbuffer.tensor_name(self.graph.tensors[index]).split(';')[0]
+
+    def readers(self, index: int) -> list[flatbuffer.schema.OperatorT]:
+        """The operators that read a tensor."""
+        return self._readers.get(index, [])
+
+    def maker(self, index: int) -> flatbuffer.schema.OperatorT | None:
+        """The operator that yields a tensor; None for a constant or an input."""
+        return self._makers.get(index)
+
+    def activations(self, operator: flatbuffer.schema.OperatorT) -> list[int]:
+        """What it reads that is no constant."""
+        read = [int(index) for index in operator.inputs if index >= 0]
+        return [index for index in read if constant_operand(self.content, self.graph, index) is None]
+
+    def reads_pooled(self, operator: flatbuffer.schema.OperatorT) -> bool:
+        """Whether all that it reads has one row and one column."""
+        shapes = [self.shape(index) for index in self.activations(operator)]
+        return bool(shapes) and all(len(shape) == 4 and shape[1:3] == (1, 1) for shape in shapes)
+
+    def shape(self, index: int) -> tuple[int | None, ...]:
+        """A tensor's shape, None for each dimension left open."""
+        return flatbuffer.shape(self.graph.tensors[index])
+
+    def kernel(self, operator: flatbuffer.schema.OperatorT) -> np.ndarray | None:
+        """The values of a convolution's kernel; None where the file does not hold them."""
+        held = constant_operand(self.content, self.graph, int(operator.inputs[1]))
+        return None if held is None else flatbuffer.constant(self.content, self.graph.tensors[held])
+
+    def strides(self, operator: flatbuffer.schema.OperatorT) -> tuple[int, int]:
+        """Of a convolution, in height and width."""
+        return int(operator.builtinOptions.strideH), int(operator.builtinOptions.strideW)
+
+    def is_same(self, operator: flatbuffer.schema.OperatorT) -> bool:
+        """Whether a convolution has SAME padding."""
+        return operator.builtinOptions.padding == flatbuffer.schema.Padding.SAME
+
+    def same_around(self, operator: flatbuffer.schema.OperatorT, kernel: np.ndarray) -> padding.Around | None:
+        """What SAME padding adds to a convolution."""
+        size = self.shape(int(operator.inputs[0]))[1:3]
+        return padding.same_around(size, kernel.shape[1:3], self.strides(operator))
+
+    def around(self, operator: flatbuffer.schema.OperatorT, kernel: np.ndarray) -> padding.Around | None:
+        """The zeros around the input of a convolution, of an operator PAD that only it reads, or of its own.
+
+        None where sizes are open.
+        """
+        if self.is_same(operator):
+            return self.same_around(operator, kernel)
+        before = self.maker(int(operator.inputs[0]))
+        if (
+            before is not None
+            and self.kind(before) == 'PAD'
+            and len(self.readers(int(before.outputs[0]))) == 1
+        ):
+            return padding.of_pad(self.content, self.graph, before)
+        return (0, 0), (0, 0)
+
+
+def misfit(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
+    """What keeps XNNPACK from computing an operator between sparse kernels, and what to change.
+
+    Args:
+      graph: of the operator.
+      operator: reads what a stem or a sparse kernel yields.
+
+    Returns:
+      One line that goes on after the operator's name; '' where nothing does.
+    """
+    kind = graph.kind(operator)
+    judge = _JUDGES.get(kind)
+    if judge is None:
+        if graph.reads_pooled(operator):
+            return 'lies behind a 1x1 convolution of pooled values; end the net with GlobalAveragePooling2D and Dense'
+        return (
+            'is not computed between sparse kernels; expected 1x1 and depthwise convolutions, ADD, MUL, '
+            'RESIZE_BILINEAR and activations. Move it before the first convolution or behind the mean, or replace it'
+        )
+    return _of_all(graph, operator) or judge(graph, operator)
+
+
+def stem_misfit(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
+    """What keeps an operator from being the stem, and what to change; '' where nothing does.
+
+    Args:
+      graph: of the operator.
+      operator: any.
+    """
+    kernel = graph.kernel(operator) if graph.kind(operator) == 'CONV_2D' else None
+    expected = 'expected a 3x3 convolution of 3 channels with stride 2'
+    if kernel is None:
+        return expected
+    if kernel.shape[1:] != (3, 3, _STEM_CHANNELS):
+        height, width, channels = kernel.shape[1:]
+        return f'has a kernel of {height}x{width} and {channels} channels; {expected}'
+    if graph.shape(int(operator.inputs[0]))[-1] != _STEM_CHANNELS:
+        return f'reads groups of channels; {expected}'
+    if graph.strides(operator) != (2, 2):
+        return f'has stride {graph.strides(operator)}; {expected}'
+    return _of_all(graph, operator) or _dilation(operator) or _padding(graph, operator, kernel)
+
+
+def _of_all(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
+    """What is demanded of every operator."""
+    touched = [*graph.activations(operator), *map(int, operator.outputs)]
+    if any(flatbuffer.TENSOR_TYPES[graph.graph.tensors[index].type] != 'FLOAT32' for index in touched):
+        return 'does not compute in float32; make the file with mode FLOAT32 or FLOAT16'
+    fused = getattr(operator.builtinOptions, 'fusedActivationFunction', 0)
+    if _ACTIVATION_NAMES[fused] not in _ACTIVATIONS:
+        return f'ends with {_ACTIVATION_NAMES[fused]}; expected {", ".join(_ACTIVATIONS)}'
+    return ''
+
+
+def _convolution(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
+    kernel = graph.kernel(operator)
+    if kernel is None:
+        return 'has a kernel that is computed; expected a constant'
+    if kernel.shape[1:3] != (1, 1):
+        return (
+            f'has a kernel of {kernel.shape[1]}x{kernel.shape[2]}; expected 1x1 (a depthwise convolution and one of '
+            '1x1 may take its place)'
+        )
+    if graph.strides(operator) != (1, 1):
+        return f'has stride {graph.strides(operator)}; expected 1 (a depthwise convolution may have 2)'
+    if graph.shape(int(operator.inputs[0]))[3] != kernel.shape[3]:
+        return 'has groups; expected one'
+    return _dilation(operator)
+
+
+def _depthwise(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
+    kernel = graph.kernel(operator)
+    if kernel is None:
+        return 'has a kernel that is computed; expected a constant'
+    if kernel.shape[1:3] not in ((3, 3), (5, 5)):
+        return f'has a kernel of {kernel.shape[1]}x{kernel.shape[2]}; expected 3x3 or 5x5'
+    if graph.strides(operator) not in ((1, 1), (2, 2)):
+        return f'has stride {graph.strides(operator)}; expected 1 or 2'
+    if graph.shape(int(operator.inputs[0]))[3] != kernel.shape[3]:
+        return 'yields several channels of each; expected one'
+    return _dilation(operator) or _padding(graph, operator, kernel)
+
+
+def _padding(graph: Graph, operator: flatbuffer.schema.OperatorT, kernel: np.ndarray) -> str:
+    wanted = kernel.shape[1] // 2
+    around = graph.around(operator, kernel)
+    if around == ((wanted, wanted), (wanted, wanted)):
+        return ''
+    if around is None:
+        return 'has an input of open height or width, or a padding that is computed; expected fixed sizes'
+    remedy = f"pad by {wanted} on all sides (ZeroPadding2D({wanted}), then padding='valid')"
+    if graph.is_same(operator):
+        height, width = graph.shape(int(operator.inputs[0]))[1:3]
+        remedy += ', or take an input size of 32 n + 1, such as 225: all its halves are odd'
+        return f'pads {around} around {height}x{width}; expected {wanted} on all sides: {remedy}'
+    return f'pads {around}; expected {wanted} on all sides: {remedy}'
+
+
+def _pad(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
+    readers = graph.readers(int(operator.outputs[0]))
+    if len(readers) != 1 or graph.kind(readers[0]) != 'DEPTHWISE_CONV_2D' or graph.is_same(readers[0]):
+        return "is not read by one depthwise convolution with padding 'valid' alone"
+    return ''
+
+
+def _two_activations(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
+    read = graph.activations(operator)
+    if len(read) != 2:
+        return 'takes a constant; expected two activations (a convolution or batch norm may take it up)'
+    return _four_dimensions(graph, operator)
+
+
+def _mean(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
+    axes = flatbuffer.constant(graph.content, graph.graph.tensors[operator.inputs[1]])
+    if axes is None or sorted(int(axis) % 4 for axis in axes.ravel()) != [1, 2]:
+        return 'is not over height and width'
+    return _four_dimensions(graph, operator, outputs=False)
+
+
+def _resize(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
+    size = graph.shape(int(operator.inputs[0]))
+    if len(size) != 4 or any(length is None or length < 2 for length in size[1:3]):
+        return 'reads less than two rows or columns, or an open number of them'
+    return ''
+
+
+def _four_dimensions(graph: Graph, operator: flatbuffer.schema.OperatorT, *, outputs: bool = True) -> str:
+    touched = graph.activations(operator) + (list(map(int, operator.outputs)) if outputs else [])
+    return '' if all(len(graph.shape(index)) == 4 for index in touched) else 'has not four dimensions'
+
+
+def _dilation(operator: flatbuffer.schema.OperatorT) -> str:
+    dilated = {operator.builtinOptions.dilationHFactor, operator.builtinOptions.dilationWFactor} != {1}
+    return 'is dilated; expected no dilation' if dilated else ''
+
+
+_JUDGES: Mapping[str, Callable[[Graph, flatbuffer.schema.OperatorT], str]] = {
+    **dict.fromkeys(ELEMENTWISE, _four_dimensions),
+    'CONV_2D': _convolution,
+    'DEPTHWISE_CONV_2D': _depthwise,
+    'PAD': _pad,
+    'ADD': _two_activations,
+    'MUL': _two_activations,
+    'MEAN': _mean,
+    'RESIZE_BILINEAR': _resize,
+    'DEPTH_TO_SPACE': _four_dimensions,
+}

@@ -1,0 +1,143 @@
+"""Which part of a float file XNNPACK computes with sparse kernels, and what keeps it from doing so.
+
+XNNPACK computes sparse where 1x1 convolutions lie between a stem (a 3x3 convolution of three channels) and a mean over
+height and width, or a DEPTH_TO_SPACE, and nothing else lies there but what `misfits` lets pass
+(`xnn_check_nchw_compatibility` and `xnn_subgraph_rewrite_for_nchw` in its src/subgraph.c; Elsen et al., 2019,
+arXiv:1911.09723). With another operator there, a file with sparse kernels is not only slow: LiteRT.js 2.5.3 computes
+wrong answers (`tests/bench/sparse_bench.py`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tfx_edge.components.core.litert.file import flatbuffer
+from tfx_edge.components.core.litert.file.inspect import constant_operand
+from tfx_edge.components.core.litert.sparse import padding
+from tfx_edge.components.core.litert.sparse.misfits import Graph, misfit, stem_misfit
+
+
+@dataclasses.dataclass(frozen=True)
+class SparsePart:
+    """What XNNPACK would compute with sparse kernels.
+
+    Attributes:
+      kernels: the tensors that hold the kernels of the 1x1 convolutions there, in order.
+      padded: the convolutions there whose SAME padding has to be written as an operator PAD, with what it adds.
+      obstacle: why it would compute with none, in one line; '' where only the number of zeros counts.
+    """
+
+    kernels: tuple[int, ...] = ()
+    padded: tuple[tuple[flatbuffer.schema.OperatorT, padding.Around], ...] = ()
+    obstacle: str = ''
+
+
+class _Obstacle(Exception):
+    """What is in the way, in one line."""
+
+
+def sparse_part(content: flatbuffer.schema.ModelT) -> SparsePart:
+    """Follows the operators behind each stem to where the sparse part ends.
+
+    Args:
+      content: of a float file; the runtime looks at each graph by itself, and this function at the first.
+
+    Returns:
+      The part, or what is in the way: the first operator that does not belong there, and what to change.
+
+    Example:
+      ```
+      obstacle = sparse_part(ModelFile(mobilenet).content).obstacle
+      ```
+    """
+    try:
+        return _Walk(Graph(content)).part()
+    except _Obstacle as obstacle:
+        return SparsePart(obstacle=str(obstacle))
+
+
+class _Walk:
+    """Through a graph, in order of execution."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._inside: set[int] = set()
+        self._kernels: dict[int, None] = {}
+        self._padded: list[tuple[flatbuffer.schema.OperatorT, padding.Around]] = []
+        self._ends = False
+
+    def part(self) -> SparsePart:
+        for operator in self._graph.operators:
+            if self._inside.intersection(map(int, operator.inputs)):
+                self._enter(operator)
+            elif not stem_misfit(self._graph, operator):
+                self._take(operator)
+                self._inside.update(map(int, operator.outputs))
+        self._require_ends()
+        return SparsePart(tuple(self._kernels), tuple(self._padded))
+
+    def _enter(self, operator: flatbuffer.schema.OperatorT) -> None:
+        """Goes through an operator that reads what is inside."""
+        reason = misfit(self._graph, operator)
+        if reason:
+            raise _Obstacle(f'{self._graph.name(operator)} {reason}')
+        for index in self._graph.activations(operator):
+            if index not in self._inside:
+                raise _Obstacle(
+                    f'{self._graph.name(operator)} also reads {self._graph.tensor_name(index)!r}, which does not come '
+                    'from the stem'
+                )
+        self._take(operator)
+        if self._is_end(operator):
+            self._ends = True
+        else:
+            self._inside.update(map(int, operator.outputs))
+
+    def _take(self, operator: flatbuffer.schema.OperatorT) -> None:
+        kind = self._graph.kind(operator)
+        if kind not in ('CONV_2D', 'DEPTHWISE_CONV_2D'):
+            return
+        kernel = self._graph.kernel(operator)
+        assert kernel is not None
+        if kernel.shape[1:3] == (1, 1) and kind == 'CONV_2D':
+            held = constant_operand(self._graph.content, self._graph.graph, int(operator.inputs[1]))
+            assert held is not None
+            self._kernels[held] = None
+        elif self._graph.strides(operator) != (1, 1) and self._graph.is_same(operator):
+            around = self._graph.same_around(operator, kernel)
+            assert around is not None
+            self._padded.append((operator, around))
+
+    def _is_end(self, operator: flatbuffer.schema.OperatorT) -> bool:
+        kind = self._graph.kind(operator)
+        if kind != 'MEAN':
+            return kind == 'DEPTH_TO_SPACE'
+        readers = self._graph.readers(int(operator.outputs[0]))
+        fitting = [not misfit(self._graph, reader) for reader in readers]
+        if any(fitting) and not all(fitting):
+            raise _Obstacle(
+                f'{self._graph.name(operator)} is read inside of what would be sparse and behind it'
+            )
+        return not any(fitting)
+
+    def _require_ends(self) -> None:
+        """Raises an obstacle where there is no stem, no 1x1 convolution or no end."""
+        if not self._inside:
+            raise _Obstacle(_no_stem(self._graph))
+        for index in self._graph.graph.outputs:
+            if int(index) in self._inside:
+                raise _Obstacle(
+                    f'the output {self._graph.tensor_name(int(index))!r} is read inside of what would be sparse; '
+                    'expected a mean over height and width before it'
+                )
+        if not self._kernels or not self._ends:
+            missing = 'mean over height and width' if self._kernels else '1x1 convolution'
+            raise _Obstacle(f'behind the stem there is no {missing}')
+
+
+def _no_stem(graph: Graph) -> str:
+    """What the first convolution lacks to be a stem."""
+    for operator in graph.operators:
+        if graph.kind(operator) in ('CONV_2D', 'DEPTHWISE_CONV_2D'):
+            return f'{graph.name(operator)}, the first convolution, {stem_misfit(graph, operator)}'
+    return 'there is no convolution'

@@ -1,0 +1,213 @@
+"""1x1 kernels stored sparse: the same answers in fewer bytes, or the operator that is in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from tests.components.core.litert.file_edits import add_tensor
+from tests.components.core.litert.sparse.pointwise_nets import Net, end, stem
+from tfx_edge.components.core.litert.file import flatbuffer
+from tfx_edge.components.core.litert.file.inspect import inspect_model
+from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
+from tfx_edge.components.core.litert.file.model_file import ModelFile
+from tfx_edge.components.core.litert.sparse import sparse_kernels
+
+_VALID = flatbuffer.schema.Padding.VALID
+
+
+def _kinds(file: ModelFile) -> list[str]:
+    return [operator.name for operator in inspect_model(file).operators]
+
+
+def _answers(file: ModelFile, size: int = 33) -> np.ndarray:
+    images = np.random.default_rng(1).uniform(-1, 1, (5, size, size, 3)).astype(np.float32)
+    (answers,) = LiteRTModel(file.data)({'image': images}).values()
+    return answers
+
+
+def test_kernels_are_sparse_and_answers_stay() -> None:
+    dense = end(stem())
+    made = sparse_kernels.make(dense)
+    assert not made.obstacle
+    assert len(made.kernels) == 2
+    assert made.zeros == pytest.approx(0.8, abs=0.01)
+    assert len(made.file.data) < len(dense.data)
+    np.testing.assert_allclose(_answers(made.file), _answers(dense), rtol=1e-5, atol=1e-5)
+
+
+def test_float16_kernels_are_sparse_and_answers_stay() -> None:
+    dense = end(stem(half=True))
+    made = sparse_kernels.make(dense)
+    assert len(made.kernels) == 2
+    kernels = [kernel for kernel in inspect_model(made.file).kernels if kernel.name in made.kernels]
+    assert [kernel.dtype for kernel in kernels] == ['float16', 'float16']
+    np.testing.assert_allclose(_answers(made.file), _answers(dense), rtol=1e-5, atol=1e-5)
+
+
+def test_the_same_file_is_made_twice() -> None:
+    assert sparse_kernels.make(end(stem())).file == sparse_kernels.make(end(stem())).file
+
+
+def test_reports_see_the_zeros_of_sparse_kernels() -> None:
+    dense = end(stem())
+    before, after = inspect_model(dense), inspect_model(sparse_kernels.make(dense).file)
+    assert after.kernel_zeros == before.kernel_zeros
+    assert after.kernel_max_distinct == before.kernel_max_distinct
+    assert {kernel.name for kernel in after.kernels} == {kernel.name for kernel in before.kernels}
+    assert 'DENSIFY' in _kinds(sparse_kernels.make(dense).file)
+    assert all(
+        operator.arithmetic == 'conversion' for operator in after.operators if operator.name == 'DENSIFY'
+    )
+
+
+def test_same_padding_that_is_even_is_written_out() -> None:
+    # 33 rows become 17, and these 9: at odd sizes SAME adds one row on each side.
+    dense = end(stem())
+    made = sparse_kernels.make(dense)
+    assert made.padded == ('conv_2d_0', 'depthwise_conv_2d_3')
+    assert _kinds(made.file).count('PAD') == 2
+    np.testing.assert_array_equal(_answers(made.file).shape, _answers(dense).shape)
+
+
+def test_padding_in_the_model_is_taken_as_it_is() -> None:
+    net = Net(size=32)
+    net.pad()
+    net.convolution(8, 3, 2, padding=_VALID)
+    net.depthwise()
+    net.convolution(24, zeros=0.9)
+    net.pad()
+    net.depthwise(stride=2, padding=_VALID)
+    net.convolution(32, zeros=0.9)
+    net.mean()
+    net.dense()
+    dense = net.file()
+    made = sparse_kernels.make(dense)
+    assert (made.obstacle, made.padded, len(made.kernels)) == ('', (), 2)
+    np.testing.assert_allclose(_answers(made.file, 32), _answers(dense, 32), rtol=1e-5, atol=1e-5)
+
+
+def test_branches_that_meet_inside_are_sparse() -> None:
+    net = stem()
+    shortcut = net.last
+    net.depthwise()
+    net.convolution(24, zeros=0.8)
+    net.add('ADD', [shortcut, net.last], net.shape(), 'AddOptions')
+    # Squeeze and excitation: pooled values become factors of the channels.
+    excited = net.last
+    net.mean(keep=True)
+    net.convolution(24, zeros=0.8)
+    net.add('LOGISTIC', [net.last], net.shape(), 'AbsOptions')
+    net.add('MUL', [net.last, excited], net.shape(excited), 'MulOptions')
+    assert sparse_kernels.make(end(net)).obstacle == ''
+
+
+def test_with_too_few_zeros_kernels_stay_dense() -> None:
+    dense = end(stem(zeros=0.6), zeros=0.66)
+    made = sparse_kernels.make(dense)
+    assert made.file is dense
+    assert 'of the weights in 1x1 kernels are zero; expected more than two thirds' in made.obstacle
+
+
+def _max_pool(net: Net) -> None:
+    shape = net.shape()
+    sizes = {'filterWidth': 3, 'filterHeight': 3, 'strideW': 1, 'strideH': 1}
+    net.add('MAX_POOL_2D', [net.last], shape, 'Pool2DOptions', **sizes)
+
+
+def _concatenation(net: Net) -> None:
+    shape = net.shape()
+    net.add('CONCATENATION', [net.last] * 2, (*shape[:3], 2 * shape[3]), 'ConcatenationOptions', axis=3)
+
+
+def _added_constant(net: Net) -> None:
+    held = add_tensor(net.content, 'shift', 'FLOAT32', (24,), np.ones(24, np.float32))
+    net.add('ADD', [net.last, held], net.shape(), 'AddOptions')
+
+
+def _added_from_outside(net: Net) -> None:
+    image = net.content.subgraphs[0].inputs[0]
+    inside = net.last
+    net.last = image
+    net.convolution(24, 5, 2)
+    net.add('ADD', [inside, net.last], net.shape(inside), 'AddOptions')
+
+
+@pytest.mark.parametrize(
+    ('blocking', 'named'),
+    [
+        (_max_pool, "MAX_POOL_2D 'max_pool_2d_3' is not computed between sparse kernels"),
+        (_concatenation, "CONCATENATION 'concatenation_3' is not computed between sparse kernels"),
+        (_added_constant, "ADD 'add_3' takes a constant"),
+        (_added_from_outside, "ADD 'add_4' also reads 'conv_2d_3', which does not come from the stem"),
+        (lambda net: net.convolution(24, 3), "CONV_2D 'conv_2d_3' has a kernel of 3x3; expected 1x1"),
+        (lambda net: net.convolution(24, 1, 2), "CONV_2D 'conv_2d_3' has stride (2, 2); expected 1"),
+        (lambda net: net.depthwise(7), "DEPTHWISE_CONV_2D 'depthwise_conv_2d_3' has a kernel of 7x7"),
+        (lambda net: net.depthwise(3, dilationHFactor=2), "'depthwise_conv_2d_3' is dilated"),
+        (lambda net: net.depthwise(3, fusedActivationFunction=4), "'depthwise_conv_2d_3' ends with TANH"),
+        (
+            lambda net: net.depthwise(3, padding=_VALID),
+            "'depthwise_conv_2d_3' pads ((0, 0), (0, 0)); expected 1",
+        ),
+        (lambda net: net.pad(), "PAD 'pad_3' is not read by one depthwise convolution"),
+    ],
+)
+def test_the_operator_in_the_way_is_named(blocking: Callable[[Net], None], named: str) -> None:
+    net = stem()
+    blocking(net)
+    dense = end(net)
+    made = sparse_kernels.make(dense)
+    assert named in made.obstacle
+    assert made.file is dense
+
+
+@pytest.mark.parametrize(
+    ('net', 'named'),
+    [
+        (stem(size=32), "CONV_2D 'conv_2d_0', the first convolution, pads ((0, 1), (0, 1)) around 32x32"),
+        (
+            Net(size=33, channels=1),
+            'has a kernel of 3x3 and 1 channels; expected a 3x3 convolution of 3 channels',
+        ),
+    ],
+)
+def test_what_the_first_convolution_lacks_is_named(net: Net, named: str) -> None:
+    if net.shape()[-1] == 1:
+        net.convolution(8, 3, 2)
+        net.convolution(24, zeros=0.8)
+    assert named in sparse_kernels.make(end(net)).obstacle
+
+
+def test_a_convolution_of_pooled_values_at_the_end_is_named_with_the_remedy() -> None:
+    net = stem()
+    net.mean(keep=True)
+    net.convolution(10, zeros=0.8)
+    net.add('SOFTMAX', [net.last], net.shape(), 'SoftmaxOptions')
+    obstacle = sparse_kernels.make(net.file()).obstacle
+    assert "SOFTMAX 'softmax_5' lies behind a 1x1 convolution of pooled values" in obstacle
+    assert 'GlobalAveragePooling2D and Dense' in obstacle
+
+
+def test_an_output_inside_is_named() -> None:
+    net = stem()
+    assert "the output 'conv_2d_2' is read inside" in sparse_kernels.make(net.file()).obstacle
+
+
+def test_another_stem_with_an_obstacle_leaves_all_kernels_dense() -> None:
+    net = stem()
+    net.mean()
+    first = net.last
+    net.last = net.content.subgraphs[0].inputs[0]
+    net.convolution(8, 3, 2)
+    _max_pool(net)
+    net.convolution(24, zeros=0.9)
+    net.mean()
+    net.add('ADD', [first, net.last], net.shape(), 'AddOptions')
+    assert 'MAX_POOL_2D' in sparse_kernels.make(net.file()).obstacle
+
+
+def test_zeros_that_someone_may_expect_to_be_sparse_are_found() -> None:
+    assert sparse_kernels.has_pointwise_zeros(end(stem(zeros=0.7), zeros=0.1))
+    assert not sparse_kernels.has_pointwise_zeros(end(stem(zeros=0.6), zeros=0.6))
