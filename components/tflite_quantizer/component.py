@@ -109,10 +109,11 @@ class TFLiteQuantizer(base_beam_component.BaseBeamComponent):
     XNNPACK, are stored without their zeros (DENSIFY), where XNNPACK then computes with what is left: on Arm and in
     browsers, not on x86 (Elsen et al., 2019, arXiv:1911.09723; figures: `make bench-sparse`). It does so only where the
     net has the form that it asks for: a stem of a 3x3 convolution with stride 2 on three channels, then 1x1 and
-    depthwise convolutions, ADD, MUL and activations, then a mean over height and width, all padded by as much on each
-    side. SAME padding that is such is written so, with the same results. On any other net the kernels stay dense, since
-    a sparse file would answer wrong there, and the log names the first operator that is in the way. `sparse_kernels`
-    false leaves every kernel dense, for delegates that take no DENSIFY.
+    depthwise convolutions, ADD, MUL and activations, then a mean over height and width, and as much padding on all
+    sides. SAME padding is written so, with the same results; where it has a row more after than before, the net
+    computes on the mirror image, with mirrored kernels. On any other net the kernels stay dense, since a sparse file
+    would answer wrong there, and the log names the first operator that is in the way. `sparse_kernels` false leaves
+    every kernel dense, for delegates that take no DENSIFY.
 
     Example:
       ```

@@ -14,14 +14,15 @@ REQUANTIZED = '_requant'
 DUPLICATED = '_duplicated'
 # The uint8 tensor before an int8 input, or behind an int8 output.
 UINT8 = '_uint8'
-# A sparse kernel with its zeros filled in, and an activation with zeros around it.
+# A sparse kernel with its zeros filled in; an activation with zeros around it, and one turned over.
 DENSIFIED = '_densified'
 PADDED = '_padded'
+MIRRORED = '_mirrored'
 # Inputs and outputs in the 16-bit path of TensorFlow's converter, which this project takes off again.
 INT16 = '_int16'
 
 # A number makes a name unique.
-_ENDINGS = (QUANTIZED, DEQUANTIZED, UINT8, REQUANTIZED, DUPLICATED, DENSIFIED, PADDED)
+_ENDINGS = (QUANTIZED, DEQUANTIZED, UINT8, REQUANTIZED, DUPLICATED, DENSIFIED, PADDED, MIRRORED)
 _INSERTED = re.compile(rf'({"|".join(_ENDINGS)}|_\d+)$')
 
 

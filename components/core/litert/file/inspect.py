@@ -205,28 +205,29 @@ def kernel_indices(content: flatbuffer.schema.ModelT, graph: flatbuffer.schema.S
     makers = _makers(graph)
     kernels = {}
     for product in weighted_operators(content, graph):
-        index = _behind_unpacking(content, makers, product.kernel)
+        index = behind_unpacking(content, makers, product.kernel)
         if flatbuffer.is_constant(content, graph.tensors[index]):
             kernels[index] = product.kind
     return kernels
-
-
-def constant_operand(
-    content: flatbuffer.schema.ModelT, graph: flatbuffer.schema.SubGraphT, index: int
-) -> int | None:
-    """The tensor that holds the values of an operand, also where they are unpacked first; None for an activation."""
-    held = _behind_unpacking(content, _makers(graph), index)
-    return held if flatbuffer.is_constant(content, graph.tensors[held]) else None
 
 
 def _makers(graph: flatbuffer.schema.SubGraphT) -> dict[int, flatbuffer.schema.OperatorT]:
     return {index: operator for operator in graph.operators for index in operator.outputs}
 
 
-def _behind_unpacking(
+def behind_unpacking(
     content: flatbuffer.schema.ModelT, makers: dict[int, flatbuffer.schema.OperatorT], index: int
 ) -> int:
-    """The tensor that an operand is unpacked from: a float16 kernel is dequantized first, a sparse one filled in."""
+    """The tensor that an operand is unpacked from: a float16 kernel is dequantized first, a sparse one filled in.
+
+    Args:
+      content: a model.
+      makers: of one of its graphs, the operator that yields each tensor.
+      index: of the operand.
+
+    Returns:
+      The index of the tensor; the operand's own where nothing unpacks it.
+    """
     # A damaged file may unpack in a circle.
     for _ in makers:
         if index not in makers or flatbuffer.operator_name(content, makers[index]) not in _UNPACKING:
@@ -303,7 +304,7 @@ def _operator(
 ) -> OperatorSummary:
     name = flatbuffer.operator_name(content, operator)
     touched = [graph.tensors[i] for i in (*operator.inputs, *operator.outputs) if i >= 0]
-    sources = {_behind_unpacking(content, makers, i) for i in operator.inputs if i >= 0}
+    sources = {behind_unpacking(content, makers, i) for i in operator.inputs if i >= 0}
     integer = not any(map(_is_float, touched))
     return OperatorSummary(
         name=name,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from tfx_edge.components.core.litert.file import flatbuffer
-from tfx_edge.components.core.litert.file.inspect import constant_operand
+from tfx_edge.components.core.litert.file.inspect import behind_unpacking
 from tfx_edge.components.core.litert.sparse import padding
 
 # Operators of one input, tried one by one: `tests/bench/sparse_bench.py`.
@@ -78,14 +78,21 @@ class Graph:
         """The operators that read a tensor."""
         return self._readers.get(index, [])
 
-    def maker(self, index: int) -> flatbuffer.schema.OperatorT | None:
-        """The operator that yields a tensor; None for a constant or an input."""
-        return self._makers.get(index)
-
     def activations(self, operator: flatbuffer.schema.OperatorT) -> list[int]:
         """What it reads that is no constant."""
         read = [int(index) for index in operator.inputs if index >= 0]
-        return [index for index in read if constant_operand(self.content, self.graph, index) is None]
+        return [index for index in read if self.held(index) is None]
+
+    def held(self, index: int) -> int | None:
+        """The tensor that holds the values of an operand, also where they are unpacked; None for an activation."""
+        found = behind_unpacking(self.content, self._makers, index)
+        return found if flatbuffer.is_constant(self.content, self.graph.tensors[found]) else None
+
+    def held_kernel(self, operator: flatbuffer.schema.OperatorT) -> int:
+        """The tensor that holds a convolution's kernel, which is constant."""
+        held = self.held(int(operator.inputs[1]))
+        assert held is not None
+        return held
 
     def reads_pooled(self, operator: flatbuffer.schema.OperatorT) -> bool:
         """Whether all that it reads has one row and one column."""
@@ -98,7 +105,7 @@ class Graph:
 
     def kernel(self, operator: flatbuffer.schema.OperatorT) -> np.ndarray | None:
         """The values of a convolution's kernel; None where the file does not hold them."""
-        held = constant_operand(self.content, self.graph, int(operator.inputs[1]))
+        held = self.held(int(operator.inputs[1]))
         return None if held is None else flatbuffer.constant(self.content, self.graph.tensors[held])
 
     def strides(self, operator: flatbuffer.schema.OperatorT) -> tuple[int, int]:
@@ -109,26 +116,30 @@ class Graph:
         """Whether a convolution has SAME padding."""
         return operator.builtinOptions.padding == flatbuffer.schema.Padding.SAME
 
-    def same_around(self, operator: flatbuffer.schema.OperatorT, kernel: np.ndarray) -> padding.Around | None:
-        """What SAME padding adds to a convolution."""
-        size = self.shape(int(operator.inputs[0]))[1:3]
-        return padding.same_around(size, kernel.shape[1:3], self.strides(operator))
+    def pad_before(self, operator: flatbuffer.schema.OperatorT) -> flatbuffer.schema.OperatorT | None:
+        """The operator PAD whose zeros a convolution without padding of its own takes for its padding."""
+        before = None if self.is_same(operator) else self._makers.get(int(operator.inputs[0]))
+        if before is None or self.kind(before) != 'PAD' or len(self.readers(int(before.outputs[0]))) > 1:
+            return None
+        return before
+
+    def padded(self, operator: flatbuffer.schema.OperatorT) -> int:
+        """The tensor around which a convolution, or the PAD before it, has zeros."""
+        before = self.pad_before(operator)
+        return int((operator if before is None else before).inputs[0])
 
     def around(self, operator: flatbuffer.schema.OperatorT, kernel: np.ndarray) -> padding.Around | None:
-        """The zeros around the input of a convolution, of an operator PAD that only it reads, or of its own.
-
-        None where sizes are open.
-        """
+        """The zeros around what a convolution reads; None where sizes are open."""
+        size = self.shape(self.padded(operator))[1:3]
         if self.is_same(operator):
-            return self.same_around(operator, kernel)
-        before = self.maker(int(operator.inputs[0]))
-        if (
-            before is not None
-            and self.kind(before) == 'PAD'
-            and len(self.readers(int(before.outputs[0]))) == 1
-        ):
-            return padding.of_pad(self.content, self.graph, before)
-        return (0, 0), (0, 0)
+            return padding.same_around(size, kernel.shape[1:3], self.strides(operator))
+        before = self.pad_before(operator)
+        return ((0, 0), (0, 0)) if before is None else padding.of_pad(self.content, self.graph, before)
+
+    def is_mirrored(self, operator: flatbuffer.schema.OperatorT, kernel: np.ndarray) -> bool:
+        """Whether a convolution's padding is even in the mirror image of its input only; see `padding.is_even`."""
+        size, around = self.shape(self.padded(operator))[1:3], self.around(operator, kernel)
+        return not padding.is_even(around, size, kernel.shape[1], self.strides(operator)[0], mirrored=False)
 
 
 def misfit(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
@@ -174,6 +185,14 @@ def stem_misfit(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
     return _of_all(graph, operator) or _dilation(operator) or _padding(graph, operator, kernel)
 
 
+def asymmetric(graph: Graph, operator: flatbuffer.schema.OperatorT) -> bool:
+    """Whether an operator that fits computes other values of the mirror image than mirrored ones."""
+    kind, options = graph.kind(operator), operator.builtinOptions
+    return kind == 'DEPTH_TO_SPACE' or (
+        kind == 'RESIZE_BILINEAR' and not (options.alignCorners or options.halfPixelCenters)
+    )
+
+
 def _of_all(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
     """What is demanded of every operator."""
     touched = [*graph.activations(operator), *map(int, operator.outputs)]
@@ -215,18 +234,16 @@ def _depthwise(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
 
 
 def _padding(graph: Graph, operator: flatbuffer.schema.OperatorT, kernel: np.ndarray) -> str:
-    wanted = kernel.shape[1] // 2
-    around = graph.around(operator, kernel)
-    if around == ((wanted, wanted), (wanted, wanted)):
-        return ''
-    if around is None:
+    size, around = graph.shape(graph.padded(operator))[1:3], graph.around(operator, kernel)
+    if around is None or None in size:
         return 'has an input of open height or width, or a padding that is computed; expected fixed sizes'
-    remedy = f"pad by {wanted} on all sides (ZeroPadding2D({wanted}), then padding='valid')"
-    if graph.is_same(operator):
-        height, width = graph.shape(int(operator.inputs[0]))[1:3]
-        remedy += ', or take an input size of 32 n + 1, such as 225: all its halves are odd'
-        return f'pads {around} around {height}x{width}; expected {wanted} on all sides: {remedy}'
-    return f'pads {around}; expected {wanted} on all sides: {remedy}'
+    taps, stride = kernel.shape[1], graph.strides(operator)[0]
+    if any(padding.is_even(around, size, taps, stride, mirrored=mirrored) for mirrored in (False, True)):
+        return ''
+    return (
+        f"pads {around} around {size[0]}x{size[1]}; expected {taps // 2} on all sides, as padding 'same' or "
+        f'ZeroPadding2D({taps // 2}) does'
+    )
 
 
 def _pad(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:

@@ -1,13 +1,10 @@
-"""How many zeros a convolution of a file reads around its input, and SAME padding written as an operator PAD."""
+"""How many zeros a convolution of a file reads around its input."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
-import numpy as np
-
-from tfx_edge.components.core.litert.file import flatbuffer, inserted_names
+from tfx_edge.components.core.litert.file import flatbuffer
 
 # Before and after, of height and of width.
 Around = tuple[tuple[int, int], tuple[int, int]]
@@ -37,6 +34,38 @@ def same_around(size: Sequence[int | None], kernel: Sequence[int], stride: Seque
     return found[0], found[1]
 
 
+def is_even(
+    around: Around | None, size: Sequence[int | None], taps: int, stride: int, *, mirrored: bool
+) -> bool:
+    """Whether a convolution yields the same with half a kernel of zeros on all sides.
+
+    SAME padding at an even size and stride 2 has one row less before than after. In the mirror image it is the other
+    way around, and a last row more is one that no window reaches: there even padding yields the same.
+
+    Args:
+      around: the rows and columns of zeros.
+      size: height and width within them.
+      taps: height and width of the kernel.
+      stride: in both directions.
+      mirrored: ask of the mirror image, in height and width.
+
+    Example:
+      >>> [is_even(((0, 1), (0, 1)), (224, 224), 3, 2, mirrored=mirrored) for mirrored in (False, True)]
+      [False, True]
+    """
+    half = taps // 2
+    if around is None:
+        return False
+    if around == ((half, half), (half, half)):
+        return True
+    if not mirrored or stride != 2:
+        return False
+    return all(
+        sides == (half, half) or (sides == (half - 1, half) and length is not None and length % 2 == 0)
+        for sides, length in zip(around, size, strict=True)
+    )
+
+
 def of_pad(
     content: flatbuffer.schema.ModelT,
     graph: flatbuffer.schema.SubGraphT,
@@ -57,51 +86,3 @@ def of_pad(
         return None
     (top, bottom), (left, right) = ((int(before), int(after)) for before, after in amounts[1:3])
     return (top, bottom), (left, right)
-
-
-def write_out(
-    content: flatbuffer.schema.ModelT,
-    graph: flatbuffer.schema.SubGraphT,
-    operator: flatbuffer.schema.OperatorT,
-    around: Around,
-) -> None:
-    """Lets an operator PAD add the zeros that a convolution with SAME padding adds; its results stay the same.
-
-    Args:
-      content: a model, changed in place.
-      graph: one of its graphs.
-      operator: a convolution of that graph.
-      around: what its SAME padding adds.
-    """
-    source = graph.tensors[operator.inputs[0]]
-    padded = copy.copy(source)
-    padded.name = (flatbuffer.tensor_name(source) + inserted_names.PADDED).encode()
-    padded.buffer = 0
-    rows = [0, sum(around[0]), sum(around[1]), 0]
-    padded.shape = [int(size) + more for size, more in zip(source.shape, rows, strict=True)]
-    if source.shapeSignature is not None:
-        sizes = zip(source.shapeSignature, rows, strict=True)
-        padded.shapeSignature = [int(size) + more if size >= 0 else -1 for size, more in sizes]
-    amounts = np.array([(0, 0), *around, (0, 0)], np.int32)
-    buffer = flatbuffer.schema.BufferT()
-    buffer.data = np.frombuffer(amounts.tobytes(), np.uint8)
-    content.buffers.append(buffer)
-    held = flatbuffer.schema.TensorT()
-    held.name, held.type, held.shape = padded.name + b'/amounts', flatbuffer.schema.TensorType.INT32, [4, 2]
-    held.buffer, held.hasRank = len(content.buffers) - 1, True
-    graph.tensors += [padded, held]
-    pad = flatbuffer.schema.OperatorT()
-    pad.opcodeIndex = flatbuffer.operator_code(content, 'PAD')
-    pad.inputs = [int(operator.inputs[0]), len(graph.tensors) - 1]
-    pad.outputs = [len(graph.tensors) - 2]
-    pad.builtinOptionsType, pad.builtinOptions = (
-        flatbuffer.schema.BuiltinOptions.PadOptions,
-        flatbuffer.schema.PadOptionsT(),
-    )
-    graph.operators.insert(_place(graph, operator), pad)
-    operator.inputs = [len(graph.tensors) - 2, *map(int, operator.inputs[1:])]
-    operator.builtinOptions.padding = flatbuffer.schema.Padding.VALID
-
-
-def _place(graph: flatbuffer.schema.SubGraphT, operator: flatbuffer.schema.OperatorT) -> int:
-    return next(number for number, found in enumerate(graph.operators) if found is operator)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -16,12 +17,14 @@ from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert.file import flatbuffer, inserted_names, sparse_values
 from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.file.model_file import ModelFile
-from tfx_edge.components.core.litert.sparse import padding
-from tfx_edge.components.core.litert.sparse.xnnpack_pattern import sparse_part
+from tfx_edge.components.core.litert.sparse.misfits import Graph
+from tfx_edge.components.core.litert.sparse.rewriting import mirror, pad_evenly
+from tfx_edge.components.core.litert.sparse.xnnpack_pattern import SparsePart, sparse_part
 
 _LOG = logging.getLogger(__name__)
-# Of the answers, relative to the largest: sums in another order differ by less.
+# Of the answers: relative to the largest, and to what one rounding of the input changes.
 _MOST_DIFFERENCE = 1e-4
+_ROUNDINGS = 30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +35,8 @@ class SparseFile:
       file: the file.
       kernels: names of the tensors that are stored sparse.
       zeros: share of zeros in all 1x1 kernels of the sparse part.
-      padded: names of the convolutions before which an operator PAD was put.
+      padded: names of the convolutions before which an operator PAD was put or changed.
+      mirrored: they compute on the mirror image.
       obstacle: why the file is as it was; '' where kernels are sparse.
     """
 
@@ -40,6 +44,7 @@ class SparseFile:
     kernels: tuple[str, ...] = ()
     zeros: float = 0.0
     padded: tuple[str, ...] = ()
+    mirrored: bool = False
     obstacle: str = ''
 
 
@@ -62,7 +67,8 @@ def make(model: ModelFile) -> SparseFile:
       ```
     """
     content = model.changeable()
-    part = sparse_part(content)
+    whole = Graph(content)
+    part = sparse_part(whole)
     if part.obstacle:
         return SparseFile(model, obstacle=part.obstacle)
     graph = content.subgraphs[0]
@@ -75,12 +81,10 @@ def make(model: ModelFile) -> SparseFile:
             f'{zeros / elements:.1%} of the weights in 1x1 kernels are zero; expected more than two thirds'
         )
         return SparseFile(model, zeros=zeros / elements, obstacle=obstacle)
-    for operator, around in part.padded:
-        padding.write_out(content, graph, operator, around)
-    padded = [_output(graph, operator) for operator, _ in part.padded]
+    padded = _pad_evenly(whole, part)
     names = [name for index in part.kernels if (name := _store_sparse(content, graph, index))]
     _drop_unused_values(content)
-    made = SparseFile(ModelFile.of_content(content), tuple(names), zeros / elements, tuple(padded))
+    made = SparseFile(ModelFile.of_content(content), tuple(names), zeros / elements, padded, part.mirrored)
     _require_equal(model, made.file)
     return made
 
@@ -104,7 +108,11 @@ def log(made: SparseFile, plain_bytes: int) -> None:
         len(made.file.data) / plain_bytes,
     )
     if made.padded:
-        _LOG.info('SAME padding is written as PAD, with the same results, before: %s', ', '.join(made.padded))
+        _LOG.info(
+            'padding is written as PAD, as much on all sides%s, with the same results, before: %s',
+            ' of the mirror image' if made.mirrored else '',
+            ', '.join(made.padded),
+        )
 
 
 def has_pointwise_zeros(model: ModelFile) -> bool:
@@ -119,6 +127,24 @@ def has_pointwise_zeros(model: ModelFile) -> bool:
         and (constant := flatbuffer.constant(content, tensor)) is not None
     )
     return any(3 * np.count_nonzero(values == 0) > 2 * values.size for values in part)
+
+
+def _pad_evenly(graph: Graph, part: SparsePart) -> tuple[str, ...]:
+    """Lets all strided convolutions of a part have the padding that XNNPACK asks for; returns their names."""
+    halves = {}
+    for operator in part.spatial:
+        kernel = graph.kernel(operator)
+        assert kernel is not None
+        half = kernel.shape[1] // 2
+        is_pad = graph.pad_before(operator) is not None and graph.is_mirrored(operator, kernel)
+        if is_pad or (graph.is_same(operator) and graph.strides(operator) != (1, 1)):
+            halves[id(operator)] = half
+    if part.mirrored:
+        mirror(graph, part.stems, sorted({graph.held_kernel(operator) for operator in part.spatial}))
+    changed = [operator for operator in part.spatial if id(operator) in halves]
+    for operator in changed:
+        pad_evenly(graph, operator, halves[id(operator)])
+    return tuple(graph.tensor_name(int(operator.outputs[0])) for operator in changed)
 
 
 def _values(content: flatbuffer.schema.ModelT, tensor: flatbuffer.schema.TensorT) -> np.ndarray:
@@ -164,31 +190,45 @@ def _drop_unused_values(content: flatbuffer.schema.ModelT) -> None:
             buffer.data = None
 
 
-def _output(graph: flatbuffer.schema.SubGraphT, operator: flatbuffer.schema.OperatorT) -> str:
-    return flatbuffer.tensor_name(graph.tensors[operator.outputs[0]]).split(';')[0]
-
-
 def _require_equal(dense: ModelFile, sparse: ModelFile) -> None:
-    """Refuses a file that does not answer random inputs as the dense one.
+    """Refuses a file that does not answer a random input as the dense one.
+
+    Sums are made in another order. What that changes is judged by what the dense file makes of rounding its input.
 
     Raises:
       EdgeError: it does not.
     """
-    answers = [_answers(file) for file in (dense, sparse)]
-    for name, expected in answers[0].items():
-        difference = float(np.abs(answers[1][name] - expected).max(initial=0.0))
-        if not difference <= _MOST_DIFFERENCE * max(1.0, float(np.abs(expected).max(initial=0.0))):
+    before, after = LiteRTModel(dense.data), LiteRTModel(sparse.data)
+    inputs = _random_inputs(before)
+    expected, rounded, found = before(inputs), before(_rounded(inputs)), after(inputs)
+    for name, values in expected.items():
+        largest = float(np.abs(values).max(initial=0.0))
+        allowed = _MOST_DIFFERENCE * max(1.0, largest) + _ROUNDINGS * _difference(rounded[name], values)
+        if not _difference(found[name], values) <= allowed:
             raise EdgeError(
                 f'the file with sparse kernels answers otherwise than the dense one (output {name!r} differs by '
-                f'{difference:.3g}). Set Quantization.sparse_kernels to false, and report the model.'
+                f'{_difference(found[name], values):.3g}). Set Quantization.sparse_kernels to false, and report the '
+                'model.'
             )
 
 
-def _answers(file: ModelFile) -> dict[str, np.ndarray]:
-    model = LiteRTModel(file.data)
+def _random_inputs(model: LiteRTModel) -> dict[str, np.ndarray]:
     random = np.random.default_rng(0)
-    inputs = {
+    return {
         name: random.uniform(0, 1, [1 if size is None else size for size in spec.shape]).astype(spec.dtype)
         for name, spec in sorted(model.inputs.items())
     }
-    return model(inputs)
+
+
+def _rounded(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The next larger numbers; integers as they are."""
+    return {
+        name: np.nextafter(values, values.dtype.type(2))
+        if np.issubdtype(values.dtype, np.floating)
+        else values
+        for name, values in inputs.items()
+    }
+
+
+def _difference(values: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.abs(values - expected).max(initial=0.0))

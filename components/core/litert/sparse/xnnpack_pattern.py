@@ -12,9 +12,8 @@ from __future__ import annotations
 import dataclasses
 
 from tfx_edge.components.core.litert.file import flatbuffer
-from tfx_edge.components.core.litert.file.inspect import constant_operand
-from tfx_edge.components.core.litert.sparse import padding
-from tfx_edge.components.core.litert.sparse.misfits import Graph, misfit, stem_misfit
+from tfx_edge.components.core.litert.sparse.misfits import Graph, asymmetric, misfit, stem_misfit
+from tfx_edge.components.core.litert.sparse.rewriting import is_only_read_by
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,12 +22,16 @@ class SparsePart:
 
     Attributes:
       kernels: the tensors that hold the kernels of the 1x1 convolutions there, in order.
-      padded: the convolutions there whose SAME padding has to be written as an operator PAD, with what it adds.
+      stems: the convolutions that it begins with.
+      spatial: the convolutions there that are larger than 1x1, the stems among them.
+      mirrored: some padding there is even in the mirror image only.
       obstacle: why it would compute with none, in one line; '' where only the number of zeros counts.
     """
 
     kernels: tuple[int, ...] = ()
-    padded: tuple[tuple[flatbuffer.schema.OperatorT, padding.Around], ...] = ()
+    stems: tuple[flatbuffer.schema.OperatorT, ...] = ()
+    spatial: tuple[flatbuffer.schema.OperatorT, ...] = ()
+    mirrored: bool = False
     obstacle: str = ''
 
 
@@ -36,22 +39,22 @@ class _Obstacle(Exception):
     """What is in the way, in one line."""
 
 
-def sparse_part(content: flatbuffer.schema.ModelT) -> SparsePart:
+def sparse_part(graph: Graph) -> SparsePart:
     """Follows the operators behind each stem to where the sparse part ends.
 
     Args:
-      content: of a float file; the runtime looks at each graph by itself, and this function at the first.
+      graph: of a float file.
 
     Returns:
       The part, or what is in the way: the first operator that does not belong there, and what to change.
 
     Example:
       ```
-      obstacle = sparse_part(ModelFile(mobilenet).content).obstacle
+      obstacle = sparse_part(Graph(ModelFile(mobilenet).content)).obstacle
       ```
     """
     try:
-        return _Walk(Graph(content)).part()
+        return _Walk(graph).part()
     except _Obstacle as obstacle:
         return SparsePart(obstacle=str(obstacle))
 
@@ -63,7 +66,9 @@ class _Walk:
         self._graph = graph
         self._inside: set[int] = set()
         self._kernels: dict[int, None] = {}
-        self._padded: list[tuple[flatbuffer.schema.OperatorT, padding.Around]] = []
+        self._stems: list[flatbuffer.schema.OperatorT] = []
+        self._spatial: list[flatbuffer.schema.OperatorT] = []
+        self._mirrored = False
         self._ends = False
 
     def part(self) -> SparsePart:
@@ -71,10 +76,13 @@ class _Walk:
             if self._inside.intersection(map(int, operator.inputs)):
                 self._enter(operator)
             elif not stem_misfit(self._graph, operator):
+                self._stems.append(operator)
                 self._take(operator)
                 self._inside.update(map(int, operator.outputs))
         self._require_ends()
-        return SparsePart(tuple(self._kernels), tuple(self._padded))
+        if self._mirrored:
+            self._require_symmetry()
+        return SparsePart(tuple(self._kernels), tuple(self._stems), tuple(self._spatial), self._mirrored)
 
     def _enter(self, operator: flatbuffer.schema.OperatorT) -> None:
         """Goes through an operator that reads what is inside."""
@@ -99,14 +107,11 @@ class _Walk:
             return
         kernel = self._graph.kernel(operator)
         assert kernel is not None
-        if kernel.shape[1:3] == (1, 1) and kind == 'CONV_2D':
-            held = constant_operand(self._graph.content, self._graph.graph, int(operator.inputs[1]))
-            assert held is not None
-            self._kernels[held] = None
-        elif self._graph.strides(operator) != (1, 1) and self._graph.is_same(operator):
-            around = self._graph.same_around(operator, kernel)
-            assert around is not None
-            self._padded.append((operator, around))
+        if kernel.shape[1:3] == (1, 1):
+            self._kernels[self._graph.held_kernel(operator)] = None
+        else:
+            self._spatial.append(operator)
+            self._mirrored |= self._graph.is_mirrored(operator, kernel)
 
     def _is_end(self, operator: flatbuffer.schema.OperatorT) -> bool:
         kind = self._graph.kind(operator)
@@ -133,6 +138,19 @@ class _Walk:
         if not self._kernels or not self._ends:
             missing = 'mean over height and width' if self._kernels else '1x1 convolution'
             raise _Obstacle(f'behind the stem there is no {missing}')
+
+    def _require_symmetry(self) -> None:
+        """Raises an obstacle where the mirror image cannot stand for the image."""
+        for operator in self._graph.operators:
+            reads = self._inside.intersection(map(int, operator.inputs))
+            if reads and asymmetric(self._graph, operator):
+                raise _Obstacle(
+                    f'{self._graph.name(operator)} does not take the mirror image, which padding needs that has a row '
+                    'more after than before; take an input size of 32 n + 1, such as 225: all its halves are odd'
+                )
+        for operator in self._spatial:
+            if not is_only_read_by(self._graph, self._graph.held_kernel(operator), self._spatial):
+                raise _Obstacle(f'the kernel of {self._graph.name(operator)} is read elsewhere too')
 
 
 def _no_stem(graph: Graph) -> str:

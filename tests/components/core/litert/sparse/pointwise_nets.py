@@ -85,11 +85,13 @@ class Net:
     def shape(self, index: int | None = None) -> tuple[int, ...]:
         """A tensor's, -1 for an open size; of the last one, if none is named."""
         tensor = self.content.subgraphs[0].tensors[self.last if index is None else index]
-        return tuple(int(size) for size in tensor.shapeSignature)
+        sizes = tensor.shape if tensor.shapeSignature is None else tensor.shapeSignature
+        return tuple(int(size) for size in sizes)
 
     def file(self) -> ModelFile:
-        """The file, whose output is the last tensor."""
-        self.content.subgraphs[0].outputs = [self.last]
+        """The file; its output is the last tensor unless others are named."""
+        graph = self.content.subgraphs[0]
+        graph.outputs = [self.last] if graph.outputs is None else graph.outputs
         return ModelFile(flatbuffer.write(self.content))
 
     def _product(
