@@ -105,15 +105,16 @@ class TFLiteQuantizer(base_beam_component.BaseBeamComponent):
     name. The log says which kernels stay as they are, and why. LiteRT does not load this file. It needs the extra
     `tflite-micro` where the step runs, and TFLM_DECODE among the operators of the microcontroller's program.
 
-    In modes `FLOAT32` and `FLOAT16`, 1x1 kernels with more than two thirds of zeros, as Pruner makes them with policy
+    In mode `FLOAT32`, 1x1 kernels with more than two thirds of zeros, as Pruner makes them with policy
     XNNPACK, are stored without their zeros (DENSIFY), where XNNPACK then computes with what is left: on Arm and in
     browsers, not on x86 (Elsen et al., 2019, arXiv:1911.09723; figures: `make bench-sparse`). It does so only where the
     net has the form that it asks for: a stem of a 3x3 convolution with stride 2 on three channels, then 1x1 and
     depthwise convolutions, ADD, MUL and activations, then a mean over height and width, and as much padding on all
     sides. SAME padding is written so, with the same results; where it has a row more after than before, the net
     computes on the mirror image, with mirrored kernels. On any other net the kernels stay dense, since a sparse file
-    would answer wrong there, and the log names the first operator that is in the way. `sparse_kernels` false leaves
-    every kernel dense, for delegates that take no DENSIFY.
+    would answer wrong there, and the log names the first operator that is in the way; so they do in mode `FLOAT16`,
+    whose kernels LiteRT.js unpacks for each example. `sparse_kernels` false leaves every kernel dense, for delegates
+    that take no DENSIFY.
 
     Example:
       ```

@@ -65,7 +65,7 @@ def pruned(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def _file(folder: pathlib.Path, model: Any, **options: Any) -> tuple[bytes, Any]:
-    quantization = proto.Quantization(mode='FLOAT16', **options)
+    quantization = proto.Quantization(**{'mode': 'FLOAT32', **options})
     made = execute(TFLiteQuantizer, folder, {'model': model}, quantization=quantization)['model']
     return (pathlib.Path(path_utils.serving_model_dir(made.uri)) / 'tflite').read_bytes(), made
 
@@ -84,6 +84,16 @@ def test_a_pruned_net_becomes_a_smaller_file_with_the_same_answers(
     images = np.random.default_rng(1).uniform(size=(3, 33, 33, 3)).astype(np.float32)
     answers = [LiteRTModel(file)({'image': images})['scores'] for file in (sparse, dense)]
     np.testing.assert_allclose(*answers, rtol=1e-5, atol=1e-5)
+
+
+def test_kernels_of_float16_stay_dense_and_the_log_says_why(
+    pruned: Any, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level('INFO', 'tfx_edge'):
+        _, made = _file(tmp_path, pruned, mode='FLOAT16')
+    assert made.get_int_custom_property('tfx_edge_sparse_kernels') == 0
+    assert 'kernels stay dense: XNNPACK would not compute sparse: CONV_2D' in caplog.text
+    assert 'make the file with mode FLOAT32' in caplog.text
 
 
 def test_pruner_names_what_is_in_the_way_before_it_prunes(

@@ -197,7 +197,10 @@ def _of_all(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
     """What is demanded of every operator."""
     touched = [*graph.activations(operator), *map(int, operator.outputs)]
     if any(flatbuffer.TENSOR_TYPES[graph.graph.tensors[index].type] != 'FLOAT32' for index in touched):
-        return 'does not compute in float32; make the file with mode FLOAT32 or FLOAT16'
+        return 'does not compute in float32; make the file with mode FLOAT32'
+    if any(graph.held(int(index)) not in (None, index) for index in operator.inputs if index >= 0):
+        # LiteRT.js 2.5.3 unpacks such kernels anew for each example, and answers zeros where they are sparse.
+        return 'has weights that are not stored as float32; make the file with mode FLOAT32'
     fused = getattr(operator.builtinOptions, 'fusedActivationFunction', 0)
     if _ACTIVATION_NAMES[fused] not in _ACTIVATIONS:
         return f'ends with {_ACTIVATION_NAMES[fused]}; expected {", ".join(_ACTIVATIONS)}'

@@ -52,7 +52,7 @@ def make(model: ModelFile) -> SparseFile:
     """Stores the 1x1 kernels of a float file sparse, where XNNPACK computes with them so.
 
     Args:
-      model: a float32 file, or one of float16 weights.
+      model: a float32 file.
 
     Returns:
       The file; the same one for the same input. As it was where something is in the way.
