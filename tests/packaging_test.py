@@ -111,13 +111,14 @@ def test_every_folder_with_modules_is_a_package() -> None:
         assert f'{name.rpartition("/")[0]}/__init__.py' in names
 
 
-def test_wheel_holds_types_marker_and_proto_files_and_license(wheel: pathlib.Path) -> None:
+def test_wheel_holds_types_marker_and_proto_files_and_license_and_page(wheel: pathlib.Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert 'tfx_edge/py.typed' in names
     assert {f'tfx_edge/proto/{path.name}' for path in (ROOT / 'proto' / 'messages').glob('*.proto')} <= set(
         names
     )
     assert any(name.endswith('licenses/LICENSE') for name in names)
+    assert 'tfx_edge/components/core/devices/web_page.html' in names
 
 
 def test_installed_wheel_works_from_another_folder(installed: pathlib.Path, tmp_path: pathlib.Path) -> None:

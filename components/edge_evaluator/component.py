@@ -64,10 +64,12 @@ class EdgeEvaluator(base_beam_component.BaseBeamComponent):
     are `min_agreement` and `max_latency_ratio`.
 
     `devices` names hardware that is not here, whose maker's tool reports what the file costs: Arm's Ethos-U NPUs (Vela:
-    cycles, memory, operators left to the CPU; extra `ethos-u`) and TensorFlow Lite Micro (its arena and the file's
-    bytes; of the file that `Quantization.for_micro` writes, where there is one; extra `tflite-micro`). Beside a
-    baseline, the report and the log say what that costs as an int8 file, so that what zeros and clusters save is seen.
-    A tool that is not installed is reported as absent; a limit on what it would report then fails.
+    cycles, milliseconds, memory, operators left to the CPU; extra `ethos-u`) and TensorFlow Lite Micro (its arena and
+    the file's bytes; of the file that `Quantization.for_micro` writes, where there is one; extra `tflite-micro`).
+    Beside a baseline, the report and the log say what that costs as an int8 file, so that what zeros and clusters save
+    is seen. `web` is a web page on this host: LiteRT.js in Chromium without a window runs the file, and a baseline's
+    own file in turns with it; `max_milliseconds` is a limit on the median. A tool that is not installed is reported as
+    absent; a limit on what it would report then fails.
 
     A signature named in a ModelSpec is the one called; where none is named, a SavedModel baseline is called by
     the signature of the candidate's name, or else by its first dense numeric one.

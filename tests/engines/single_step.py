@@ -127,9 +127,12 @@ def calibration(folder: pathlib.Path, beam_args: Sequence[str], shared: pathlib.
 
 
 def report(step: Step) -> dict[str, Any]:
-    """EdgeEvaluator's report, without the time that was measured and the folder in which the step worked."""
+    """EdgeEvaluator's report, without the times that were measured and the folder in which the step worked."""
     made: dict[str, Any] = json.loads(step.read('edge_evaluation', 'report.json'))
     del made['latency']
+    for cost in (*made['devices'], *made['devices_of_baseline']):
+        if cost['device'] == 'web':
+            del cost['milliseconds']
     for model in made['models'].values():
         del model['path']
     return made

@@ -7,14 +7,14 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class DeviceCosts:
-    """What one example costs on a device, as the tool of its maker reports; None where it does not.
+    """What one example costs on a device, as its tool reports; None where it does not.
 
     Attributes:
       device: name, as in `profile`.
       tool: package and version that reported, such as 'ethos-u-vela 5.2.0'; '' where none is installed.
-      settings: what else the figures depend on, such as the clock.
+      settings: what else the figures depend on, such as the clock, or this host's processor.
       cycles: estimated for what the accelerator runs; operators that fall back to the CPU are not included.
-      milliseconds: the same at the clock of `settings`.
+      milliseconds: the same at the clock of `settings`; in a browser, measured on this host.
       sram_bytes: of the accelerator, at the peak.
       dram_bytes: of the accelerator.
       flash_bytes: of the accelerator: its commands and encoded weights; on a microcontroller the file.

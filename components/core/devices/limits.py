@@ -1,4 +1,4 @@
-"""The limits that a file must keep on a device which is not here."""
+"""The limits that a file must keep on a device."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class DeviceLimits:
     """
 
     device: str
-    limits: Mapping[str, int]
+    limits: Mapping[str, float]
 
 
 def check_device_limits(limits: DeviceLimits) -> None:
@@ -42,5 +42,5 @@ def check_device_limits(limits: DeviceLimits) -> None:
                 f'the profile of device {limits.device!r} reports no {figure}; '
                 f'expected limits on: {", ".join(f"max_{name}" for name in known)}.'
             )
-        if limit < 0:
+        if not limit >= 0:
             raise EdgeError(f'max_{figure} of device {limits.device!r} is {limit}; expected 0 or more.')

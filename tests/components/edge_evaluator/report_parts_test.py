@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from sklearn.metrics import confusion_matrix
 
 from tests.components.edge_evaluator.conftest import Outcome, write_examples
 from tfx_edge import proto
+from tfx_edge.components.core.devices import chromium, litert_js
+from tfx_edge.components.core.devices.absent_tool import AbsentTool
 from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
 from tfx_edge.components.core.litert.file import metadata
 from tfx_edge.components.core.litert.file.inspect import inspect_model
@@ -85,6 +88,42 @@ def test_report_shows_what_the_file_does_beside_its_baseline(
     page = (pathlib.Path(outcome.edge_evaluation.uri) / 'report.html').read_text()
     assert '&lt;digit 7&gt;' in page
     assert '<digit' not in page
+
+
+def test_browser_runs_the_file_beside_the_baselines_own(
+    evaluate, as_tflite_model, as_saved_model, as_examples, accuracy_config,
+    int8_tflite, digits_saved_model, digits_examples, caplog,
+) -> None:  # fmt: skip
+    try:
+        chromium.find()
+        litert_js.find()
+    except AbsentTool as absent:
+        pytest.skip(str(absent))
+    caplog.set_level('INFO')
+    outcome = evaluate(
+        as_tflite_model(int8_tflite),
+        as_examples(digits_examples),
+        accuracy_config(0.9),
+        baseline=as_saved_model(digits_saved_model),
+        edge=proto.EdgeEvaluation(
+            devices=[
+                {'name': 'web', 'max_milliseconds': 1e-6},
+                {'name': 'ethos-u55-128', 'max_milliseconds': 9},
+            ]
+        ),
+    )
+    report = outcome.report
+    (reason,) = report['reasons']
+    assert reason.startswith('max_milliseconds on web: 0.')
+    assert [cost['device'] for cost in report['devices']] == ['web', 'ethos-u55-128']
+    ours, theirs = report['devices'][0], report['devices_of_baseline'][0]
+    assert [cost['device'] for cost in report['devices_of_baseline']] == ['web', 'ethos-u55-128']
+    assert min(ours['milliseconds'], theirs['milliseconds']) > 0
+    assert (ours['tool'], ours['settings']) == (theirs['tool'], theirs['settings'])
+    assert re.search(r"web: [\d.]+ times the baseline's own file; half of 31 rounds within", caplog.text)
+    page = (pathlib.Path(outcome.edge_evaluation.uri) / 'report.html').read_text()
+    assert 'web, the baseline<' in page
+    assert 'ethos-u55-128, the baseline as int8<' in page
 
 
 @pytest.fixture(scope='session')

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from tests.golden import files as golden
+from tfx_edge.components.core.devices import chromium, litert_js
+from tfx_edge.components.core.devices.absent_tool import AbsentTool
 from tfx_edge.components.core.litert.file.activation_reader import ActivationReader
 from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
 from tfx_edge.components.core.litert.quantization.quantize import quantize_model
@@ -49,3 +51,13 @@ def micro() -> None:
     """Skips where TFLite Micro is not installed."""
     if importlib.util.find_spec('tflite_micro') is None:
         pytest.skip('tflite-micro is not installed (the dev group brings it on Linux x86-64)')
+
+
+@pytest.fixture(scope='session')
+def browser() -> None:
+    """Skips where Chromium or LiteRT.js is not installed."""
+    try:
+        chromium.find()
+        litert_js.find()
+    except AbsentTool as absent:
+        pytest.skip(str(absent))

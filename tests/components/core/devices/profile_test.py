@@ -11,12 +11,15 @@ from collections.abc import Mapping
 
 import pytest
 
+from tfx_edge.components.core.devices import chromium
 from tfx_edge.components.core.devices.profile import DEVICES, check_device, profile
 from tfx_edge.components.core.errors import EdgeError
 
 
 def test_unknown_device_is_reported_with_those_that_are_known(files: Mapping[str, bytes]) -> None:
-    with pytest.raises(EdgeError, match=r"^device 'ethos-u56' .*one of: ethos-u55-32, .*tflite-micro\.$"):
+    with pytest.raises(
+        EdgeError, match=r"^device 'ethos-u56' .*one of: ethos-u55-32, .*tflite-micro, web\.$"
+    ):
         profile(files['int8'], 'ethos-u56')
     with pytest.raises(EdgeError, match="device ''"):
         check_device('')
@@ -31,10 +34,11 @@ def test_each_device_answers_where_no_tool_is_installed(
     monkeypatch.setattr(importlib.metadata, 'version', not_found)
     monkeypatch.setitem(sys.modules, 'ethosu', None)
     monkeypatch.setenv('PATH', str(tmp_path))
+    monkeypatch.delenv(chromium.VARIABLE, raising=False)
     for device in DEVICES:
         costs = profile(files['int8'], device)
         assert costs.device == device
-        assert costs.absent.startswith('install tfx-edge[')
+        assert costs.absent.startswith(('install tfx-edge[', 'Chromium: it is not installed; run `apt-get '))
         assert '\n' not in costs.absent
 
 

@@ -24,6 +24,15 @@ def test_a_limit_holds_up_to_what_is_measured(limit: int) -> None:
     assert (gate.measured, gate.holds) == (12_545, limit >= 12_545)
 
 
+@pytest.mark.parametrize(('limit', 'holds'), [(0.25, True), (0.24, False)])
+def test_time_has_a_limit_on_an_npu_and_in_a_browser(limit: float, holds: bool) -> None:
+    for device in (NPU, 'web'):
+        limits = DeviceLimits(device, {'milliseconds': limit})
+        check_device_limits(limits)
+        (gate,) = judge_devices([limits], [DeviceCosts(device, 'tool', milliseconds=0.25)])
+        assert (gate.name, gate.measured, gate.holds) == (f'max_milliseconds on {device}', 0.25, holds)
+
+
 def test_operators_left_to_the_cpu_are_counted_and_named() -> None:
     refused, passed = (
         judge_devices([DeviceLimits(NPU, {'cpu_operators': limit})], [COSTS])[0] for limit in (0, 1)
@@ -55,6 +64,8 @@ def test_what_is_not_reported_does_not_pass(costs: DeviceCosts, why: str) -> Non
             "'tflite-micro' reports no cycles; expected limits on: max_arena",
         ),
         (DeviceLimits(NPU, {'cycles': -1}), 'max_cycles of device .* is -1; expected 0 or more'),
+        (DeviceLimits('web', {'milliseconds': float('nan')}), "max_milliseconds of device 'web' is nan"),
+        (DeviceLimits('web', {'cycles': 5}), "'web' reports no cycles; expected limits on: max_milliseconds"),
     ],
 )
 def test_limits_that_cannot_be_held_are_refused(limits: DeviceLimits, message: str) -> None:
