@@ -177,13 +177,13 @@ metadata-schema: $(READY) ## Make metadata_schema_generated.py, TFLite's metadat
 # The toolkit has an environment of its own, so that no test finds it by chance.
 BENCHES := bench-compression bench-qat bench-step-cost bench-batch-norm bench-calibration bench-evaluation \
   bench-fidelity bench-fidelity-cost bench-little-data bench-steps bench-dense-scales bench-first-step \
-  bench-devices
+  bench-devices bench-sparse
 .PHONY: $(BENCHES)
 bench: $(BENCHES) ## Beside TensorFlow Model Optimization and the stock converter (hours; DATA=DIR says where the data is).
 $(BENCHES): bench-%:
 	$(MAKE) .venv-bench/.ready UV_PROJECT_ENVIRONMENT=.venv-bench PYTHON=3.10 SYNC='--group bench'
 	.venv-bench/bin/python -W ignore tests/bench/$(subst -,_,$*)_bench.py \
-	  $(if $(and $(DATA),$(filter-out step-cost calibration evaluation fidelity fidelity-cost first-step,$*)),--data '$(DATA)') $(ARGS)
+	  $(if $(and $(DATA),$(filter-out step-cost calibration evaluation fidelity fidelity-cost first-step sparse,$*)),--data '$(DATA)') $(ARGS)
 
 soak: $(READY) ## Kill steps, fill their disks, run them twice at a time, and see what is left (root; ARGS='--kills 10').
 	PYTHONPATH=. TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -W ignore -m tests.soak $(ARGS)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests.components.core.devices.browser_processes import Browsers, recorded_browsers, short_folder
+from tests.components.core.litert.sparse.pointwise_nets import end, stem
 from tests.golden import files as golden
 from tfx_edge.components.core.devices import web
 from tfx_edge.components.core.devices.costs import DeviceCosts
@@ -22,6 +23,7 @@ from tfx_edge.components.core.errors import EdgeError, EnvironmentFailure
 from tfx_edge.components.core.litert.file import flatbuffer
 from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.file.model_file import ModelFile
+from tfx_edge.components.core.litert.sparse import sparse_kernels
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('browser')]
 
@@ -76,6 +78,17 @@ def test_two_files_take_turns_in_one_page(browsers: Browsers) -> None:
     assert pair.times.ratio > 1.5
     assert pair.costs.milliseconds > pair.baseline.milliseconds > 0
     assert len(browsers.started()) == 1
+
+
+@pytest.mark.parametrize('size', [33, 32])
+def test_sparse_kernels_answer_as_dense_ones(size: int) -> None:
+    """XNNPACK computes sparse there; on the runtime of this host, where it is x86, it does not."""
+    dense = end(stem(size))
+    sparse = sparse_kernels.make(dense).file
+    assert sparse != dense
+    images = {'image': np.random.default_rng(0).normal(size=(2, size, size, 3)).astype(np.float32)}
+    ours, theirs = (next(iter(web.answers(file, images).values())) for file in (sparse, dense))
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-6 * np.abs(theirs).max())
 
 
 def test_types_that_litert_js_lacks_are_an_obstacle(files: Mapping[str, bytes]) -> None:
