@@ -123,6 +123,13 @@ class _Walk:
             raise _Obstacle(
                 f'{self._graph.name(operator)} is read inside of what would be sparse and behind it'
             )
+        for reader, fits in zip(readers, fitting, strict=True):
+            # Of another one LiteRT.js 2.5.3 mistakes the layout, and does not load the file.
+            if fits and self._graph.kind(reader) != 'CONV_2D':
+                raise _Obstacle(
+                    f'{self._graph.name(reader)} reads pooled values; expected a 1x1 convolution between, as in '
+                    'squeeze and excitation'
+                )
         return not any(fitting)
 
     def _require_ends(self) -> None:

@@ -22,15 +22,16 @@ class Net:
       size: height and width of the input.
       channels: of the input.
       half: kernels are stored as float16, each with a DEQUANTIZE.
+      seed: of the weights.
     """
 
-    def __init__(self, size: int = 33, channels: int = 3, *, half: bool = False) -> None:
+    def __init__(self, size: int = 33, channels: int = 3, *, half: bool = False, seed: int = 0) -> None:
         graph = _schema.SubGraphT()
         graph.tensors, graph.operators = [], []
         self.content = _schema.ModelT()
         self.content.version, self.content.operatorCodes, self.content.metadata = 3, [], None
         self.content.subgraphs, self.content.buffers = [graph], [_schema.BufferT()]
-        self._random = np.random.default_rng(0)
+        self._random = np.random.default_rng(seed)
         self._half = half
         self.last = add_tensor(self.content, 'image', 'FLOAT32', (-1, size, size, channels))
         graph.inputs = [self.last]

@@ -258,6 +258,15 @@ def test_a_convolution_of_pooled_values_at_the_end_is_named_with_the_remedy() ->
     assert 'GlobalAveragePooling2D and Dense' in obstacle
 
 
+def test_pooled_values_that_no_convolution_reads_are_named() -> None:
+    net = stem()
+    whole = net.last
+    net.mean(keep=True)
+    net.add('LOGISTIC', [net.last], net.shape(), 'AbsOptions')
+    net.add('MUL', [net.last, whole], net.shape(whole), 'MulOptions')
+    assert "LOGISTIC 'logistic_4' reads pooled values" in sparse_kernels.make(end(net)).obstacle
+
+
 def test_an_output_inside_is_named() -> None:
     net = stem()
     assert "the output 'conv_2d_2' is read inside" in sparse_kernels.make(net.file()).obstacle
