@@ -104,7 +104,8 @@ def _coordinates(sparsity: schema.SparsityParametersT) -> list[np.ndarray]:
             counts = np.full(number, level.denseSize, np.int64)
             own = np.tile(np.arange(level.denseSize, dtype=np.int64), number)
         else:
-            counts = np.diff(np.asarray(level.arraySegments.values, np.int64))
+            segments = np.asarray(level.arraySegments.values, np.int64)
+            counts = segments[1:] - segments[:-1]
             own = np.asarray(level.arrayIndices.values, np.int64)
         if len(counts) != number or counts.sum() != len(own):
             raise ValueError('the segments of a sparse tensor do not fit its indices')
