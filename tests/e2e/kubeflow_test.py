@@ -5,17 +5,21 @@ Beam runs on a portable runner there, and here in this process and in two of its
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import json
 import pathlib
 from collections.abc import Iterator, Sequence
 
 import pytest
+from google.protobuf import json_format
 
 from tests.digits_runs import LIMITS, built, made_locally
 from tests.pipelines.kubeflow.cluster import Cluster, StepFailed
 from tests.pipelines.kubeflow.object_store import ObjectStore, new_bucket, object_store
+from tfx_edge import proto
 from tfx_edge.pipelines.demo import all_beam_args
 from tfx_edge.pipelines.digits import data
+from tfx_edge.pipelines.digits.pipeline import QUANTIZATION
 from tfx_edge.pipelines.kubeflow.compilation import as_text, compile_pipeline
 from tfx_edge.pipelines.kubeflow.pods import PodOptions
 
@@ -70,15 +74,19 @@ def test_compiled_pipeline_pushes_the_file_that_local_dag_runner_makes(
         secrets={'store': dict.fromkeys(SECRETS, CANARY)},
     )
 
+    micro = ['tflite_micro'] if importlib.util.find_spec('tflite_micro') else []
+    asked = proto.Quantization(for_micro=bool(micro))
+    asked.MergeFrom(QUANTIZATION)
+    quantization = {'quantization': json_format.MessageToJson(asked)}
     with pytest.raises(StepFailed) as failure:
-        cluster.run(text, {'limits': '{"min_agrement": 0.9}'})
+        cluster.run(text, {'limits': '{"min_agrement": 0.9}', **quantization})
     assert failure.value.task == 'EdgeEvaluator'
     assert 'min_agrement' in failure.value.last_line
     before = failure.value.run.executed
     assert before[-1] == 'TFLiteQuantizer'
     assert not store.keys(serving)
 
-    run = cluster.run(text, LIMITS)
+    run = cluster.run(text, {**LIMITS, **quantization})
     # What looks at the data is never cached.
     assert run.cached == [step for step in before if step != 'ImportExampleGen-data']
     assert run.executed == ['ImportExampleGen-data', 'EdgeEvaluator', 'Pusher']
@@ -99,9 +107,10 @@ def test_compiled_pipeline_pushes_the_file_that_local_dag_runner_makes(
     assert any(key.endswith('executor-logs') for key in contents)
     assert [key for key, body in contents.items() if CANARY.encode() in body] == []
 
-    (pushed,) = store.keys(serving)
-    file = store.read(f'{serving}/{pushed}')
-    assert store.read(f'{run.artifacts["TFLiteQuantizer", "model"]["uri"]}/Format-Serving/tflite') == file
+    model = f'{run.artifacts["TFLiteQuantizer", "model"]["uri"]}/Format-Serving'
+    pushed = {pathlib.PurePath(key).name: store.read(f'{serving}/{key}') for key in store.keys(serving)}
+    assert pushed == {name: store.read(f'{model}/{name}') for name in ('tflite', *micro)}
+    file = pushed['tflite']
     for name, beam_args in (
         ('one_process', all_beam_args()),
         ('two_processes', all_beam_args(TWO_PROCESSES)),

@@ -1,8 +1,9 @@
 """A second file, for microcontrollers: kernels of few values as look-up tables, which TensorFlow Lite Micro decodes.
 
 Each kernel of at most 2^b integers takes b bits a weight and a table: one for the kernel, or one for each output
-channel. An operator TFLM_DECODE in front of each consumer fills it in. LiteRT does not load such a file. Names of
-tensors, which the runtime does not read, are left out but for inputs and outputs.
+channel. An operator TFLM_DECODE in front of each consumer fills it in. LiteRT does not load such a file. What the
+runtime does not read is left out: names of tensors but for inputs and outputs, open sizes, and zero points that repeat
+the first (it takes that one where a tensor has fewer than scales: `InitializeTfLiteTensorFromFlatbuffer`).
 
 See `tflite_micro.compression` in the wheel, and Han et al., 2016, arXiv:1510.00149, section 3.
 """
@@ -237,7 +238,7 @@ def _smaller(model: ModelFile, candidates: Sequence[_Candidate]) -> tuple[list[_
 
 
 def _compressed(model: ModelFile, candidates: Sequence[_Candidate]) -> bytes:
-    """The file with some kernels as tables, and without the names of what lies between its inputs and outputs."""
+    """The file with some kernels as tables, and without what the runtime does not read."""
     content = model.changeable()
     if candidates:
         from tflite_micro import compression
@@ -250,12 +251,22 @@ def _compressed(model: ModelFile, candidates: Sequence[_Candidate]) -> bytes:
         _correct_tables(
             content, {candidate.tabled.name for candidate in candidates if candidate.axis is None}
         )
+    _leave_out_unread(content)
+    return flatbuffer.write(content)
+
+
+def _leave_out_unread(content: flatbuffer.schema.ModelT) -> None:
     for graph in content.subgraphs:
         named = {int(index) for index in (*graph.inputs, *graph.outputs)}
         for number, tensor in enumerate(graph.tensors):
             if number not in named:
                 tensor.name = None
-    return flatbuffer.write(content)
+            tensor.shapeSignature = None
+            quantization = tensor.quantization
+            if quantization is not None and quantization.zeroPoint is not None:
+                points = {int(point) for point in quantization.zeroPoint}
+                if len(points) == 1:
+                    quantization.zeroPoint = [points.pop()]
 
 
 def _correct_tables(content: flatbuffer.schema.ModelT, names: Set[str]) -> None:
