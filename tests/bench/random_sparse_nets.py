@@ -11,7 +11,7 @@ from tests.components.core.litert.sparse.pointwise_nets import Net
 from tfx_edge.components.core.litert.file.model_file import ModelFile
 
 _ZEROS = 0.8
-_ELEMENTWISE = ('ABS', 'FLOOR', 'HARD_SWISH', 'LOGISTIC', 'NEG', 'RELU', 'RELU6', 'SQUARE', 'TANH')
+_ELEMENTWISE = ('ABS', 'ELU', 'FLOOR', 'HARD_SWISH', 'LOGISTIC', 'NEG', 'RELU', 'RELU6')
 # RELU and RELU6 as part of a convolution.
 _FUSED = (0, 1, 3)
 

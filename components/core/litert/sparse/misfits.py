@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -10,25 +11,27 @@ from tfx_edge.components.core.litert.file import flatbuffer
 from tfx_edge.components.core.litert.file.inspect import behind_unpacking
 from tfx_edge.components.core.litert.sparse import padding
 
-# Operators of one input, tried one by one: `tests/bench/sparse_bench.py`.
+# Operators of one input, tried one by one: `tests/bench/sparse_bench.py`. LiteRT.js 2.5.3 takes EXP, GELU, RSQRT, SQRT
+# and TANH too; XNNPACK of earlier years does not, and would answer wrong.
 ELEMENTWISE = (
     *(
         'ABS',
         'CEIL',
         'ELU',
-        'EXP',
         'FLOOR',
-        'GELU',
         'HARD_SWISH',
         'LEAKY_RELU',
         'LOGISTIC',
         'NEG',
         'RELU',
         'RELU6',
+        'RELU_N1_TO_1',
     ),
-    *('RELU_N1_TO_1', 'ROUND', 'RSQRT', 'SQRT', 'SQUARE', 'TANH'),
+    *('ROUND', 'SQUARE'),
 )
 _STEM_CHANNELS = 3
+# XNNPACK refuses one that is not a normal number.
+_SMALLEST_SLOPE = 2.0**-126
 _ACTIVATIONS = ('NONE', 'RELU', 'RELU_N1_TO_1', 'RELU6')
 _ACTIVATION_NAMES = {
     number: name
@@ -43,11 +46,13 @@ class Graph:
     Attributes:
       content: of the file.
       graph: the graph.
+      outputs: its outputs.
     """
 
     def __init__(self, content: flatbuffer.schema.ModelT) -> None:
         self.content = content
         self.graph = content.subgraphs[0]
+        self.outputs = frozenset(map(int, self.graph.outputs))
         self._readers: dict[int, list[flatbuffer.schema.OperatorT]] = {}
         self._makers: dict[int, flatbuffer.schema.OperatorT] = {}
         for operator in self.graph.operators:
@@ -116,12 +121,39 @@ class Graph:
         """Whether a convolution has SAME padding."""
         return operator.builtinOptions.padding == flatbuffer.schema.Padding.SAME
 
+    def is_convolution(self, operator: flatbuffer.schema.OperatorT) -> bool:
+        """Whether it multiplies with a kernel as the sparse part does."""
+        return self.kind(operator) in ('CONV_2D', 'DEPTHWISE_CONV_2D')
+
+    def looks_like_stem(self, operator: flatbuffer.schema.OperatorT) -> bool:
+        """Whether XNNPACK might begin with it, whatever else may be wrong with it."""
+        if self.kind(operator) != 'CONV_2D':
+            return False
+        kernel = self.shape(int(operator.inputs[1]))
+        return kernel[1:] == (3, 3, _STEM_CHANNELS) and self.strides(operator) == (2, 2)
+
+    def takes_mean(self, reader: flatbuffer.schema.OperatorT, *, kept: bool) -> bool:
+        """Whether an operator reads a mean right that XNNPACK computed in the sparse part.
+
+        Args:
+          reader: behind the part.
+          kept: the mean has one row and one column.
+        """
+        kind = self.kind(reader)
+        if kind == 'FULLY_CONNECTED':
+            return not reader.builtinOptions.keepNumDims
+        is_fixed = (
+            kind == 'RESHAPE' and len(reader.inputs) > 1 and self.held(int(reader.inputs[1])) is not None
+        )
+        return not kept or is_fixed
+
     def pad_before(self, operator: flatbuffer.schema.OperatorT) -> flatbuffer.schema.OperatorT | None:
         """The operator PAD whose zeros a convolution without padding of its own takes for its padding."""
         before = None if self.is_same(operator) else self._makers.get(int(operator.inputs[0]))
-        if before is None or self.kind(before) != 'PAD' or len(self.readers(int(before.outputs[0]))) > 1:
+        if before is None or self.kind(before) != 'PAD':
             return None
-        return before
+        padded = int(before.outputs[0])
+        return before if len(self.readers(padded)) == 1 and padded not in self.outputs else None
 
     def padded(self, operator: flatbuffer.schema.OperatorT) -> int:
         """The tensor around which a convolution, or the PAD before it, has zeros."""
@@ -136,10 +168,12 @@ class Graph:
         before = self.pad_before(operator)
         return ((0, 0), (0, 0)) if before is None else padding.of_pad(self.content, self.graph, before)
 
-    def is_mirrored(self, operator: flatbuffer.schema.OperatorT, kernel: np.ndarray) -> bool:
-        """Whether a convolution's padding is even in the mirror image of its input only; see `padding.is_even`."""
+    def is_even(self, operator: flatbuffer.schema.OperatorT, *, mirrored: bool) -> bool:
+        """Whether a convolution yields the same with even padding; see `padding.is_even`."""
+        kernel = self.kernel(operator)
+        assert kernel is not None
         size, around = self.shape(self.padded(operator))[1:3], self.around(operator, kernel)
-        return not padding.is_even(around, size, kernel.shape[1], self.strides(operator)[0], mirrored=False)
+        return padding.is_even(around, size, kernel.shape[1], self.strides(operator)[0], mirrored=mirrored)
 
 
 def misfit(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
@@ -178,7 +212,7 @@ def stem_misfit(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
     if kernel.shape[1:] != (3, 3, _STEM_CHANNELS):
         height, width, channels = kernel.shape[1:]
         return f'has a kernel of {height}x{width} and {channels} channels; {expected}'
-    if graph.shape(int(operator.inputs[0]))[-1] != _STEM_CHANNELS:
+    if graph.shape(int(operator.inputs[0]))[3:] != (_STEM_CHANNELS,):
         return f'reads groups of channels; {expected}'
     if graph.strides(operator) != (2, 2):
         return f'has stride {graph.strides(operator)}; {expected}'
@@ -198,7 +232,11 @@ def _of_all(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
     touched = [*graph.activations(operator), *map(int, operator.outputs)]
     if any(flatbuffer.TENSOR_TYPES[graph.graph.tensors[index].type] != 'FLOAT32' for index in touched):
         return 'does not compute in float32; make the file with mode FLOAT32'
-    if any(graph.held(int(index)) not in (None, index) for index in operator.inputs if index >= 0):
+    is_product = graph.kind(operator) in ('CONV_2D', 'DEPTHWISE_CONV_2D')
+    integer = (
+        is_product and flatbuffer.TENSOR_TYPES[graph.graph.tensors[operator.inputs[1]].type] != 'FLOAT32'
+    )
+    if integer or any(graph.held(int(index)) not in (None, index) for index in operator.inputs if index >= 0):
         # LiteRT.js 2.5.3 unpacks such kernels anew for each example, and answers zeros where they are sparse.
         return 'has weights that are not stored as float32; make the file with mode FLOAT32'
     fused = getattr(operator.builtinOptions, 'fusedActivationFunction', 0)
@@ -218,7 +256,7 @@ def _convolution(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
         )
     if graph.strides(operator) != (1, 1):
         return f'has stride {graph.strides(operator)}; expected 1 (a depthwise convolution may have 2)'
-    if graph.shape(int(operator.inputs[0]))[3] != kernel.shape[3]:
+    if graph.shape(int(operator.inputs[0]))[3:] != kernel.shape[3:]:
         return 'has groups; expected one'
     return _dilation(operator)
 
@@ -231,42 +269,59 @@ def _depthwise(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
         return f'has a kernel of {kernel.shape[1]}x{kernel.shape[2]}; expected 3x3 or 5x5'
     if graph.strides(operator) not in ((1, 1), (2, 2)):
         return f'has stride {graph.strides(operator)}; expected 1 or 2'
-    if graph.shape(int(operator.inputs[0]))[3] != kernel.shape[3]:
+    if graph.shape(int(operator.inputs[0]))[3:] != kernel.shape[3:]:
         return 'yields several channels of each; expected one'
     return _dilation(operator) or _padding(graph, operator, kernel)
 
 
 def _padding(graph: Graph, operator: flatbuffer.schema.OperatorT, kernel: np.ndarray) -> str:
-    size, around = graph.shape(graph.padded(operator))[1:3], graph.around(operator, kernel)
+    size = graph.shape(graph.padded(operator))[1:3]
+    around = graph.around(operator, kernel) if len(size) == 2 else None
     if around is None or None in size:
         return 'has an input of open height or width, or a padding that is computed; expected fixed sizes'
-    taps, stride = kernel.shape[1], graph.strides(operator)[0]
-    if any(padding.is_even(around, size, taps, stride, mirrored=mirrored) for mirrored in (False, True)):
+    if graph.is_even(operator, mirrored=False) or graph.is_even(operator, mirrored=True):
         return ''
+    half = kernel.shape[1] // 2
     return (
-        f"pads {around} around {size[0]}x{size[1]}; expected {taps // 2} on all sides, as padding 'same' or "
-        f'ZeroPadding2D({taps // 2}) does'
+        f"pads {around} around {size[0]}x{size[1]}; expected {half} on all sides, as padding 'same' or "
+        f'ZeroPadding2D({half}) does'
     )
 
 
 def _pad(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
     readers = graph.readers(int(operator.outputs[0]))
-    if len(readers) != 1 or graph.kind(readers[0]) != 'DEPTHWISE_CONV_2D' or graph.is_same(readers[0]):
+    alone = len(readers) == 1 and int(operator.outputs[0]) not in graph.outputs
+    if not alone or graph.kind(readers[0]) != 'DEPTHWISE_CONV_2D' or graph.is_same(readers[0]):
         return "is not read by one depthwise convolution with padding 'valid' alone"
     return ''
+
+
+def _leaky(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
+    slope = operator.builtinOptions.alpha
+    if not _SMALLEST_SLOPE < slope < math.inf:
+        return f'has a slope of {slope:g}; expected more than 0 (RELU has none)'
+    return _four_dimensions(graph, operator)
+
+
+def _depth_to_space(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
+    if operator.builtinOptions.blockSize < 2:
+        return 'has blocks of 1; expected 2 or more'
+    return _four_dimensions(graph, operator)
 
 
 def _two_activations(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
     read = graph.activations(operator)
     if len(read) != 2:
         return 'takes a constant; expected two activations (a convolution or batch norm may take it up)'
+    if graph.kind(operator) == 'ADD' and read[0] == read[1]:
+        return 'adds a value to itself, with which XNNPACK computes dense; multiply by 2 in a convolution'
     return _four_dimensions(graph, operator)
 
 
 def _mean(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
     axes = flatbuffer.constant(graph.content, graph.graph.tensors[operator.inputs[1]])
-    if axes is None or sorted(int(axis) % 4 for axis in axes.ravel()) != [1, 2]:
-        return 'is not over height and width'
+    if axes is None or sorted(map(int, axes.ravel())) != [1, 2]:
+        return 'is not over height and width, as axes 1 and 2'
     return _four_dimensions(graph, operator, outputs=False)
 
 
@@ -296,5 +351,6 @@ _JUDGES: Mapping[str, Callable[[Graph, flatbuffer.schema.OperatorT], str]] = {
     'MUL': _two_activations,
     'MEAN': _mean,
     'RESIZE_BILINEAR': _resize,
-    'DEPTH_TO_SPACE': _four_dimensions,
+    'DEPTH_TO_SPACE': _depth_to_space,
+    'LEAKY_RELU': _leaky,
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from tfx_edge.components.core.litert.file import flatbuffer
 
 # Before and after, of height and of width.
@@ -40,13 +42,14 @@ def is_even(
     """Whether a convolution yields the same with half a kernel of zeros on all sides.
 
     SAME padding at an even size and stride 2 has one row less before than after. In the mirror image it is the other
-    way around, and a last row more is one that no window reaches: there even padding yields the same.
+    way around, and a last row more is one that no window reaches: there even padding yields the same. Padding that is
+    even at an even size is not so in the mirror image, where the windows lie one row further.
 
     Args:
       around: the rows and columns of zeros.
       size: height and width within them.
       taps: height and width of the kernel.
-      stride: in both directions.
+      stride: in both directions, 1 or 2.
       mirrored: ask of the mirror image, in height and width.
 
     Example:
@@ -54,16 +57,15 @@ def is_even(
       [False, True]
     """
     half = taps // 2
-    if around is None:
+    if around is None or None in size:
         return False
-    if around == ((half, half), (half, half)):
-        return True
-    if not mirrored or stride != 2:
-        return False
-    return all(
-        sides == (half, half) or (sides == (half - 1, half) and length is not None and length % 2 == 0)
-        for sides, length in zip(around, size, strict=True)
-    )
+    expected = [
+        (half - 1, half)
+        if mirrored and stride == 2 and length is not None and length % 2 == 0
+        else (half, half)
+        for length in size
+    ]
+    return list(around) == expected
 
 
 def of_pad(
@@ -82,7 +84,8 @@ def of_pad(
       Rows and columns; None where it pads something else too, or by amounts that the file does not hold.
     """
     amounts = flatbuffer.constant(content, graph.tensors[operator.inputs[1]])
-    if amounts is None or amounts.shape != (4, 2) or amounts[[0, 3]].any():
+    # XNNPACK takes amounts of no other type.
+    if amounts is None or amounts.dtype != np.int32 or amounts.shape != (4, 2) or amounts[[0, 3]].any():
         return None
     (top, bottom), (left, right) = ((int(before), int(after)) for before, after in amounts[1:3])
     return (top, bottom), (left, right)

@@ -1,7 +1,8 @@
 """A net with the same padding on all sides, which computes the same.
 
 Where SAME padding has one row more after than before, the whole part is computed on the mirror image: an operator
-REVERSE_V2 turns the input over, and every kernel is turned over too. A mean over height and width is that of the image.
+REVERSE_V2 for each axis turns the input over, and every kernel is turned over too. A mean over height and width is
+that of the image.
 """
 
 from __future__ import annotations
@@ -45,27 +46,24 @@ def pad_evenly(graph: Graph, operator: flatbuffer.schema.OperatorT, half: int) -
         padded.shapeSignature = [int(size) + int(rows) if size >= 0 else -1 for size, rows in sizes]
 
 
-def mirror(graph: Graph, stems: Sequence[flatbuffer.schema.OperatorT], kernels: Sequence[int]) -> None:
-    """Lets a part of a net compute on the mirror image of its inputs.
+def mirror(graph: Graph, stem: flatbuffer.schema.OperatorT, kernels: Sequence[int]) -> None:
+    """Lets a part of a net compute on the mirror image of its input.
 
     Args:
       graph: whose file is changed in place.
-      stems: the convolutions that read the inputs, before `pad_evenly`.
+      stem: the convolution that reads the input, before `pad_evenly`.
       kernels: tensors with the kernels of all convolutions there that are larger than 1x1.
     """
-    for stem in stems:
-        reader = graph.pad_before(stem) or stem
-        source = graph.graph.tensors[reader.inputs[0]]
-        axes = _add_constant(
-            graph, f'{flatbuffer.tensor_name(source)}/axes', np.array(_HEIGHT_AND_WIDTH, np.int32)
-        )
+    reader = graph.pad_before(stem) or stem
+    source = graph.graph.tensors[reader.inputs[0]]
+    # An operator for each: runtimes before TensorFlow 2.16 turn over the first axis alone.
+    for axis in _HEIGHT_AND_WIDTH:
+        name = flatbuffer.tensor_name(source)
+        held = _add_constant(graph, f'{name}/axis_{axis}', np.array([axis], np.int32))
         mirrored = copy.copy(source)
-        mirrored.name, mirrored.buffer = (
-            (flatbuffer.tensor_name(source) + inserted_names.MIRRORED).encode(),
-            0,
-        )
+        mirrored.name, mirrored.buffer = f'{name}{inserted_names.MIRRORED}_{axis}'.encode(), 0
         options = flatbuffer.schema.BuiltinOptions.ReverseV2Options, flatbuffer.schema.ReverseV2OptionsT()
-        _insert(graph, 'REVERSE_V2', reader, [int(reader.inputs[0]), axes], mirrored, options)
+        _insert(graph, 'REVERSE_V2', reader, [int(reader.inputs[0]), held], mirrored, options)
     for index in kernels:
         tensor = graph.graph.tensors[index]
         values = flatbuffer.constant(graph.content, tensor)
