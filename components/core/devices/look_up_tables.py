@@ -2,8 +2,7 @@
 
 Each kernel of at most 2^b integers takes b bits a weight and a table: one for the kernel, or one for each output
 channel. An operator TFLM_DECODE in front of each consumer fills it in. LiteRT does not load such a file. What the
-runtime does not read is left out: names of tensors but for inputs and outputs, open sizes, and zero points that repeat
-the first (it takes that one where a tensor has fewer than scales: `InitializeTfLiteTensorFromFlatbuffer`).
+runtime does not read is left out: open sizes, and names of tensors but for inputs and outputs.
 
 See `tflite_micro.compression` in the wheel, and Han et al., 2016, arXiv:1510.00149, section 3.
 """
@@ -262,11 +261,6 @@ def _leave_out_unread(content: flatbuffer.schema.ModelT) -> None:
             if number not in named:
                 tensor.name = None
             tensor.shapeSignature = None
-            quantization = tensor.quantization
-            if quantization is not None and quantization.zeroPoint is not None:
-                points = {int(point) for point in quantization.zeroPoint}
-                if len(points) == 1:
-                    quantization.zeroPoint = [points.pop()]
 
 
 def _correct_tables(content: flatbuffer.schema.ModelT, names: Set[str]) -> None:
