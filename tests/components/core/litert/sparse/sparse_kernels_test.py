@@ -343,6 +343,43 @@ def test_a_kernel_of_the_part_that_is_read_elsewhere_too_is_named() -> None:
     )
 
 
+def test_a_kernel_that_is_an_output_is_named() -> None:
+    net = stem()
+    (kernel,) = (op.inputs[1] for op in net.content.subgraphs[0].operators if op.outputs[0] == net.last)
+    net.mean()
+    net.content.subgraphs[0].outputs = [net.last, int(kernel)]
+    assert (
+        "the kernel of CONV_2D 'conv_2d_2' is read elsewhere too" in sparse_kernels.make(net.file()).obstacle
+    )
+
+
+def test_padding_that_is_an_output_too_is_not_taken_for_the_stems() -> None:
+    net = Net(size=32)
+    padded = net.pad()
+    net.convolution(8, 3, 2, padding=_VALID)
+    net.convolution(24, zeros=0.9)
+    net.mean()
+    net.content.subgraphs[0].outputs = [net.last, padded]
+    assert "CONV_2D 'conv_2d_1' pads ((0, 0), (0, 0))" in sparse_kernels.make(net.file()).obstacle
+
+
+def test_amounts_of_padding_in_another_type_are_named() -> None:
+    net = stem()
+    amounts = np.array([(0, 0), (1, 1), (1, 1), (0, 0)], np.int64)
+    held = add_tensor(net.content, 'amounts', 'INT64', amounts.shape, amounts)
+    net.add('PAD', [net.last, held], (-1, 19, 19, 24), 'PadOptions')
+    net.depthwise(stride=2, padding=_VALID)
+    net.convolution(32, zeros=0.8)
+    net.mean()
+    assert 'a padding that is computed; expected fixed sizes' in sparse_kernels.make(net.file()).obstacle
+
+
+def test_blocks_of_one_are_named() -> None:
+    net = stem()
+    net.add('DEPTH_TO_SPACE', [net.last], net.shape(), 'DepthToSpaceOptions', blockSize=1)
+    assert "DEPTH_TO_SPACE 'depth_to_space_3' has blocks of 1" in sparse_kernels.make(net.file()).obstacle
+
+
 def test_a_kernel_that_two_convolutions_read_counts_twice() -> None:
     """As XNNPACK counts: twice 24x24 weights, of which nine tenths are zero, and 8x24 of which none is."""
     net = stem(zeros=0.0)
