@@ -182,7 +182,7 @@ BENCHES := bench-compression bench-qat bench-step-cost bench-batch-norm bench-ca
 bench: $(BENCHES) ## Beside TensorFlow Model Optimization and the stock converter (hours; DATA=DIR says where the data is).
 $(BENCHES): bench-%:
 	$(MAKE) .venv-bench/.ready UV_PROJECT_ENVIRONMENT=.venv-bench PYTHON=3.10 SYNC='--group bench'
-	.venv-bench/bin/python -W ignore tests/bench/$(subst -,_,$*)_bench.py \
+	PYTHONPATH=. .venv-bench/bin/python -W ignore tests/bench/$(subst -,_,$*)_bench.py \
 	  $(if $(and $(DATA),$(filter-out step-cost calibration evaluation fidelity fidelity-cost first-step sparse,$*)),--data '$(DATA)') $(ARGS)
 
 soak: $(READY) ## Kill steps, fill their disks, run them twice at a time, and see what is left (root; ARGS='--kills 10').

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
+from tests.components.core.litert.file_edits import add_operator, add_tensor
 from tfx_edge import proto
 from tfx_edge.components.core.compression.graph.checkpoint import write_with_values
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
@@ -23,8 +24,11 @@ from tfx_edge.components.core.compression.pruning import prune
 from tfx_edge.components.core.dense_function.choice import choose_signature
 from tfx_edge.components.core.devices import web
 from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
+from tfx_edge.components.core.litert.file import flatbuffer
 from tfx_edge.components.core.litert.file.inspect import inspect_model
 from tfx_edge.components.core.litert.file.model_file import ModelFile
+from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
+from tfx_edge.components.core.litert.quantization.quantize import quantized_file
 from tfx_edge.components.core.litert.sparse import sparse_kernels
 from tfx_edge.components.pruner.options import pruning_options
 from tfx_edge.components.training.fine_tuning_options import fine_tuning_options
@@ -150,6 +154,7 @@ def main() -> None:
     if arguments.operators:
         _print_operators()
         _print_blocked()
+        _print_halved()
     if arguments.random:
         _print_random(arguments.random)
 
@@ -219,11 +224,39 @@ def _print_blocked() -> None:
     print(f'with sparse kernels it would differ by {_difference(*files, 224):.1e} of the largest answer')
 
 
+def _print_halved() -> None:
+    """What would come of kernels of float16."""
+    dense = _file(225, _mobilenet_v1, 80)
+    half = quantized_file(dense, QuantizationOptions('FLOAT16'))
+    pair = web.profile_pair(half, dense)
+    assert pair.times is not None
+    print(f'mode FLOAT16 stays dense ({sparse_kernels.make(half).obstacle})')
+    print(f'dense, it takes {pair.times.ratio:.1f} times as long as mode FLOAT32', flush=True)
+    difference = _difference(_halved(sparse_kernels.make(dense).file), dense, 225)
+    print(f'with sparse kernels it would differ by {difference:.1e} of the largest answer')
+
+
+def _halved(file: ModelFile) -> ModelFile:
+    """A file whose sparse kernels are stored as float16, with a DEQUANTIZE behind each DENSIFY."""
+    content = file.changeable()
+    graph = content.subgraphs[0]
+    operators = list(graph.operators)
+    for densify in operators:
+        if flatbuffer.operator_name(content, densify) != 'DENSIFY':
+            continue
+        stored = graph.tensors[densify.inputs[0]]
+        values = np.frombuffer(content.buffers[stored.buffer].data, np.float32).astype(np.float16)
+        content.buffers[stored.buffer].data = np.frombuffer(values.tobytes(), np.uint8)
+        stored.type = flatbuffer.schema.TensorType.FLOAT16
+        half = add_tensor(content, f'half_{len(graph.tensors)}', 'FLOAT16', tuple(stored.shape))
+        add_operator(content, 'DEQUANTIZE', [half], list(densify.outputs), 'DequantizeOptions')
+        densify.outputs = [half]
+        graph.operators.insert(graph.operators.index(densify) + 1, graph.operators.pop())
+    return ModelFile.of_content(content)
+
+
 def _pooled(file: ModelFile) -> ModelFile:
     """A file with a MAX_POOL_2D before its last depthwise convolution."""
-    from tests.components.core.litert.file_edits import add_operator
-    from tfx_edge.components.core.litert.file import flatbuffer
-
     content = file.changeable()
     graph = content.subgraphs[0]
     kinds = [flatbuffer.operator_name(content, operator) for operator in graph.operators]

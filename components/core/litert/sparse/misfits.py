@@ -8,28 +8,24 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from tfx_edge.components.core.litert.file import flatbuffer
-from tfx_edge.components.core.litert.file.inspect import behind_unpacking
-from tfx_edge.components.core.litert.sparse import padding
+from tfx_edge.components.core.litert.sparse.net import STEM_CHANNELS, Net
 
 # Operators of one input, tried one by one: `tests/bench/sparse_bench.py`. LiteRT.js 2.5.3 takes EXP, GELU, RSQRT, SQRT
 # and TANH too; XNNPACK of earlier years does not, and would answer wrong.
 ELEMENTWISE = (
-    *(
-        'ABS',
-        'CEIL',
-        'ELU',
-        'FLOOR',
-        'HARD_SWISH',
-        'LEAKY_RELU',
-        'LOGISTIC',
-        'NEG',
-        'RELU',
-        'RELU6',
-        'RELU_N1_TO_1',
-    ),
-    *('ROUND', 'SQUARE'),
+    'ABS',
+    'CEIL',
+    'ELU',
+    'FLOOR',
+    'HARD_SWISH',
+    'LOGISTIC',
+    'NEG',
+    'RELU',
+    'RELU6',
+    'RELU_N1_TO_1',
+    'ROUND',
+    'SQUARE',
 )
-_STEM_CHANNELS = 3
 # XNNPACK refuses one that is not a normal number.
 _SMALLEST_SLOPE = 2.0**-126
 _ACTIVATIONS = ('NONE', 'RELU', 'RELU_N1_TO_1', 'RELU6')
@@ -40,143 +36,7 @@ _ACTIVATION_NAMES = {
 }
 
 
-class Graph:
-    """The first graph of a file, with what judges of operators ask.
-
-    Attributes:
-      content: of the file.
-      graph: the graph.
-      outputs: its outputs.
-    """
-
-    def __init__(self, content: flatbuffer.schema.ModelT) -> None:
-        self.content = content
-        self.graph = content.subgraphs[0]
-        self.outputs = frozenset(map(int, self.graph.outputs))
-        self._readers: dict[int, list[flatbuffer.schema.OperatorT]] = {}
-        self._makers: dict[int, flatbuffer.schema.OperatorT] = {}
-        for operator in self.graph.operators:
-            for index in operator.inputs:
-                self._readers.setdefault(int(index), []).append(operator)
-            for index in operator.outputs:
-                self._makers[int(index)] = operator
-
-    @property
-    def operators(self) -> list[flatbuffer.schema.OperatorT]:
-        """In order of execution."""
-        return self.graph.operators
-
-    def kind(self, operator: flatbuffer.schema.OperatorT) -> str:
-        """Its name in the format."""
-        return flatbuffer.operator_name(self.content, operator)
-
-    def name(self, operator: flatbuffer.schema.OperatorT) -> str:
-        """Its name in the format and that of its output, for an error."""
-        output = self.tensor_name(int(operator.outputs[0])) if len(operator.outputs) else ''
-        return f'{self.kind(operator)} {output!r}'
-
-    def tensor_name(self, index: int) -> str:
-        """The first of a tensor's names."""
-        return flatbuffer.tensor_name(self.graph.tensors[index]).split(';')[0]
-
-    def readers(self, index: int) -> list[flatbuffer.schema.OperatorT]:
-        """The operators that read a tensor."""
-        return self._readers.get(index, [])
-
-    def activations(self, operator: flatbuffer.schema.OperatorT) -> list[int]:
-        """What it reads that is no constant."""
-        read = [int(index) for index in operator.inputs if index >= 0]
-        return [index for index in read if self.held(index) is None]
-
-    def held(self, index: int) -> int | None:
-        """The tensor that holds the values of an operand, also where they are unpacked; None for an activation."""
-        found = behind_unpacking(self.content, self._makers, index)
-        return found if flatbuffer.is_constant(self.content, self.graph.tensors[found]) else None
-
-    def held_kernel(self, operator: flatbuffer.schema.OperatorT) -> int:
-        """The tensor that holds a convolution's kernel, which is constant."""
-        held = self.held(int(operator.inputs[1]))
-        assert held is not None
-        return held
-
-    def reads_pooled(self, operator: flatbuffer.schema.OperatorT) -> bool:
-        """Whether all that it reads has one row and one column."""
-        shapes = [self.shape(index) for index in self.activations(operator)]
-        return bool(shapes) and all(len(shape) == 4 and shape[1:3] == (1, 1) for shape in shapes)
-
-    def shape(self, index: int) -> tuple[int | None, ...]:
-        """A tensor's shape, None for each dimension left open."""
-        return flatbuffer.shape(self.graph.tensors[index])
-
-    def kernel(self, operator: flatbuffer.schema.OperatorT) -> np.ndarray | None:
-        """The values of a convolution's kernel; None where the file does not hold them."""
-        held = self.held(int(operator.inputs[1]))
-        return None if held is None else flatbuffer.constant(self.content, self.graph.tensors[held])
-
-    def strides(self, operator: flatbuffer.schema.OperatorT) -> tuple[int, int]:
-        """Of a convolution, in height and width."""
-        return int(operator.builtinOptions.strideH), int(operator.builtinOptions.strideW)
-
-    def is_same(self, operator: flatbuffer.schema.OperatorT) -> bool:
-        """Whether a convolution has SAME padding."""
-        return operator.builtinOptions.padding == flatbuffer.schema.Padding.SAME
-
-    def is_convolution(self, operator: flatbuffer.schema.OperatorT) -> bool:
-        """Whether it multiplies with a kernel as the sparse part does."""
-        return self.kind(operator) in ('CONV_2D', 'DEPTHWISE_CONV_2D')
-
-    def looks_like_stem(self, operator: flatbuffer.schema.OperatorT) -> bool:
-        """Whether XNNPACK might begin with it, whatever else may be wrong with it."""
-        if self.kind(operator) != 'CONV_2D':
-            return False
-        kernel = self.shape(int(operator.inputs[1]))
-        return kernel[1:] == (3, 3, _STEM_CHANNELS) and self.strides(operator) == (2, 2)
-
-    def takes_mean(self, reader: flatbuffer.schema.OperatorT, *, kept: bool) -> bool:
-        """Whether an operator reads a mean right that XNNPACK computed in the sparse part.
-
-        Args:
-          reader: behind the part.
-          kept: the mean has one row and one column.
-        """
-        kind = self.kind(reader)
-        if kind == 'FULLY_CONNECTED':
-            return not reader.builtinOptions.keepNumDims
-        is_fixed = (
-            kind == 'RESHAPE' and len(reader.inputs) > 1 and self.held(int(reader.inputs[1])) is not None
-        )
-        return not kept or is_fixed
-
-    def pad_before(self, operator: flatbuffer.schema.OperatorT) -> flatbuffer.schema.OperatorT | None:
-        """The operator PAD whose zeros a convolution without padding of its own takes for its padding."""
-        before = None if self.is_same(operator) else self._makers.get(int(operator.inputs[0]))
-        if before is None or self.kind(before) != 'PAD':
-            return None
-        padded = int(before.outputs[0])
-        return before if len(self.readers(padded)) == 1 and padded not in self.outputs else None
-
-    def padded(self, operator: flatbuffer.schema.OperatorT) -> int:
-        """The tensor around which a convolution, or the PAD before it, has zeros."""
-        before = self.pad_before(operator)
-        return int((operator if before is None else before).inputs[0])
-
-    def around(self, operator: flatbuffer.schema.OperatorT, kernel: np.ndarray) -> padding.Around | None:
-        """The zeros around what a convolution reads; None where sizes are open."""
-        size = self.shape(self.padded(operator))[1:3]
-        if self.is_same(operator):
-            return padding.same_around(size, kernel.shape[1:3], self.strides(operator))
-        before = self.pad_before(operator)
-        return ((0, 0), (0, 0)) if before is None else padding.of_pad(self.content, self.graph, before)
-
-    def is_even(self, operator: flatbuffer.schema.OperatorT, *, mirrored: bool) -> bool:
-        """Whether a convolution yields the same with even padding; see `padding.is_even`."""
-        kernel = self.kernel(operator)
-        assert kernel is not None
-        size, around = self.shape(self.padded(operator))[1:3], self.around(operator, kernel)
-        return padding.is_even(around, size, kernel.shape[1], self.strides(operator)[0], mirrored=mirrored)
-
-
-def misfit(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
+def misfit(graph: Net, operator: flatbuffer.schema.OperatorT) -> str:
     """What keeps XNNPACK from computing an operator between sparse kernels, and what to change.
 
     Args:
@@ -198,7 +58,7 @@ def misfit(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
     return _of_all(graph, operator) or judge(graph, operator)
 
 
-def stem_misfit(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
+def stem_misfit(graph: Net, operator: flatbuffer.schema.OperatorT) -> str:
     """What keeps an operator from being the stem, and what to change; '' where nothing does.
 
     Args:
@@ -209,17 +69,17 @@ def stem_misfit(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
     expected = 'expected a 3x3 convolution of 3 channels with stride 2'
     if kernel is None:
         return expected
-    if kernel.shape[1:] != (3, 3, _STEM_CHANNELS):
+    if kernel.shape[1:] != (3, 3, STEM_CHANNELS):
         height, width, channels = kernel.shape[1:]
         return f'has a kernel of {height}x{width} and {channels} channels; {expected}'
-    if graph.shape(int(operator.inputs[0]))[3:] != (_STEM_CHANNELS,):
+    if graph.shape(int(operator.inputs[0]))[3:] != (STEM_CHANNELS,):
         return f'reads groups of channels; {expected}'
     if graph.strides(operator) != (2, 2):
         return f'has stride {graph.strides(operator)}; {expected}'
     return _of_all(graph, operator) or _dilation(operator) or _padding(graph, operator, kernel)
 
 
-def asymmetric(graph: Graph, operator: flatbuffer.schema.OperatorT) -> bool:
+def asymmetric(graph: Net, operator: flatbuffer.schema.OperatorT) -> bool:
     """Whether an operator that fits computes other values of the mirror image than mirrored ones."""
     kind, options = graph.kind(operator), operator.builtinOptions
     return kind == 'DEPTH_TO_SPACE' or (
@@ -227,7 +87,7 @@ def asymmetric(graph: Graph, operator: flatbuffer.schema.OperatorT) -> bool:
     )
 
 
-def _of_all(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
+def _of_all(graph: Net, operator: flatbuffer.schema.OperatorT) -> str:
     """What is demanded of every operator."""
     touched = [*graph.activations(operator), *map(int, operator.outputs)]
     if any(flatbuffer.TENSOR_TYPES[graph.graph.tensors[index].type] != 'FLOAT32' for index in touched):
@@ -245,7 +105,7 @@ def _of_all(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
     return ''
 
 
-def _convolution(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
+def _convolution(graph: Net, operator: flatbuffer.schema.OperatorT) -> str:
     kernel = graph.kernel(operator)
     if kernel is None:
         return 'has a kernel that is computed; expected a constant'
@@ -261,7 +121,7 @@ def _convolution(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
     return _dilation(operator)
 
 
-def _depthwise(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
+def _depthwise(graph: Net, operator: flatbuffer.schema.OperatorT) -> str:
     kernel = graph.kernel(operator)
     if kernel is None:
         return 'has a kernel that is computed; expected a constant'
@@ -274,7 +134,7 @@ def _depthwise(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
     return _dilation(operator) or _padding(graph, operator, kernel)
 
 
-def _padding(graph: Graph, operator: flatbuffer.schema.OperatorT, kernel: np.ndarray) -> str:
+def _padding(graph: Net, operator: flatbuffer.schema.OperatorT, kernel: np.ndarray) -> str:
     size = graph.shape(graph.padded(operator))[1:3]
     around = graph.around(operator, kernel) if len(size) == 2 else None
     if around is None or None in size:
@@ -288,7 +148,7 @@ def _padding(graph: Graph, operator: flatbuffer.schema.OperatorT, kernel: np.nda
     )
 
 
-def _pad(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
+def _pad(graph: Net, operator: flatbuffer.schema.OperatorT) -> str:
     readers = graph.readers(int(operator.outputs[0]))
     alone = len(readers) == 1 and int(operator.outputs[0]) not in graph.outputs
     if not alone or graph.kind(readers[0]) != 'DEPTHWISE_CONV_2D' or graph.is_same(readers[0]):
@@ -296,20 +156,20 @@ def _pad(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
     return ''
 
 
-def _leaky(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
+def _leaky(graph: Net, operator: flatbuffer.schema.OperatorT) -> str:
     slope = operator.builtinOptions.alpha
     if not _SMALLEST_SLOPE < slope < math.inf:
         return f'has a slope of {slope:g}; expected more than 0 (RELU has none)'
     return _four_dimensions(graph, operator)
 
 
-def _depth_to_space(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
+def _depth_to_space(graph: Net, operator: flatbuffer.schema.OperatorT) -> str:
     if operator.builtinOptions.blockSize < 2:
         return 'has blocks of 1; expected 2 or more'
     return _four_dimensions(graph, operator)
 
 
-def _two_activations(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
+def _two_activations(graph: Net, operator: flatbuffer.schema.OperatorT) -> str:
     read = graph.activations(operator)
     if len(read) != 2:
         return 'takes a constant; expected two activations (a convolution or batch norm may take it up)'
@@ -318,21 +178,21 @@ def _two_activations(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str
     return _four_dimensions(graph, operator)
 
 
-def _mean(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
+def _mean(graph: Net, operator: flatbuffer.schema.OperatorT) -> str:
     axes = flatbuffer.constant(graph.content, graph.graph.tensors[operator.inputs[1]])
     if axes is None or sorted(map(int, axes.ravel())) != [1, 2]:
         return 'is not over height and width, as axes 1 and 2'
     return _four_dimensions(graph, operator, outputs=False)
 
 
-def _resize(graph: Graph, operator: flatbuffer.schema.OperatorT) -> str:
+def _resize(graph: Net, operator: flatbuffer.schema.OperatorT) -> str:
     size = graph.shape(int(operator.inputs[0]))
     if len(size) != 4 or any(length is None or length < 2 for length in size[1:3]):
         return 'reads less than two rows or columns, or an open number of them'
     return ''
 
 
-def _four_dimensions(graph: Graph, operator: flatbuffer.schema.OperatorT, *, outputs: bool = True) -> str:
+def _four_dimensions(graph: Net, operator: flatbuffer.schema.OperatorT, *, outputs: bool = True) -> str:
     touched = graph.activations(operator) + (list(map(int, operator.outputs)) if outputs else [])
     return '' if all(len(graph.shape(index)) == 4 for index in touched) else 'has not four dimensions'
 
@@ -342,7 +202,7 @@ def _dilation(operator: flatbuffer.schema.OperatorT) -> str:
     return 'is dilated; expected no dilation' if dilated else ''
 
 
-_JUDGES: Mapping[str, Callable[[Graph, flatbuffer.schema.OperatorT], str]] = {
+_JUDGES: Mapping[str, Callable[[Net, flatbuffer.schema.OperatorT], str]] = {
     **dict.fromkeys(ELEMENTWISE, _four_dimensions),
     'CONV_2D': _convolution,
     'DEPTHWISE_CONV_2D': _depthwise,

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from tfx_edge.components.core.litert.file import flatbuffer, inserted_names
-from tfx_edge.components.core.litert.sparse.misfits import Graph
+from tfx_edge.components.core.litert.sparse.net import Net
 
 _HEIGHT_AND_WIDTH = (1, 2)
 
 
-def pad_evenly(graph: Graph, operator: flatbuffer.schema.OperatorT, half: int) -> None:
+def pad_evenly(graph: Net, operator: flatbuffer.schema.OperatorT, half: int) -> None:
     """Lets an operator PAD add the zeros around what a convolution reads, as many on all sides.
 
     Args:
@@ -46,7 +46,7 @@ def pad_evenly(graph: Graph, operator: flatbuffer.schema.OperatorT, half: int) -
         padded.shapeSignature = [int(size) + int(rows) if size >= 0 else -1 for size, rows in sizes]
 
 
-def mirror(graph: Graph, stem: flatbuffer.schema.OperatorT, kernels: Sequence[int]) -> None:
+def mirror(graph: Net, stem: flatbuffer.schema.OperatorT, kernels: Sequence[int]) -> None:
     """Lets a part of a net compute on the mirror image of its input.
 
     Args:
@@ -71,7 +71,7 @@ def mirror(graph: Graph, stem: flatbuffer.schema.OperatorT, kernels: Sequence[in
         tensor.buffer = _add_buffer(graph, np.flip(values, _HEIGHT_AND_WIDTH))
 
 
-def is_only_read_by(graph: Graph, kernel: int, operators: Sequence[flatbuffer.schema.OperatorT]) -> bool:
+def is_only_read_by(graph: Net, kernel: int, operators: Sequence[flatbuffer.schema.OperatorT]) -> bool:
     """Whether nothing but these operators multiplies with a kernel."""
     known = {id(operator) for operator in operators}
     return all(
@@ -82,7 +82,7 @@ def is_only_read_by(graph: Graph, kernel: int, operators: Sequence[flatbuffer.sc
 
 
 def _insert(
-    graph: Graph,
+    graph: Net,
     kind: str,
     reader: flatbuffer.schema.OperatorT,
     inputs: list[int],
@@ -100,7 +100,7 @@ def _insert(
     reader.inputs = [len(graph.graph.tensors) - 1, *map(int, reader.inputs[1:])]
 
 
-def _add_constant(graph: Graph, name: str, values: np.ndarray) -> int:
+def _add_constant(graph: Net, name: str, values: np.ndarray) -> int:
     tensor = flatbuffer.schema.TensorT()
     tensor.name, tensor.type, tensor.shape = (
         name.encode(),
@@ -112,7 +112,7 @@ def _add_constant(graph: Graph, name: str, values: np.ndarray) -> int:
     return len(graph.graph.tensors) - 1
 
 
-def _add_buffer(graph: Graph, values: np.ndarray) -> int:
+def _add_buffer(graph: Net, values: np.ndarray) -> int:
     buffer = flatbuffer.schema.BufferT()
     buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
     graph.content.buffers.append(buffer)

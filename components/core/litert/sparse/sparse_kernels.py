@@ -17,7 +17,7 @@ from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert.file import flatbuffer, inserted_names, sparse_values
 from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.file.model_file import ModelFile
-from tfx_edge.components.core.litert.sparse.misfits import Graph
+from tfx_edge.components.core.litert.sparse.net import Net
 from tfx_edge.components.core.litert.sparse.rewriting import mirror, pad_evenly
 from tfx_edge.components.core.litert.sparse.xnnpack_pattern import SparsePart, sparse_part
 
@@ -67,7 +67,7 @@ def make(model: ModelFile) -> SparseFile:
       ```
     """
     content = model.changeable()
-    whole = Graph(content)
+    whole = Net(content)
     part = sparse_part(whole)
     if part.obstacle:
         return SparseFile(model, obstacle=part.obstacle)
@@ -132,7 +132,7 @@ def has_pointwise_zeros(model: ModelFile) -> bool:
     return any(3 * np.count_nonzero(values == 0) > 2 * values.size for values in part)
 
 
-def _pad_evenly(graph: Graph, part: SparsePart) -> tuple[str, ...]:
+def _pad_evenly(graph: Net, part: SparsePart) -> tuple[str, ...]:
     """Lets all strided convolutions of a part have the padding that XNNPACK asks for; returns their names."""
     halves = {}
     for operator in part.spatial:

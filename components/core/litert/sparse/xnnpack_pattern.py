@@ -13,7 +13,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from tfx_edge.components.core.litert.file import flatbuffer
-from tfx_edge.components.core.litert.sparse.misfits import Graph, asymmetric, misfit, stem_misfit
+from tfx_edge.components.core.litert.sparse.misfits import asymmetric, misfit, stem_misfit
+from tfx_edge.components.core.litert.sparse.net import Net
 from tfx_edge.components.core.litert.sparse.rewriting import is_only_read_by
 
 
@@ -40,7 +41,7 @@ class _Obstacle(Exception):
     """What is in the way, in one line."""
 
 
-def sparse_part(graph: Graph) -> SparsePart:
+def sparse_part(graph: Net) -> SparsePart:
     """Follows the operators behind each stem to where the sparse part ends.
 
     Args:
@@ -51,7 +52,7 @@ def sparse_part(graph: Graph) -> SparsePart:
 
     Example:
       ```
-      obstacle = sparse_part(Graph(ModelFile(mobilenet).content)).obstacle
+      obstacle = sparse_part(Net(ModelFile(mobilenet).content)).obstacle
       ```
     """
     try:
@@ -63,7 +64,7 @@ def sparse_part(graph: Graph) -> SparsePart:
 class _Walk:
     """Through a graph, in order of execution."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Net) -> None:
         self._graph = graph
         self._inside: set[int] = set()
         self._stem: flatbuffer.schema.OperatorT | None = None
@@ -193,7 +194,7 @@ class _Walk:
                 )
 
 
-def _no_stem(graph: Graph) -> str:
+def _no_stem(graph: Net) -> str:
     """What the first convolution lacks to be a stem."""
     for operator in graph.operators:
         if graph.kind(operator) in ('CONV_2D', 'DEPTHWISE_CONV_2D'):

@@ -28,6 +28,21 @@ def _answers(file: ModelFile, size: int = 33) -> np.ndarray:
     return answers
 
 
+def _padded(before: int) -> ModelFile:
+    """A net on 32x32 whose strided convolutions have a PAD each: so many rows before, one after."""
+    net = Net(size=32)
+    net.pad(before, 1)
+    net.convolution(8, 3, 2, padding=_VALID)
+    net.depthwise()
+    net.convolution(24, zeros=0.9)
+    net.pad(before, 1)
+    net.depthwise(stride=2, padding=_VALID)
+    net.convolution(32, zeros=0.9)
+    net.mean()
+    net.dense()
+    return net.file()
+
+
 def _require_alike(sparse: ModelFile, dense: ModelFile, size: int = 33) -> None:
     """Sums in another order differ by little of the largest answer."""
     expected = _answers(dense, size)
@@ -97,17 +112,7 @@ def test_kernels_of_5x5_are_padded_evenly_in_the_mirror_image_too() -> None:
 
 def test_a_row_of_padding_after_the_image_alone_is_made_even() -> None:
     # As keras.applications pads before convolutions with stride 2.
-    net = Net(size=32)
-    net.pad(0, 1)
-    net.convolution(8, 3, 2, padding=_VALID)
-    net.depthwise()
-    net.convolution(24, zeros=0.9)
-    net.pad(0, 1)
-    net.depthwise(stride=2, padding=_VALID)
-    net.convolution(32, zeros=0.9)
-    net.mean()
-    net.dense()
-    dense = net.file()
+    dense = _padded(before=0)
     made = sparse_kernels.make(dense)
     assert (made.mirrored, len(made.kernels), _kinds(made.file).count('PAD')) == (True, 2, 2)
     _require_alike(made.file, dense, 32)
@@ -122,17 +127,7 @@ def test_what_cannot_be_mirrored_is_named() -> None:
 
 
 def test_padding_in_the_model_is_taken_as_it_is() -> None:
-    net = Net(size=32)
-    net.pad()
-    net.convolution(8, 3, 2, padding=_VALID)
-    net.depthwise()
-    net.convolution(24, zeros=0.9)
-    net.pad()
-    net.depthwise(stride=2, padding=_VALID)
-    net.convolution(32, zeros=0.9)
-    net.mean()
-    net.dense()
-    dense = net.file()
+    dense = _padded(before=1)
     made = sparse_kernels.make(dense)
     assert (made.obstacle, made.padded, len(made.kernels)) == ('', (), 2)
     _require_alike(made.file, dense, 32)
