@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 
 from tfx_edge.components.core.evaluation.report.metrics_matrix import metrics_matrix
+from tfx_edge.components.core.page_template import page_environment
 
 _TEMPLATE = 'report_page.html.jinja'
 # Left end and width of a drawn interval; the drawing is 120 units wide.
@@ -40,42 +41,15 @@ def render_page(report: Mapping[str, Any], pictures: Mapping[int, Sequence[str]]
 
 @functools.cache
 def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader('tfx_edge.components.core.evaluation', 'report'),
-        autoescape=True,
-        undefined=jinja2.ChainableUndefined,
-        trim_blocks=True,
-    )
-    environment.filters.update(number=_number, change=_change)
-    environment.globals.update(
-        first_flips=_FIRST_FLIPS, place=_place, height=_height, shade=_shade, percent=_percent
-    )
+    environment = page_environment('tfx_edge.components.core.evaluation', 'report')
+    environment.globals.update(first_flips=_FIRST_FLIPS, place=_place, shade=_shade, percent=_percent)
     return environment.get_template(_TEMPLATE)
-
-
-def _number(value: Any) -> str:
-    """Whole numbers whole, others with six digits; nothing for what was not measured."""
-    if value is None or isinstance(value, jinja2.Undefined):
-        return ''
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return str(value)
-    return f'{value:,}' if isinstance(value, int) else f'{value:.6g}'
-
-
-def _change(value: Any) -> str:
-    """A number with its sign; 0 has none."""
-    return f'+{_number(value)}' if isinstance(value, (int, float)) and value > 0 else _number(value)
 
 
 def _place(value: float, left: float, width: float) -> str:
     """Where a value lies in the drawing of an interval."""
     share = (value - left) / width
     return f'{_LEFT + _WIDTH * share:.2f}' if math.isfinite(share) else f'{_LEFT:.2f}'
-
-
-def _height(count: int, most: int) -> float:
-    """The height of a bar, 0 to 1: a square root, so that small counts stay visible beside large ones."""
-    return math.sqrt(count / most) if most else 0.0
 
 
 def _shade(count: int, total: int) -> str:
