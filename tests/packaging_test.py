@@ -118,7 +118,9 @@ def test_wheel_holds_types_marker_and_proto_files_and_license_and_page(wheel: pa
         names
     )
     assert any(name.endswith('licenses/LICENSE') for name in names)
-    assert 'tfx_edge/components/core/devices/web_page.html' in names
+    parts = ['devices/web_page.html', 'page_look.css', 'histogram.html.jinja', 'selection/selection_page.js']
+    parts += ['selection/selection_page.html.jinja', 'evaluation/report/report_page.html.jinja']
+    assert {f'tfx_edge/components/core/{part}' for part in parts} <= set(names)
 
 
 def test_installed_wheel_works_from_another_folder(installed: pathlib.Path, tmp_path: pathlib.Path) -> None:

@@ -1,0 +1,1 @@
+"""Which of several evaluated files ships, and the picture of them all."""
