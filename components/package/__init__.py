@@ -12,7 +12,7 @@ from typing import Any
 
 __version__ = importlib.metadata.version('tfx-edge')
 
-_ARTIFACT_TYPES = ('Calibration', 'EdgeEvaluation')
+_ARTIFACT_TYPES = ('Calibration', 'EdgeEvaluation', 'Selection')
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The artifact types of tfx-edge; `tfx_edge.Calibration` and `tfx_edge.EdgeEvaluation` for users.
+"""The artifact types of tfx-edge; `tfx_edge.Calibration`, `tfx_edge.EdgeEvaluation` and `tfx_edge.Selection` for users.
 
 Kubeflow finds a type by TYPE_NAME as an import path, and knows no PROPERTIES of foreign types.
 """
@@ -18,3 +18,9 @@ class EdgeEvaluation(artifact.Artifact):
     """What EdgeEvaluator measured beside TFMA's metrics: `report.json`, `report.html` and `flips.tfrecord`."""
 
     TYPE_NAME = 'tfx_edge.EdgeEvaluation'
+
+
+class Selection(artifact.Artifact):
+    """What EdgeSelector chose among: `selection.json` and `selection.html`."""
+
+    TYPE_NAME = 'tfx_edge.Selection'

@@ -1,0 +1,1 @@
+"""EdgeSelector: chooses the best of several evaluated files."""
