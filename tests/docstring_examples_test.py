@@ -139,10 +139,16 @@ def _imported(path: pathlib.Path) -> frozenset[str]:
 
 @functools.cache
 def _imports_tfx(path: pathlib.Path) -> bool:
-    names = _imported(path)
-    if any(name.split('.')[0] == 'tfx' for name in names):
-        return True
-    return any(_imports_tfx(_modules()[name]) for name in names if name in _modules())
+    # A generated module imports its package, which imports it.
+    seen, waiting = {path}, [path]
+    while waiting:
+        names = _imported(waiting.pop())
+        if any(name.split('.')[0] == 'tfx' for name in names):
+            return True
+        found = {_modules()[name] for name in names if name in _modules()} - seen
+        seen |= found
+        waiting += found
+    return False
 
 
 def _names_of_module(path: pathlib.Path) -> set[str]:
