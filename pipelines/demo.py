@@ -13,6 +13,7 @@ from tfx_edge.components.core.isolation.isolated_process import load_ahead
 from tfx_edge.components.core.litert.conversion import saved_model_converter
 from tfx_edge.pipelines.console import Progress, quiet
 from tfx_edge.pipelines.local import BEAM_ARGS, remove_float_files, run_locally
+from tfx_edge.pipelines.short_path import short_path
 
 if TYPE_CHECKING:
     from tfx_edge.pipelines.model_measurements import Costs
@@ -54,7 +55,7 @@ def run_demo(output: str | os.PathLike[str], beam_args: Sequence[str] = ()) -> b
     folder = pathlib.Path(output).resolve()
     log = folder / 'log.txt'
     with quiet(log, '--output DIR') as progress:
-        progress.line(f'loading TFX; what libraries print goes to {_short(log)}')
+        progress.line(f'loading TFX; what libraries print goes to {short_path(log)}')
         # In another process, while TFX loads here.
         load_ahead(saved_model_converter.convert_signature)
         from tfx_edge.pipelines import run_records
@@ -150,12 +151,12 @@ def _print_verdict(steps: Mapping[str, Step], progress: Progress) -> bool:
         file = pathlib.Path(str(pushed['pushed_destination'])) / 'tflite'
         if not file.is_file():
             raise EdgeError(
-                f'{file} was pushed before and is gone now; remove {_short(file.parents[2])} and run again.'
+                f'{file} was pushed before and is gone now; remove {short_path(file.parents[2])} and run again.'
             )
-        progress.text(f'pushed: {_short(file)}')
+        progress.text(f'pushed: {short_path(file)}')
     else:
         progress.text('pushed: nothing')
-    progress.text(f'report: {_short(report_file.with_name("report.html"))}')
+    progress.text(f'report: {short_path(report_file.with_name("report.html"))}')
     return bool(pushed.get('pushed'))
 
 
@@ -172,9 +173,3 @@ def _held(report: Mapping[str, Any]) -> list[str]:
     return lines + [
         f'{gate["name"]}: {gate["measured"]:.6g}, limit {gate["limit"]:.6g}' for gate in report['gates']
     ]
-
-
-def _short(path: pathlib.Path) -> str:
-    """Relative where it lies below the current folder."""
-    current = pathlib.Path.cwd()
-    return str(path.relative_to(current) if path.is_relative_to(current) else path)

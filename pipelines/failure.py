@@ -36,7 +36,7 @@ def one_line(error: BaseException) -> str:
       >>> one_line(KeyError('image'))
       "KeyError: 'image'"
     """
-    for cause in _causes(error):
+    for cause in causes(error):
         if isinstance(cause, (EdgeError, EnvironmentFailure, CommandError)):
             return ' '.join(str(cause).split())
     name = type(error).__name__
@@ -51,7 +51,19 @@ def one_line(error: BaseException) -> str:
     return f'{name}: {shortened_line(lines[-1])}' if lines else name
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what caused it, the last one first.
+
+    Args:
+      error: what was caught.
+
+    Yields:
+      Each once.
+
+    Example:
+      >>> [type(cause).__name__ for cause in causes(KeyError('image'))]
+      ['KeyError']
+    """
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:

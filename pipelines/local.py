@@ -19,16 +19,18 @@ BEAM_ARGS = ('--runner=FnApiRunner', '--direct_running_mode=in_memory')
 def run_locally(pipeline: Any, progress: Progress) -> str:
     """Runs a pipeline's components one after another.
 
+    A component's failure ends the run, but for those that an EdgeSelector further down can do without.
+
     Args:
       pipeline: a `tfx.v1.dsl.Pipeline`.
-      progress: gets a line when a component starts, ends or is found in the cache.
+      progress: gets a line when a component starts, ends, fails, is skipped or is found in the cache.
 
     Returns:
       The id of the run in ML Metadata.
 
     Raises:
       EnvironmentFailure: a worker process of Beam's was killed.
-      Exception: whatever a component raised.
+      Exception: whatever a component raised; the first error, if no EdgeSelector can run any more.
 
     Example:
       >>> with quiet('run.log') as progress:
@@ -74,27 +76,37 @@ def _component_lines(progress: Progress) -> Iterator[None]:
 
 
 class _ComponentLines(logging.Handler):
-    """Reads LocalDagRunner's log: it has no other way to report where it is."""
+    """Reads LocalDagRunner's log: it has no other way to report where it is. LocalRun adds what fails or is skipped."""
 
-    _EVENT = re.compile(r'Component (\S+) is (running|finished)\.|A (cached) execution \d+ is used\.')
+    _EVENT = re.compile(
+        r'Component (\S+) (?:is (running|finished)\.|is (skipped, since \S+ (?:failed|was left out))\.|(failed): (.*))'
+        r'|A (cached) execution \d+ is used\.'
+    )
 
     def __init__(self, progress: Progress) -> None:
         super().__init__(logging.INFO)
         self._progress = progress
-        self._start = 0.0
+        self._start = time.monotonic()
         self._cached = False
 
     def emit(self, record: logging.LogRecord) -> None:
         event = self._EVENT.fullmatch(record.getMessage())
         if event is None:
             return
-        component, state, cached = event.groups()
+        component, state, skipped, failed, line, cached = event.groups()
         if cached:
             self._cached = True
         elif state == 'running':
             self._start, self._cached = time.monotonic(), False
             self._progress.line(f'{component}: started')
+        elif skipped:
+            self._progress.line(f'{component}: {skipped}')
+        elif failed:
+            self._progress.line(f'{component}: failed after {self._seconds()} s: {line}')
         elif self._cached:
             self._progress.line(f'{component}: cached')
         else:
-            self._progress.line(f'{component}: finished in {time.monotonic() - self._start:.0f} s')
+            self._progress.line(f'{component}: finished in {self._seconds()} s')
+
+    def _seconds(self) -> int:
+        return round(time.monotonic() - self._start)

@@ -3,6 +3,8 @@
 A run has the lock on a file in the folder of its pipeline's artifacts, and so has no other than a living process. TFX
 closes an execution that ends or raises an error; one whose process is killed or interrupted would stay RUNNING in ML
 Metadata, with outputs that are half there.
+
+`step_runner` says what runs, and in which order.
 """
 
 from __future__ import annotations
@@ -20,13 +22,11 @@ from typing import Any
 import ml_metadata
 from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
-from tfx.dsl.compiler import constants
-from tfx.orchestration.local import local_dag_runner
-from tfx.orchestration.portable import runtime_parameter_utils
-from tfx.proto.orchestration import pipeline_pb2
 
 from tfx_edge.components.core.file_lock import locked
+from tfx_edge.components.tfx_interface.missing_steps import remove_missing_steps
 from tfx_edge.pipelines.run_records import node_of
+from tfx_edge.pipelines.step_runner import StepRunner
 
 _LOG = logging.getLogger(__name__)
 _FOLDER = '.runs'
@@ -57,26 +57,16 @@ class LocalRun:
         removed. Temporary files that this process makes meanwhile are removed at the end: TFX leaves 44 MB of them in
         each step with Apache Beam.
 
+        Where an EdgeSelector can do without what a failed component would have made, the run goes on, and the absl log
+        gets the lines 'Component ID failed: LINE', with the traceback, and 'Component ID is skipped, since ID failed.'
+
         Raises:
-          Exception: whatever a component raised.
+          Exception: whatever a component raised; the first error, if no EdgeSelector can run any more.
         """
         connection = self._pipeline.metadata_connection_config
-        with open_run(self._pipeline.pipeline_info.pipeline_root, self.id, connection), _temporary_folder():
-            _Runner(self.id).run(self._pipeline)
-
-
-class _Runner(local_dag_runner.LocalDagRunner):
-    """LocalDagRunner with an id that is known to who starts it."""
-
-    def __init__(self, run_id: str) -> None:
-        super().__init__()
-        self._run_id = run_id
-
-    def run_with_ir(self, pipeline: pipeline_pb2.Pipeline, run_options: Any = None) -> None:
-        """As LocalDagRunner does; it finds no parameter that is left to be replaced."""
-        parameters = {constants.PIPELINE_RUN_ID_PARAMETER_NAME: self._run_id}
-        runtime_parameter_utils.substitute_runtime_parameter(pipeline, parameters)
-        super().run_with_ir(pipeline, run_options)
+        root = self._pipeline.pipeline_info.pipeline_root
+        with open_run(root, self.id, connection), _temporary_folder():
+            StepRunner(self.id, root, connection).run(self._pipeline)
 
 
 @contextlib.contextmanager
@@ -116,6 +106,7 @@ def open_run(root: str, run: str, connection: mlmd.ConnectionConfig) -> Iterator
 def _close(root: str, run: str, connection: mlmd.ConnectionConfig) -> None:
     """Marks what a run has open as failed, and removes its unfinished outputs; a fault of this is only logged."""
     try:
+        remove_missing_steps(root, run)
         store = metadata_store.MetadataStore(connection)
         context = store.get_context_by_type_and_name('pipeline_run', run)
         executions = store.get_executions_by_context(context.id) if context is not None else []

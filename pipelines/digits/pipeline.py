@@ -74,20 +74,20 @@ def create_pipeline(
     """
     if fine_tuning is None:
         fine_tuning = proto.FineTuning(num_steps=fine_tuning_steps)
-    example_gen, trainer = _training(data_root, train_steps)
+    example_gen, trainer = training(data_root, train_steps)
     pruner, clusterer, qat_trainer = _compression(trainer, example_gen, pruning, clustering, fine_tuning)
     deployment = _deployment(qat_trainer, trainer, example_gen, quantization, limits, serving_dir)
     return Pipeline(
         pipeline_name=pipeline_name,
         pipeline_root=pipeline_root,
         components=[example_gen, trainer, pruner, clusterer, qat_trainer, *deployment],
-        metadata_connection_config=_metadata(metadata_path),
+        metadata_connection_config=metadata_config(metadata_path),
         beam_pipeline_args=list(beam_pipeline_args),
         enable_cache=enable_cache,
     )
 
 
-def _training(data_root: str, steps: int) -> tuple[ImportExampleGen, Trainer]:
+def training(data_root: str, steps: int) -> tuple[ImportExampleGen, Trainer]:
     """The stock components that a pipeline begins with."""
     splits = [example_gen_pb2.Input.Split(name=name, pattern=f'{name}/*') for name in ('train', 'eval')]
     example_gen = ImportExampleGen(input_base=data_root, input_config=example_gen_pb2.Input(splits=splits))
@@ -145,7 +145,7 @@ def _deployment(
         model=quantizer.outputs['model'],
         examples=example_gen.outputs['examples'],
         baseline_model=trainer.outputs['model'],
-        eval_config=_eval_config(),
+        eval_config=eval_config(),
         edge=limits,
     )
     pusher = Pusher(
@@ -158,14 +158,15 @@ def _deployment(
     return quantizer, evaluator, pusher
 
 
-def _metadata(path: str | None) -> Any:
+def metadata_config(path: str | None) -> Any:
+    """The connection to a sqlite file of ML Metadata, whose folder is made; None for none."""
     if path is None:
         return None
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     return metadata.sqlite_metadata_connection_config(path)
 
 
-def _eval_config() -> tfma.EvalConfig:
+def eval_config() -> tfma.EvalConfig:
     """Accuracy over all images and for each digit; over all, at most 1.5 points under the float model's."""
     accuracy = tfma.MetricThreshold(
         value_threshold=tfma.GenericValueThreshold(lower_bound={'value': 0.9}),
