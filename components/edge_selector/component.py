@@ -45,9 +45,14 @@ class EdgeSelector(base_component.BaseComponent):
     nearest: the one that misses the fewest limits, of these the one that is least over them, of these the one with the
     best metric. That one is not blessed, so that Pusher pushes nothing, and the log says what it misses.
 
+    `tfx-edge run` walks the candidates in the order of their numbers of steps; `selection.stop_at_first` and
+    `budget_minutes` end that walk early, and the candidates that were left out are named.
+
     Give all EdgeEvaluators the same examples, `eval_config` and `edge`, or figures are compared that say different
-    things. A candidate that does not arrive, since its branch failed, is left out of the choice and named; the local
-    runner of `tfx-edge run` goes on after such a failure, TFX's own and Kubeflow stop.
+    things. A candidate that does not arrive, since its branch failed, is left out of the choice and named:
+    `tfx-edge run` goes on after such a failure, and on Kubeflow a step of a branch that refuses what it was given hands
+    the reason on instead of failing. There, one that fails otherwise (a pod that is lost, memory that is full) ends the
+    run, and so does any with TFX's own LocalDagRunner and on Vertex AI.
 
     Example:
       ```

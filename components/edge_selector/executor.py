@@ -29,7 +29,7 @@ from tfx_edge.components.core.selection.selection_report import SelectionReport,
 from tfx_edge.components.edge_selector import keys, options
 from tfx_edge.components.tfx_interface import artifacts
 from tfx_edge.components.tfx_interface import exec_properties as properties
-from tfx_edge.components.tfx_interface.missing_steps import read_missing_steps
+from tfx_edge.components.tfx_interface.missing_steps import MISSING_PROPERTY, read_missing_steps
 
 _LOG = logging.getLogger(__name__)
 
@@ -88,6 +88,11 @@ def _candidate(
     model, evaluation = (
         next(iter(input_dict.get(key) or ()), None) for key in (keys.candidate(place), keys.evaluation(place))
     )
+    handed_on = [
+        artifact.get_string_custom_property(MISSING_PROPERTY) for artifact in (model, evaluation) if artifact
+    ]
+    if any(handed_on):
+        return Candidate(route, missing=list(dict.fromkeys(filter(None, handed_on))))
     if model is None or evaluation is None:
         missing = [f'{step}: {causes[step]}' for step in route.components if step in causes]
         absent = 'its evaluation' if model is not None else 'no model'

@@ -12,6 +12,10 @@ from collections.abc import Mapping
 
 from tfx_edge.components.core.isolation.printed_line import shortened_line
 
+# Custom property of an artifact that was not made: why, in one line. On Kubeflow a step of a branch that refuses its
+# input hands it on in place of its outputs.
+MISSING_PROPERTY = 'tfx_edge_missing'
+
 _UNFINISHED = '.unfinished'
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.pipelines.console import quiet
 from tfx_edge.pipelines.kubeflow import beam_workers, pages, specification
+from tfx_edge.pipelines.kubeflow.branch_failures import branch_steps, with_branch_flags
 from tfx_edge.pipelines.kubeflow.fingerprint_tasks import fingerprinted, with_fingerprints
 from tfx_edge.pipelines.kubeflow.image_version import cache_line, with_image_versions
 from tfx_edge.pipelines.kubeflow.pods import PodOptions, platform_spec, with_containers
@@ -114,6 +115,7 @@ def compile_pipeline(pipeline: Any, image: str, form: str, pods: PodOptions = NO
     spec = with_image_versions(with_containers(spec, pods, beam_steps))
     if form != 'kfp':
         return {**job, 'pipelineSpec': spec}
+    spec = with_branch_flags(spec, branch_steps(pipeline))
     beam_workers.check_workers(spec, beam_steps, has_shared_volume=bool(pods.shared_volume))
     spec = pages.with_pages(specification.for_open_source(spec, pipeline.pipeline_info.pipeline_root))
     return {**job, 'pipelineSpec': spec, 'platformSpec': platform_spec(spec, pods, beam_steps)}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.lost_workers import lost_workers_raised
 from tfx_edge.pipelines.kubeflow import engine_faults, exit_status, shared_folder
+from tfx_edge.pipelines.kubeflow.branch_failures import BRANCH_FLAG, run_in_branch
 from tfx_edge.pipelines.kubeflow.engine_jobs import EngineJobs
 from tfx_edge.pipelines.kubeflow.fingerprint_tasks import PARAMETER
 from tfx_edge.pipelines.kubeflow.image_version import VERSION_FLAG, version_line
@@ -60,7 +61,7 @@ def run_step(arguments: argparse.Namespace, beam_args: Sequence[str]) -> None:
     """
     from kfp.pipeline_spec import pipeline_spec_pb2
 
-    from tfx_edge.pipelines.kubeflow import launcher_messages, user_files
+    from tfx_edge.pipelines.kubeflow import launcher_messages
 
     executor_input = pipeline_spec_pb2.ExecutorInput()
     inputs_spec = pipeline_spec_pb2.ComponentInputsSpec()
@@ -70,8 +71,28 @@ def run_step(arguments: argparse.Namespace, beam_args: Sequence[str]) -> None:
     launcher_messages.parse(
         arguments.json_serialized_inputs_spec_args, inputs_spec, '--json_serialized_inputs_spec_args'
     )
-    _check_data(executor_input.inputs.parameter_values)
     mounts = Mounts(os.environ.get(ROOT_VARIABLE, '/'))
+
+    def body() -> None:
+        _run(arguments, beam_args, executor_input, inputs_spec, mounts)
+
+    if arguments.branch_of_selector:
+        run_in_branch(arguments.branch_of_selector, executor_input, mounts.path, body)
+    else:
+        body()
+
+
+def _run(
+    arguments: argparse.Namespace,
+    beam_args: Sequence[str],
+    executor_input: pipeline_spec_pb2.ExecutorInput,
+    inputs_spec: pipeline_spec_pb2.ComponentInputsSpec,
+    mounts: Mounts,
+) -> None:
+    """Runs the executor with its artifacts where the step has them, or in the shared folder meanwhile."""
+    from tfx_edge.pipelines.kubeflow import launcher_messages, user_files
+
+    _check_data(executor_input.inputs.parameter_values)
     jobs = EngineJobs(arguments.executor_class_path, beam_args)
     if not arguments.shared_folder:
         with user_files.fetched(executor_input.inputs.parameter_values, None), jobs.cancelled_early():
@@ -229,6 +250,9 @@ def _parser() -> argparse.ArgumentParser:
         help="folder that Beam's workers see too; the artifacts are there while the step runs",
     )
     parser.add_argument(VERSION_FLAG, default='', help='tag or digest of the image')
+    parser.add_argument(
+        BRANCH_FLAG, metavar='STEP', help='its name, where an EdgeSelector can do without what it makes'
+    )
     parser.add_argument(DRIVER_FLAG, action='store_true', help="run the driver of TFX's ExampleGen first")
     return parser
 

@@ -7,6 +7,7 @@ import pathlib
 
 import pytest
 import yaml
+from kfp.pipeline_spec import pipeline_spec_pb2
 
 from tests.components.core.selection.reports import report
 from tests.pipelines.kubeflow.launcher import Launcher
@@ -14,6 +15,7 @@ from tfx_edge import proto
 from tfx_edge.components.core.evaluation.model_files import sizes
 from tfx_edge.pipelines.digits import tree_pipeline
 from tfx_edge.pipelines.kubeflow import container_step
+from tfx_edge.pipelines.kubeflow.branch_failures import BRANCH_FLAG, run_in_branch
 from tfx_edge.pipelines.kubeflow.compilation import as_text, compile_pipeline
 from tfx_edge.pipelines.kubeflow.mounts import ROOT_VARIABLE
 
@@ -45,6 +47,53 @@ def leave(launcher: Launcher, route: str, content: bytes, accuracy: float) -> No
             continue
         file = {'file_bytes': len(content), 'zip_bytes': sizes.zip_bytes(content), 'activation_bytes': 1}
         (folder / 'report.json').write_text(json.dumps(report(accuracy, file=file)))
+
+
+def test_a_branch_that_refuses_its_input_hands_the_reason_on_and_the_others_are_chosen_from(
+    launcher: Launcher, digits_int8: bytes, capsys: pytest.CaptureFixture[str]
+):
+    leave(launcher, 'int8', digits_int8, 0.98)
+    launcher.record('ImportExampleGen', 'examples', f'{ROOT}/examples', {'split_names': '["train", "eval"]'})
+    launcher.record('Trainer', 'model', f'{ROOT}/trained', {})
+    # There is no model.
+    launcher.record('Pruner-zeros50', 'model', f'{ROOT}/pruned', {})
+    quantizer, evaluator = 'TFLiteQuantizer-zeros50-int8', 'EdgeEvaluator-zeros50-int8'
+    for step in (quantizer, evaluator, 'EdgeSelector'):
+        assert container_step.main(launcher.arguments(step)) == 0
+        launcher.publish(step)
+    printed = capsys.readouterr().err
+    assert f'tfx-edge: {quantizer} failed: the model artifact ' in printed
+    assert 'its EdgeSelector goes on without this branch' in printed
+    assert f'tfx-edge: {evaluator} has nothing to do: {quantizer}: the model artifact ' in printed
+    selection = launcher.mounts.path(launcher.artifacts['EdgeSelector', 'selection']['uri'])
+    found = json.loads((pathlib.Path(selection) / 'selection.json').read_text())
+    assert (found['verdict'], found['chosen']) == ('BLESSED', 'int8')
+    (reason,) = found['candidates'][1]['reasons']
+    assert reason.startswith(f'{quantizer}: the model artifact ')
+    handed_on = launcher.mounts.path(launcher.artifacts[evaluator, 'blessing']['uri'])
+    assert [path.name for path in pathlib.Path(handed_on).iterdir()] == ['missing.txt']
+
+
+def test_the_steps_of_branches_are_told_so_and_no_others(launcher: Launcher):
+    flagged = {
+        task
+        for task in launcher.spec['root']['dag']['tasks']
+        if BRANCH_FLAG in launcher.executor(task).get('container', {}).get('args', [])
+    }
+    routes = {
+        f'{step}-{route}'
+        for step in ('TFLiteQuantizer', 'EdgeEvaluator')
+        for route in ('int8', 'zeros50-int8')
+    }
+    assert flagged == {*routes, 'Pruner-zeros50'}
+
+
+def test_a_fault_that_is_not_of_the_input_fails_the_step():
+    def body() -> None:
+        raise RuntimeError('memory is full')
+
+    with pytest.raises(RuntimeError, match='memory is full'):
+        run_in_branch('Pruner', pipeline_spec_pb2.ExecutorInput(), str, body)
 
 
 def test_the_chosen_model_and_its_blessing_are_at_the_uris_of_the_outputs(
