@@ -59,6 +59,8 @@ class TFLiteQuantizer(base_beam_component.BaseBeamComponent):
 
     TensorFlow 2.16's own interpreter loads no file with fully connected layers of `INT4X8`; ai-edge-litert does.
 
+    `io` INT8 and UINT8 make inputs and outputs integers too, in the modes with int8 activations (`INT8`, `INT4X8`).
+
     A kernel has a scale for each output channel. With `dense_scales` PER_TENSOR, those of fully connected layers have
     one each. That takes 12 to 24 bytes less for each unit, the integers compress better, and they are less exact, in
     four bits often too much so. The log says what the scales cost where that is a twentieth of the file or its zip.
@@ -102,8 +104,9 @@ class TFLiteQuantizer(base_beam_component.BaseBeamComponent):
     `Format-Serving/tflite_micro`: kernels of at most 2^b different integers, as Clusterer makes them, take b bits a
     weight and a table (Han et al., 2016, arXiv:1510.00149), where that makes the file smaller. Both files answer the
     64 examples on the runtime of TensorFlow Lite Micro, equal to the last bit, or the step fails with the kernel's
-    name. The log says which kernels stay as they are, and why. LiteRT does not load this file. It needs the extra
-    `tflite-micro` where the step runs, and TFLM_DECODE among the operators of the microcontroller's program.
+    name. The log says which kernels stay as they are, and why. LiteRT does not load this file. It needs examples (a
+    QATTrainer's calibration brings some), the extra `tflite-micro` where the step runs, and TFLM_DECODE among the
+    operators of the microcontroller's program.
 
     In mode `FLOAT32`, 1x1 kernels with more than two thirds of zeros, as Pruner makes them with policy
     XNNPACK, are stored without their zeros (DENSIFY), where XNNPACK then computes with what is left: on Arm and in

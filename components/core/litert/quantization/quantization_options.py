@@ -21,7 +21,7 @@ class QuantizationOptions:
       io: type of the file's inputs and outputs; INT8 and UINT8 need int8 activations.
       keep_float: regular expressions; operators with an output tensor in whose name one is found stay float.
       engine: LITERT (litert-quantizer), CONVERTER (the quantizer of TensorFlow's converter), or AUTO: the one
-        whose file leaves fewer operators in float.
+        whose file comes nearer to the float model, by 3 dB or more, or else leaves fewer operators in float.
       dense_scales: PER_CHANNEL or PER_TENSOR, the scales of the kernels of fully connected layers.
     """
 
