@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
     _add_demo(commands)
     _add_run(commands)
+    _add_search(commands)
     _add_compile(commands)
     _add_inspect(commands)
     return parser
@@ -80,6 +81,14 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     text = 'run the digits pipeline, and print what each step cost and gained'
     demo = commands.add_parser('demo', help=text, description=text)
     demo.add_argument('--output', default='demo-output', metavar='DIR', help='working folder (%(default)s)')
+    demo.add_argument(
+        '--tree',
+        action='store_true',
+        help='a deployment tree: make and evaluate the files of all routes, and push the best',
+    )
+    demo.add_argument(
+        '--max-zip-bytes', type=int, metavar='N', help='with --tree, the limit of every file (32768)'
+    )
     _add_beam_arg(demo)
     _add_verbose(demo)
     demo.set_defaults(run=_demo)
@@ -105,6 +114,51 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     _add_pipeline_options(run)
     run.set_defaults(run=_run)
+
+
+def _add_search(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    search = commands.add_parser(
+        'search',
+        help='try routes of a large deployment tree, and choose the best of them',
+        description='Run a TFX pipeline with one route of its deployment tree after another, as Optuna proposes them, '
+        'then with all that were evaluated: the best of these is chosen, and pushed if it holds every limit. FUNCTION '
+        'is that of `tfx-edge run`, with a parameter `tree` whose default is the proto.DeploymentTree to search. A '
+        'search that was ended goes on when it is started again. All routes are tried where there are no more than '
+        'trials. Status 1: no route holds every limit.',
+    )
+    _add_target(search)
+    search.add_argument('--trials', type=_positive, required=True, metavar='N', help='routes to try')
+    search.add_argument(
+        '--minutes', type=float, metavar='M', help='begin no other trial after so many minutes'
+    )
+    search.add_argument(
+        '--seed', type=_not_negative, default=0, metavar='S', help='of what is drawn (%(default)s)'
+    )
+    search.add_argument('--pipeline-name', metavar='NAME', help='parameter pipeline_name')
+    search.add_argument(
+        '--pipeline-root',
+        metavar='DIR',
+        help='parameter pipeline_root: folder for the artifacts and the journal',
+    )
+    search.add_argument(
+        '--metadata-path',
+        metavar='FILE',
+        help='parameter metadata_path: sqlite file of ML Metadata, as for `tfx-edge run`',
+    )
+    _add_pipeline_options(search)
+    search.set_defaults(run=_search)
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f'is {number}; expected 1 or more')
+    return number
+
+
+def _not_negative(text: str) -> int:
+    if (number := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f'is {number}; expected 0 or more')
+    return number
 
 
 def _add_compile(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -248,8 +302,14 @@ def _add_verbose(command: argparse.ArgumentParser) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
+    if arguments.tree:
+        from tfx_edge.pipelines.tree_demo import run_tree_demo
+
+        return 0 if run_tree_demo(arguments.output, arguments.beam_args, arguments.max_zip_bytes) else 1
     from tfx_edge.pipelines.demo import run_demo
 
+    if arguments.max_zip_bytes is not None:
+        raise CommandError('--max-zip-bytes is for the deployment tree; add --tree, or leave it out.')
     return 0 if run_demo(arguments.output, arguments.beam_args) else 1
 
 
@@ -259,6 +319,16 @@ def _run(arguments: argparse.Namespace) -> int:
     options = _pipeline_options(arguments, arguments.metadata_path)
     run_user_pipeline(arguments.target, options, arguments.log)
     return 0
+
+
+def _search(arguments: argparse.Namespace) -> int:
+    from tfx_edge.pipelines.search.search import SearchOptions, search_user_pipeline
+
+    if arguments.no_cache:
+        raise CommandError('a search shares steps between its trials by the cache; leave --no-cache out.')
+    options = _pipeline_options(arguments, arguments.metadata_path)
+    search = SearchOptions(arguments.trials, arguments.minutes, arguments.seed)
+    return 0 if search_user_pipeline(arguments.target, options, arguments.log, search) else 1
 
 
 def _compile(arguments: argparse.Namespace) -> int:

@@ -7,7 +7,6 @@ import time
 import traceback
 from typing import Any
 
-import ml_metadata
 from absl import logging as absl_logging
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 from tfx.dsl.compiler import constants
@@ -15,10 +14,9 @@ from tfx.orchestration.local import local_dag_runner
 from tfx.orchestration.portable import runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 
-from tfx_edge.components.core.errors import EdgeError, EnvironmentFailure
-from tfx_edge.components.core.exhausted_machine import find_exhausted
 from tfx_edge.components.tfx_interface.missing_steps import write_missing_steps
 from tfx_edge.pipelines.failure import causes, one_line
+from tfx_edge.pipelines.machine_faults import is_of_the_machine
 from tfx_edge.pipelines.route_walk import in_order_of_walk, walks
 from tfx_edge.pipelines.run_records import steps_of_run
 from tfx_edge.pipelines.tolerated_failures import failure_to_raise, selectors, skipped_steps
@@ -108,7 +106,7 @@ class _Steps:
                 self._failures[step] = error
                 self._unmade[step] = one_line(error)
                 to_raise = failure_to_raise(self._pipeline, list(self._unmade))
-                if to_raise == step or _is_of_the_machine(error):
+                if to_raise == step or is_of_the_machine(error):
                     raise
             else:
                 self._done.append(step)
@@ -163,16 +161,6 @@ def _only(pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.PipelineOrNode) ->
             del specs[other]
     only.deployment_config.Pack(deployment)
     return only
-
-
-def _is_of_the_machine(error: Exception) -> bool:
-    """Whether the machine failed a step, and would fail the others too; it is said by what `one_line` reports."""
-    for cause in causes(error):
-        if isinstance(cause, EdgeError | EnvironmentFailure):
-            return isinstance(cause, EnvironmentFailure)
-    # Without ML Metadata no step finds its inputs.
-    is_of_records = isinstance(error, ml_metadata.errors.StatusError)
-    return is_of_records or find_exhausted(f'{type(error).__name__}: {error}') is not None
 
 
 def _release(error: Exception) -> None:

@@ -78,7 +78,25 @@ def build_pipeline(target: str, options: PipelineOptions) -> Any:
     Raises:
       EdgeError: there is no such function, its arguments are wrong, or it returns something else.
     """
-    pipeline, left = call_function(target, options, _RUN_OPTIONS)
+    return built_by(load_function(target), target, options)
+
+
+def built_by(function: Callable[..., Any], target: str, options: PipelineOptions, **arguments: Any) -> Any:
+    """The same with a function that is loaded, and with arguments that no option has.
+
+    Args:
+      function: that the target names.
+      target: for errors.
+      options: what to call the function with.
+      **arguments: for its other parameters.
+
+    Returns:
+      A `tfx.v1.dsl.Pipeline` for LocalDagRunner.
+
+    Raises:
+      EdgeError: its arguments are wrong, or it returns something else.
+    """
+    pipeline, left = _call(function, target, options, _RUN_OPTIONS, arguments)
     return _with_metadata(pipeline, left.get('metadata_path'))
 
 
@@ -101,10 +119,19 @@ def call_function(
     Raises:
       EdgeError: there is no such function, its arguments are wrong, or it returns something else.
     """
-    function = _load(target)
+    return _call(load_function(target), target, options, own_options, {})
+
+
+def _call(
+    function: Callable[..., Any],
+    target: str,
+    options: PipelineOptions,
+    own_options: Collection[str],
+    others: Mapping[str, Any],
+) -> tuple[Any, Mapping[str, Any]]:
     given = _given(options)
     accepted, missing = _signature(function)
-    arguments = {name: value for name, value in given.items() if accepted(name)}
+    arguments = {**{name: value for name, value in given.items() if accepted(name)}, **others}
     if accepted(_BEAM):
         arguments[_BEAM] = [*BEAM_ARGS, *options.beam_args]
     later = {_BEAM, 'enable_cache', 'metadata_path'}
@@ -127,7 +154,18 @@ def call_function(
     return _with_beam_and_cache(pipeline, left), left
 
 
-def _load(target: str) -> Callable[..., Any]:
+def load_function(target: str) -> Callable[..., Any]:
+    """A user's function.
+
+    Args:
+      target: 'module[:function]' or 'file.py[:function]'.
+
+    Returns:
+      The function.
+
+    Raises:
+      EdgeError: there is none.
+    """
     place, _, name = target.partition(':')
     name = name or _FUNCTION
     module = _load_file(place) if place.endswith('.py') else _load_module(place)

@@ -186,7 +186,7 @@ def test_constraints_for_pip_hold_the_locked_versions() -> None:
     here = {r.name for r in map(Requirement, lines) if r.marker is None or r.marker.evaluate()}
     needed = [Requirement(text) for text in importlib.metadata.requires('tfx-edge') or ()]
     extras = ['', *importlib.metadata.metadata('tfx-edge').get_all('Provides-Extra', [])]
-    assert extras[1:] == ['ethos-u', 'tflite-micro', 's3', 'azure']
+    assert extras[1:] == ['ethos-u', 'tflite-micro', 's3', 'azure', 'search']
     assert {
         r.name
         for r in needed

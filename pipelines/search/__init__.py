@@ -1,0 +1,1 @@
+"""The search of a deployment tree that has more routes than can be made."""
