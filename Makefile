@@ -10,7 +10,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-all test-tfx116 test-tfx121 find-tfx121 other-line test-install test-fresh test-image
+.PHONY: help demo demo-tree test test-fast test-all test-tfx116 test-tfx121 find-tfx121 other-line test-install test-fresh test-image
 .PHONY: soak test-tfx-examples test-flink test-prism engines fetch-flink fetch-prism lint proto report-schema metadata-schema golden lock bench clean
 
 UV_VERSION := 0.13.8
@@ -44,6 +44,9 @@ help: ## This list.
 
 demo: $(READY) ## Run the digits pipeline, and print what each step cost and gained.
 	@$(BIN)/tfx-edge demo $(ARGS)
+
+demo-tree: $(READY) ## Run the digits pipeline over all routes to a file, and push the best.
+	@$(BIN)/tfx-edge demo --tree --output demo-tree-output $(ARGS)
 
 # The tests come longest first; xdist keeps that order.
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart=0
@@ -177,7 +180,7 @@ metadata-schema: $(READY) ## Make metadata_schema_generated.py, TFLite's metadat
 # The toolkit has an environment of its own, so that no test finds it by chance.
 BENCHES := bench-compression bench-qat bench-step-cost bench-batch-norm bench-calibration bench-evaluation \
   bench-fidelity bench-fidelity-cost bench-little-data bench-steps bench-dense-scales bench-first-step \
-  bench-devices bench-sparse
+  bench-devices bench-sparse bench-tree
 .PHONY: $(BENCHES)
 bench: $(BENCHES) ## Beside TensorFlow Model Optimization and the stock converter (hours; DATA=DIR says where the data is).
 $(BENCHES): bench-%:
@@ -205,7 +208,7 @@ lock: ## Make uv.lock, deploy/constraints.txt (the same versions, for pip) and t
 	mv $(IMAGE_UV).unfinished $(IMAGE_UV)
 
 clean: ## Remove the environment and everything made here.
-	rm -rf .venv .venv-* .uv .debian .engines .packages .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info demo-output
+	rm -rf .venv .venv-* .uv .debian .engines .packages .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info demo-output demo-tree-output
 	find components pipelines proto tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A uv on PATH serves when it is not older than the pinned one; otherwise one is installed into .uv/.
