@@ -74,9 +74,9 @@ def test_each_snippet_makes_components_with_the_names_of_the_first(user_names: d
     assert {type(component).__name__ for component in made} == {*components.__all__}
 
 
-def test_snippets_have_at_most_ten_lines() -> None:
+def test_snippets_are_short() -> None:
     for snippet in SNIPPETS:
-        assert len([line for line in snippet.splitlines() if line]) <= 10, snippet
+        assert len([line for line in snippet.splitlines() if line]) <= 13, snippet
 
 
 def test_module_of_the_guide_has_a_loss_that_is_a_scalar(user_names: dict[str, Any]) -> None:
