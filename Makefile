@@ -45,8 +45,9 @@ help: ## This list.
 demo: $(READY) ## Run the digits pipeline, and print what each step cost and gained.
 	@$(BIN)/tfx-edge demo $(ARGS)
 
-demo-tree: $(READY) ## Run the digits pipeline over all routes to a file, and push the best.
-	@$(BIN)/tfx-edge demo --tree --output demo-tree-output $(ARGS)
+demo-tree: $(READY) ## Run the digits pipeline over all routes to a file, and push the best (DATA=DIR: signs, from there).
+	@$(BIN)/tfx-edge $(if $(DATA),run tests/bench/signs_tree.py --pipeline-root demo-tree-output/signs \
+	  --set data='$(abspath $(DATA))' --beam-arg=--sdk_container_image=none,demo --tree --output demo-tree-output) $(ARGS)
 
 # The tests come longest first; xdist keeps that order.
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart=0
@@ -186,7 +187,7 @@ bench: $(BENCHES) ## Beside TensorFlow Model Optimization and the stock converte
 $(BENCHES): bench-%:
 	$(MAKE) .venv-bench/.ready UV_PROJECT_ENVIRONMENT=.venv-bench PYTHON=3.10 SYNC='--group bench'
 	PYTHONPATH=. .venv-bench/bin/python -W ignore tests/bench/$(subst -,_,$*)_bench.py \
-	  $(if $(and $(DATA),$(filter-out step-cost calibration evaluation fidelity fidelity-cost first-step sparse,$*)),--data '$(DATA)') $(ARGS)
+	  $(if $(and $(DATA),$(filter-out step-cost calibration evaluation fidelity fidelity-cost first-step sparse tree,$*)),--data '$(DATA)') $(ARGS)
 
 soak: $(READY) ## Kill steps, fill their disks, run them twice at a time, and see what is left (root; ARGS='--kills 10').
 	PYTHONPATH=. TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -W ignore -m tests.soak $(ARGS)
