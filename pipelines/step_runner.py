@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 import traceback
@@ -53,7 +54,7 @@ class StepRunner(local_dag_runner.LocalDagRunner):
         else:
             super().run_with_ir(pipeline, run_options)
 
-    def run_step(self, pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.PipelineOrNode) -> None:
+    def run_step(self, pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.Pipeline.PipelineOrNode) -> None:
         """Runs one step of a pipeline."""
         super().run_with_ir(_only(pipeline, node))
 
@@ -101,7 +102,7 @@ class _Steps:
                 absl_logging.info('Component %s is skipped, since %s %s.', step, skipped[step], why)
                 continue
             try:
-                self._runner.run_step(self._pipeline, node)
+                self._runner.run_step(self._pipeline, self._uncached(node) if self._unmade else node)
             except Exception as error:
                 self._failures[step] = error
                 self._unmade[step] = one_line(error)
@@ -110,9 +111,18 @@ class _Steps:
                     raise
             else:
                 self._done.append(step)
-                self._leave_out(step)
+                self._leave_out()
                 continue
             self._go_on_without(step, to_raise)
+            self._leave_out()
+
+    def _uncached(self, node: pipeline_pb2.Pipeline.PipelineOrNode) -> pipeline_pb2.Pipeline.PipelineOrNode:
+        """An EdgeSelector that chooses without something says why, which is no part of TFX's cache key."""
+        if node.pipeline_node.node_info.id not in {walk.selector for walk in self._walks}:
+            return node
+        copied = copy.deepcopy(node)
+        copied.pipeline_node.execution_options.caching_options.enable_cache = False
+        return copied
 
     def _go_on_without(self, step: str, to_raise: str | None) -> None:
         error = self._failures[step]
@@ -123,24 +133,27 @@ class _Steps:
         _release(error)
         self._runner.write_missing(self._unmade)
 
-    def _leave_out(self, step: str) -> None:
-        """Ends a walk whose route is finished, where it was asked to end."""
+    def _leave_out(self) -> None:
+        """Ends a walk where it was asked to end; looked at after every step, since a route may end by a failure."""
         minutes = (time.monotonic() - self._start) / 60
         for walk in self._walks:
-            finished = walk.finished_by(step)
-            if finished is None or not (walk.stop_at_first or walk.budget_minutes):
+            if not (walk.stop_at_first or walk.budget_minutes):
                 continue
-            reason = walk.enough(
-                finished, minutes, holds_all=walk.stop_at_first and self._runner.is_blessed(step)
-            )
-            left = [other for other in walk.only_of_others(self._done) if other not in self._unmade]
-            if reason and left:
+            lost = [
+                *self._unmade,
+                *(skipped_steps(self._pipeline, list(self._unmade)) if self._unmade else ()),
+            ]
+            reason = walk.enough(self._done, lost, minutes, self._runner.is_blessed)
+            left = walk.only_of_others(self._done, lost) if reason else []
+            if left:
                 _LOG.info('%s: %d steps of other routes are left out', reason, len(left))
                 self._unmade |= dict.fromkeys(left, f'left out, since {reason}')
                 self._runner.write_missing(self._unmade)
 
 
-def _only(pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.PipelineOrNode) -> pipeline_pb2.Pipeline:
+def _only(
+    pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.Pipeline.PipelineOrNode
+) -> pipeline_pb2.Pipeline:
     """The pipeline with one of its steps.
 
     LocalDagRunner logs the deployment of all steps and the name of each that it skips. Those of the others would make

@@ -15,6 +15,7 @@ from tfx_edge import proto
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.selection.route import Route
 from tfx_edge.components.edge_selector import executor, keys, options
+from tfx_edge.components.edge_selector.branches import branches
 from tfx_edge.components.tfx_interface import artifacts, exec_properties
 from tfx_edge.components.tfx_interface.artifact_types import EdgeEvaluation, Selection
 
@@ -42,8 +43,9 @@ class EdgeSelector(base_component.BaseComponent):
     Of the candidates that hold every limit of their EdgeEvaluators it takes the one that `selection.objective` calls
     best: the smallest by bytes, cycles or time, or the best by a metric. Of equal ones it takes the one with the
     better metric (or fewer zip bytes), then the first. Where none holds every limit it gives out the one that comes
-    nearest: the one that misses the fewest limits, of these the one that is least over them, of these the one with the
-    best metric. That one is not blessed, so that Pusher pushes nothing, and the log says what it misses.
+    nearest: the one that misses the fewest limits, of these the fewest thresholds of `eval_config`, of these the one
+    that is least over the others, of these the one with the best metric. That one is not blessed, so that Pusher pushes
+    nothing, and the log says what it misses.
 
     `tfx-edge run` walks the candidates in the order of their numbers of steps; `selection.stop_at_first` and
     `budget_minutes` end that walk early, and the candidates that were left out are named.
@@ -102,10 +104,7 @@ class EdgeSelector(base_component.BaseComponent):
                 f'EdgeSelector has {len(candidates)} candidates and {len(evaluations)} evaluations; expected at least '
                 "one candidate, and for each the outputs['edge_evaluation'] of its EdgeEvaluator."
             )
-        producers = [
-            (_producer(candidate, f'candidate-{place}'), _producer(evaluation, f'evaluation-{place}'))
-            for place, (candidate, evaluation) in enumerate(zip(candidates, evaluations, strict=True))
-        ]
+        producers = branches(candidates, evaluations)
         places = range(len(candidates))
         arguments: dict[str, Any] = {
             **{keys.candidate(place): candidates[place] for place in places},
@@ -118,11 +117,6 @@ class EdgeSelector(base_component.BaseComponent):
             keys.SELECTION: types.Channel(type=Selection),
         }
         super().__init__(spec=_spec_for(len(candidates))(**arguments))
-
-
-def _producer(channel: types.BaseChannel, otherwise: str) -> str:
-    """The id of the component that fills a channel."""
-    return str(getattr(channel, 'producer_component_id', None) or otherwise)
 
 
 def _spec_for(count: int) -> type[EdgeSelectorSpec]:

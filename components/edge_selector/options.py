@@ -91,11 +91,13 @@ def encode_routes(routes: Sequence[str | Route] | None, producers: Sequence[tupl
     Raises:
       EdgeError: there is not one for each candidate, or two have the same name.
     """
-    given = [names[0] for names in producers] if routes is None else list(routes)
+    given = [names[-2] for names in producers] if routes is None else list(routes)
     if len(given) != len(producers):
         raise EdgeError(f'there are {len(given)} routes for {len(producers)} candidates; give one for each.')
     made = [
-        route if isinstance(route, Route) else Route(route, components=names)
+        dataclasses.replace(route, components=route.components or names)
+        if isinstance(route, Route)
+        else Route(route, components=names)
         for route, names in zip(given, producers, strict=True)
     ]
     names = [route.name for route in made]

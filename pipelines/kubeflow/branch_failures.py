@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.tfx_interface.missing_steps import MISSING_PROPERTY
-from tfx_edge.pipelines.failure import one_line
+from tfx_edge.pipelines.failure import causes, one_line
+from tfx_edge.pipelines.kubeflow.cluster_fault import ClusterFault
 from tfx_edge.pipelines.kubeflow.log_line import log
 from tfx_edge.pipelines.kubeflow.pods import step_executors
 
@@ -67,16 +68,18 @@ def with_branch_flags(spec: Mapping[str, Any], steps: set[str]) -> dict[str, Any
     return changed
 
 
-def run_in_branch(
-    step: str,
+def run_or_hand_on(
+    branch: str,
     executor_input: pipeline_spec_pb2.ExecutorInput,
     path: Callable[[str], str],
     body: Callable[[], None],
 ) -> None:
-    """Runs a step of a branch, or hands on why its outputs are missing.
+    """Runs a step, or hands on why its outputs are missing.
+
+    Any step whose input is missing has nothing to do: a Pusher would push an empty folder.
 
     Args:
-      step: its name.
+      branch: the step's name, if an EdgeSelector can do without what it makes; or ''.
       executor_input: the launcher's; `body` may change it.
       path: of the folder of an artifact, for its URI.
       body: the step's work.
@@ -88,15 +91,17 @@ def run_in_branch(
     given = copy.deepcopy(executor_input)
     reason = _reason_given(given)
     if reason:
-        log(f'tfx-edge: {step} has nothing to do: {reason}')
+        log(f'tfx-edge: {branch or "this step"} has nothing to do: {reason}')
     else:
         try:
             body()
             return
         except EdgeError as error:
+            if not branch or any(isinstance(cause, ClusterFault) for cause in causes(error)):
+                raise
             log(traceback.format_exc().rstrip())
-            reason = f'{step}: {one_line(error)}'
-            log(f'tfx-edge: {step} failed: {one_line(error)}; its EdgeSelector goes on without this branch')
+            reason = f'{branch}: {one_line(error)}'
+            log(f'tfx-edge: {branch} failed: {one_line(error)}; its EdgeSelector goes on without this branch')
     _hand_on(reason, given, path)
 
 
@@ -112,16 +117,21 @@ def _reason_given(executor_input: pipeline_spec_pb2.ExecutorInput) -> str:
 def _hand_on(
     reason: str, executor_input: pipeline_spec_pb2.ExecutorInput, path: Callable[[str], str]
 ) -> None:
+    from tfx_edge.pipelines.kubeflow import launcher_messages
+
     answer: dict[str, Any] = {}
     for key, artifacts in executor_input.outputs.artifacts.items():
         made = []
         for artifact in artifacts.artifacts:
+            if launcher_messages.is_own(artifact.type):
+                continue
             folder = path(artifact.uri)
             os.makedirs(folder, exist_ok=True)
             with open(os.path.join(folder, _FILE), 'w', encoding='utf-8') as file:
                 file.write(f'{reason}\n')
             made.append({'name': artifact.name, 'uri': artifact.uri, 'metadata': {MISSING_PROPERTY: reason}})
-        answer[key] = {'artifacts': made}
+        if made:
+            answer[key] = {'artifacts': made}
     output_file = executor_input.outputs.output_file
     os.makedirs(os.path.dirname(output_file), exist_ok=True)
     with open(output_file, 'w', encoding='utf-8') as file:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.lost_workers import lost_workers_raised
 from tfx_edge.pipelines.kubeflow import engine_faults, exit_status, shared_folder
-from tfx_edge.pipelines.kubeflow.branch_failures import BRANCH_FLAG, run_in_branch
+from tfx_edge.pipelines.kubeflow.branch_failures import BRANCH_FLAG, run_or_hand_on
 from tfx_edge.pipelines.kubeflow.engine_jobs import EngineJobs
 from tfx_edge.pipelines.kubeflow.fingerprint_tasks import PARAMETER
 from tfx_edge.pipelines.kubeflow.image_version import VERSION_FLAG, version_line
@@ -26,6 +26,8 @@ from tfx_edge.pipelines.kubeflow.specification import DRIVER_FLAG
 if TYPE_CHECKING:
     from google.protobuf import struct_pb2
     from kfp.pipeline_spec import pipeline_spec_pb2
+
+_SELECTOR = 'tfx_edge.components.edge_selector.executor.Executor'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,10 +78,10 @@ def run_step(arguments: argparse.Namespace, beam_args: Sequence[str]) -> None:
     def body() -> None:
         _run(arguments, beam_args, executor_input, inputs_spec, mounts)
 
-    if arguments.branch_of_selector:
-        run_in_branch(arguments.branch_of_selector, executor_input, mounts.path, body)
+    if arguments.executor_class_path == _SELECTOR:
+        body()  # what is missing is what it chooses without
     else:
-        body()
+        run_or_hand_on(arguments.branch_of_selector, executor_input, mounts.path, body)
 
 
 def _run(
@@ -251,7 +253,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(VERSION_FLAG, default='', help='tag or digest of the image')
     parser.add_argument(
-        BRANCH_FLAG, metavar='STEP', help='its name, where an EdgeSelector can do without what it makes'
+        BRANCH_FLAG,
+        metavar='STEP',
+        default='',
+        help='its name, where an EdgeSelector can do without what it makes',
     )
     parser.add_argument(DRIVER_FLAG, action='store_true', help="run the driver of TFX's ExampleGen first")
     return parser

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.pipelines.kubeflow.cluster_fault import ClusterFault
 
 _AGAIN = 'Then run again: finished steps are taken from the cache.'
 _OUR_ERROR = re.compile(r'\b' + re.escape(f'{EdgeError.__module__}.{EdgeError.__name__}') + r': (.+)')
@@ -64,13 +65,15 @@ def raised_as_edge_error(endpoint: str) -> Iterator[None]:
       endpoint: HOST:PORT of Beam's job server; '' if Beam runs in the step.
 
     Raises:
-      EdgeError: what was lost, and what to do.
+      ClusterFault: what was lost, and what to do.
+      EdgeError: what a worker refused.
     """
     try:
         yield
     except Exception as error:
         if endpoint and (line := fault_line(error, endpoint)):
-            raise EdgeError(line) from error
+            kind = EdgeError if _OUR_ERROR.search(str(error)) else ClusterFault
+            raise kind(line) from error
         raise
 
 

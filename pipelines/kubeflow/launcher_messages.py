@@ -57,7 +57,7 @@ def fit_for_tfx(
                 artifact.type.CopyFrom(inputs_spec.artifacts[key].artifact_type)
     outputs = executor_input.outputs.artifacts
     for key in list(outputs):
-        if any(title(artifact.type).startswith(_OWN_TYPES) for artifact in outputs[key].artifacts):
+        if any(is_own(artifact.type) for artifact in outputs[key].artifacts):
             del outputs[key]
     for artifact in each_artifact(executor_input.inputs.artifacts, outputs):
         artifact.uri = path(artifact.uri)
@@ -100,6 +100,11 @@ def add_metadata(
             executor_input.outputs.artifacts[key].artifacts, artifacts.artifacts, strict=True
         ):
             known.metadata.MergeFrom(_without_nulls(found.metadata))
+
+
+def is_own(schema: pipeline_spec_pb2.ArtifactTypeSchema) -> bool:
+    """Whether a type is one of Kubeflow's own, such as that of the logs or pages that it shows."""
+    return title(schema).startswith(_OWN_TYPES)
 
 
 def title(schema: pipeline_spec_pb2.ArtifactTypeSchema) -> str:

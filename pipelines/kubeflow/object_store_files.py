@@ -16,6 +16,7 @@ from typing import Any
 from tfx.dsl.io import fileio, filesystem, filesystem_registry
 
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.pipelines.kubeflow.cluster_fault import ClusterFault
 
 # Preferred to TFX's plugin for TensorFlow, which has 10: it accepts s3://, but TensorFlow cannot read there.
 _PRIORITY = 5
@@ -231,7 +232,7 @@ def _client(path: str) -> Iterator[tuple[Any, str]]:
         importlib.import_module(kind.driver)
         from fsspec.core import url_to_fs
     except ImportError as error:
-        raise EdgeError(
+        raise ClusterFault(
             f"{path} cannot be reached without {kind.driver}; pip install 'tfx-edge[{kind.extra}]'."
         ) from error
     try:
@@ -241,7 +242,7 @@ def _client(path: str) -> Iterator[tuple[Any, str]]:
     except FileNotFoundError as error:
         raise filesystem.NotFoundError(f'{path} does not exist.') from error
     except Exception as error:  # a store lets through what its client raises, which is of many kinds
-        raise EdgeError(
+        raise ClusterFault(
             f'{path} cannot be reached ({type(error).__name__}); check {kind.settings}, and that they allow it.'
         ) from error
 

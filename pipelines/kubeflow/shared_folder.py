@@ -12,8 +12,8 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.pipelines.kubeflow import folder_owner
+from tfx_edge.pipelines.kubeflow.cluster_fault import ClusterFault
 from tfx_edge.pipelines.kubeflow.engine_jobs import EngineJobs, cancel_jobs
 from tfx_edge.pipelines.kubeflow.log_line import log
 from tfx_edge.pipelines.kubeflow.mounts import Mounts
@@ -59,7 +59,7 @@ def own_folder(shared: str, execution: str, jobs: EngineJobs) -> Iterator[str]:
         folder.mkdir()
     except OSError as error:
         owner_file.unlink(missing_ok=True)
-        raise EdgeError(
+        raise ClusterFault(
             f'the shared folder {shared} cannot be written ({error.strerror}); mount a ReadWriteMany volume there that '
             'this user may write: tfx-edge compile --shared-volume CLAIM.'
         ) from error
@@ -143,7 +143,7 @@ def require_files(outputs: Mapping[str, pipeline_spec_pb2.ArtifactList], folder:
             if launcher_messages.title(artifact.type) not in _HOLD_FILES:
                 continue
             if not any(path.is_file() for path in pathlib.Path(artifact.uri).rglob('*')):
-                raise EdgeError(
+                raise ClusterFault(
                     f"the step wrote no file for {key!r}: Beam's workers do not see {os.path.dirname(folder)}; mount "
                     'the volume of --shared-volume there for them too.'
                 )

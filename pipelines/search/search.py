@@ -128,8 +128,9 @@ def search_user_pipeline(target: str, options: PipelineOptions, log: str, search
 def _proposals(function: TreeFunction, space: Space, search: SearchOptions) -> Iterator[_Proposals]:
     from tfx_edge.pipelines.search.trial import trial_of
 
-    first = next(iter(space.routes))
-    trial = trial_of(function.pipeline(with_routes(function.tree, [first])), first)
+    # What it is made with is what others are made with, and more.
+    longest = max(space.routes, key=lambda route: route.count('-'))
+    trial = trial_of(function.pipeline(with_routes(function.tree, [longest])), longest)
     folder = _folder(trial.pipeline.pipeline_info.pipeline_root)
     with _only_search(folder):
         if len(space.routes) <= search.trials:
@@ -198,6 +199,7 @@ def _try(
         trial = trial_of(function.pipeline(with_routes(function.tree, [route])), route)
         try:
             candidate = trial.run(progress)
+            aim = aim_of(function.tree.selection, [candidate])
         except Exception as error:
             if is_of_the_machine(error):
                 raise
@@ -208,7 +210,6 @@ def _try(
             traceback.clear_frames(error.__traceback__)
             proposals.tell_failure(route)
             continue
-        aim = aim_of(function.tree.selection, [candidate])
         progress.line(f'  {told(candidate, aim)}')
         proposals.tell(route, finding(candidate, aim))
     return first_failure

@@ -44,14 +44,10 @@ class Trial:
 
     @property
     def setting(self) -> str:
-        """A digest of what all trials have in common: the evaluation, and what comes before the tree."""
-        shared = {}
-        for component in self.pipeline.components:
-            if component.id == self.evaluator:
-                shared['evaluation'] = component.exec_properties
-            elif component.id not in self.route.components:
-                shared[component.id] = component.exec_properties
-        text = json.dumps(shared, sort_keys=True, default=lambda value: type(value).__name__)
+        """A digest of how its components are configured: the evaluation, what comes before the tree, and the route."""
+        made = {component.id: component.exec_properties for component in self.pipeline.components}
+        # A RuntimeParameter is said by its name and default.
+        text = json.dumps(made, sort_keys=True, default=repr)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def run(self, progress: Progress) -> Candidate:

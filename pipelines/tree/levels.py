@@ -77,7 +77,8 @@ def _trained(component_class: Any, argument: str) -> Callable[[Branch, str, Any,
         shown = [f'{argument}={as_python(config)}']
         if branch.fine_tuning.ListFields():
             shown.append(f'fine_tuning={as_python(branch.fine_tuning)}')
-        return branch.then(step, component_class, arguments, ', '.join(shown))
+        shown += [f'{name}={value!r}' for name, value in inputs.module.items()]
+        return branch.then(step, component_class, arguments, ', '.join([*shown, *_signature(inputs)]))
 
     return build
 
@@ -94,7 +95,12 @@ def _build_quantizer(branch: Branch, step: str, config: Any, inputs: TreeInputs)
         'quantization': config,
         'signature_name': inputs.signature_name,
     }
-    return branch.then(step, TFLiteQuantizer, arguments, f'quantization={as_python(config)}')
+    shown = [f'quantization={as_python(config)}', *_signature(inputs)]
+    return branch.then(step, TFLiteQuantizer, arguments, ', '.join(shown))
+
+
+def _signature(inputs: TreeInputs) -> list[str]:
+    return [f'signature_name={inputs.signature_name!r}'] if inputs.signature_name else []
 
 
 def _quantizations(tree: proto.DeploymentTree) -> Sequence[proto.Quantization]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 from tfx_edge import proto
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.pipelines.tree.levels import QUANTIZATION, Level
+
+_LOG = logging.getLogger(__name__)
 
 _DEFAULT_LEVELS = ('pruning', 'clustering', 'qat')
 
@@ -60,6 +63,7 @@ def planned_routes(tree: proto.DeploymentTree, levels: Mapping[str, Level]) -> l
     names = [*_checked_levels(tree, levels), QUANTIZATION]
     alternatives = {name: _stages(name, levels[name], tree) for name in names}
     plain = list(_routes(names, alternatives, levels))
+    _check_used(alternatives, plain, tree)
     trainings = list(tree.fine_tuning) or [proto.FineTuning()]
     routes = [
         PlannedRoute(stages, trainings[0]) for stages in plain if len(trainings) == 1 or len(stages) == 1
@@ -72,6 +76,26 @@ def planned_routes(tree: proto.DeploymentTree, levels: Mapping[str, Level]) -> l
             if len(stages) > 1
         ]
     return _kept(routes, tree)
+
+
+def _check_used(
+    alternatives: Mapping[str, Sequence[Stage]],
+    routes: Sequence[tuple[Stage, ...]],
+    tree: proto.DeploymentTree,
+) -> None:
+    """Refuses an alternative that was asked for and that no route takes, such as a QAT of bits that no mode has."""
+    taken = {(stage.level, stage.step) for route in routes for stage in route}
+    asked_for = {field.name for field, _ in tree.ListFields()}
+    for name, stages in alternatives.items():
+        for stage in stages:
+            if (name, stage.step) in taken:
+                continue
+            if name in asked_for:
+                raise EdgeError(
+                    f'DeploymentTree.{name} holds {stage.step!r}, which no route can take; give a quantization of its '
+                    'bits (8 and 8: INT8, 8 and 16: INT16X8, 4 and 8: INT4X8), or leave it out.'
+                )
+            _LOG.info('no route of the tree can take %s: no quantization has its bits', stage.step)
 
 
 def _checked_levels(tree: proto.DeploymentTree, levels: Mapping[str, Level]) -> list[str]:
@@ -150,8 +174,9 @@ def _kept(routes: Sequence[PlannedRoute], tree: proto.DeploymentTree) -> list[Pl
         and not any(pattern.search(route.name) for pattern in patterns)
     ]
     if not kept:
+        field = 'leave_out and only leave' if tree.only else 'leave_out leaves'
         raise EdgeError(
-            f'DeploymentTree.leave_out leaves no route of {len(routes)} ({", ".join(names[:5])}, …); leave fewer out.'
+            f'DeploymentTree.{field} no route of {len(routes)} ({", ".join(names[:5])}, …); leave fewer out.'
         )
     if len(kept) > tree.max_routes:
         raise EdgeError(

@@ -331,6 +331,11 @@ def test_a_run_goes_on_after_a_failed_branch_and_the_next_makes_what_is_missing(
     assert not any('big' in frame.f_locals for frame in frames)
     assert not os.listdir(branches.root / '.tfx_edge/missing_steps')
 
+    # The cache knows nothing of reasons.
+    branches.fail(a="EdgeError('a has no bias; export it again.')")
+    branches.run()
+    assert branches.said()['failed'] == {'a': 'a has no bias; export it again.'}
+
     branches.fail()
     branches.run()
     assert branches.ended() == {

@@ -8,6 +8,7 @@ import pytest
 from tfx.dsl.compiler import compiler
 
 from tfx_edge import proto
+from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.selection.route import Route
 from tfx_edge.pipelines.digits import tree_pipeline
 from tfx_edge.pipelines.route_walk import Walk, in_order_of_walk, walks
@@ -60,21 +61,43 @@ def test_the_walk_is_that_of_the_selection(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('limits', 'minutes', 'holds_all', 'reason'),
+    ('limits', 'done', 'lost', 'minutes', 'reason'),
     [
-        ({}, 1e6, True, ''),
-        ({'stop_at_first': True}, 1, False, ''),
-        ({'stop_at_first': True}, 1, True, 'a holds every limit (Selection.stop_at_first)'),
-        ({'budget_minutes': 3}, 2.9, True, ''),
-        ({'budget_minutes': 3}, 3, False, 'the budget of 3 minutes is spent (Selection.budget_minutes)'),
+        ({}, ['Q-a', 'E-a'], [], 1e6, ''),
+        ({'stop_at_first': True}, ['Q-a'], [], 1, ''),
+        ({'stop_at_first': True}, ['Q-a', 'E-a'], [], 1, 'a holds every limit (Selection.stop_at_first)'),
+        ({'budget_minutes': 3}, ['Q-a', 'E-a'], [], 2.9, ''),
+        ({'budget_minutes': 3}, ['Q-a', 'E-a'], [], 3, 'the budget of 3 minutes is spent'),
+        # The first route is always finished, and so is one that has begun,
+        ({'budget_minutes': 3}, ['Q-a'], [], 3, ''),
+        ({'budget_minutes': 3}, ['Q-a', 'E-a', 'P'], [], 9, ''),
+        # unless it is lost.
+        ({'budget_minutes': 3}, ['Q-a', 'E-a', 'P'], ['Q-b'], 9, 'the budget of 3 minutes is spent'),
     ],
 )
-def test_a_walk_ends_where_it_was_asked_to(limits, minutes, holds_all, reason):
-    assert Walk(ROUTES, **limits).enough(ROUTES[0], minutes, holds_all) == reason
+def test_a_walk_ends_where_it_was_asked_to(limits, done, lost, minutes, reason):
+    found = Walk(ROUTES, **limits).enough(done, lost, minutes, lambda evaluator: evaluator == 'E-a')
+    assert found.startswith(reason)
+    assert bool(found) == bool(reason)
 
 
 def test_what_is_left_belongs_to_unfinished_routes_alone():
-    walk = Walk((*ROUTES, Route('c', components=('P', 'C', 'Q-c', 'E-c'))))
-    assert walk.finished_by('E-b').name == 'b'
-    assert walk.finished_by('Q-b') is None
-    assert walk.only_of_others(['Q-a', 'E-a', 'P', 'Q-b', 'E-b']) == ['C', 'Q-c', 'E-c']
+    routes = (*ROUTES, Route('c', components=('P', 'C', 'Q-c', 'E-c')), Route('d', components=('P', 'E-d')))
+    walk = Walk(routes, selector='S', users={'E-c': frozenset({'S'}), 'C': frozenset({'Q-c'})})
+    assert walk.only_of_others(['Q-a', 'E-a', 'P', 'Q-b', 'E-b'], ['E-d']) == ['C', 'Q-c', 'E-c']
+
+
+@pytest.mark.parametrize('other', ['E-other', 'S-other'])
+def test_what_something_else_needs_is_not_left_out(other):
+    users = {'P': frozenset({'Q-b', other}), 'Q-b': frozenset({'E-b'}), 'E-b': frozenset({'S'})}
+    walk = Walk(ROUTES, selector='S', users=users)
+    assert walk.only_of_others(['Q-a', 'E-a'], []) == ['Q-b', 'E-b']
+
+
+def test_a_selection_that_came_with_the_run_is_checked_before_anything_runs(tmp_path):
+    pipeline = compiled(tmp_path)
+    (node,) = (n.pipeline_node for n in pipeline.nodes if n.pipeline_node.node_info.id == 'EdgeSelector')
+    value = node.parameters.parameters['selection_config'].field_value
+    value.string_value = '{"budget_minutes": -3}'
+    with pytest.raises(EdgeError, match='budget_minutes is -3'):
+        walks(pipeline)

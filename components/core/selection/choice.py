@@ -60,8 +60,9 @@ class _Row:
 def choose(candidates: Sequence[Candidate], aim: Aim) -> Choice:
     """Takes the best candidate of those that hold every limit, or else the one that comes nearest to the limits.
 
-    Nearest is the one that misses the fewest limits; of these, the one that is least over them (relative to each
-    limit); of these, the one with the best metric.
+    Nearest is the one that misses the fewest limits; of these, the fewest thresholds of eval_config; of these, the one
+    that is least over the other limits (relative to each); of these, the one with the best metric.
+    Of those that hold every limit, the ones that were not measured by what is aimed at come last.
 
     Args:
       candidates: evaluated with the same limits, or not there.
@@ -80,7 +81,7 @@ def choose(candidates: Sequence[Candidate], aim: Aim) -> Choice:
         raise EdgeError(f'no candidate arrived ({" | ".join(lines)}); run the steps that failed again.')
     if all(_aimed_at(row, aim) is None for row in there):
         raise EdgeError(_not_measured(aim))
-    eligible = [row for row in there if row.candidate.holds_all and _aimed_at(row, aim) is not None]
+    eligible = [row for row in there if row.candidate.holds_all]
     best = min(eligible or there, key=lambda row: _rank(row, aim) if eligible else _distance(row, aim))
     outcomes = tuple(_outcome(row, best, eligible, aim) for row in rows)
     return Choice(best.place, bool(eligible), outcomes, _front(eligible or there, aim))
@@ -101,6 +102,10 @@ def _aimed_at(row: _Row, aim: Aim) -> float | None:
     if not aim.by_metric:
         return row.figure
     return None if row.metric is None else row.metric.value
+
+
+def _aimed_title(aim: Aim) -> str:
+    return 'metric' if aim.by_metric else aim.title
 
 
 def _not_measured(aim: Aim) -> str:
@@ -133,7 +138,8 @@ def _distance(row: _Row, aim: Aim) -> tuple[float, ...]:
     failed = [gate for gate in report['gates'] if not gate['holds']]
     over = sum(excess(gate) for gate in failed)
     figure = math.inf if row.figure is None else row.figure
-    return len(report['reasons']), over, _loss(row.metric, aim), figure
+    missed = len(report['reasons'])
+    return missed, missed - len(failed), over, _loss(row.metric, aim), figure
 
 
 def excess(gate: Mapping[str, Any]) -> float:
@@ -179,8 +185,8 @@ def _outcome(row: _Row, best: _Row, eligible: Sequence[_Row], aim: Aim) -> str:
     if not candidate.holds_all:
         missed = len(candidate.missed)
         return f'misses {missed} limit{"s" if missed != 1 else ""}'
-    if row not in eligible:
-        return f'its {aim.title if not aim.by_metric else "metric"} was not measured'
+    if _aimed_at(row, aim) is None:
+        return f'its {_aimed_title(aim)} was not measured'
     return _why_beaten(row, best, aim)
 
 
@@ -193,6 +199,11 @@ def _why_chosen(row: _Row, eligible: int, aim: Aim) -> str:
         )
     if eligible == 1:
         return 'the only one that holds every limit'
+    if _aimed_at(row, aim) is None:
+        return (
+            f'{_aimed_title(aim)} was measured of none of the {eligible} that hold every limit; the best of these '
+            'otherwise'
+        )
     of = f'of {eligible} that hold every limit'
     if aim.by_metric and aim.metric is not None and row.metric is not None:
         return f'{aim.metric.name} {row.metric.value:.6g}, the best {of}'
@@ -202,7 +213,10 @@ def _why_chosen(row: _Row, eligible: int, aim: Aim) -> str:
 def _why_beaten(row: _Row, best: _Row, aim: Aim) -> str:
     if aim.by_metric and aim.metric is not None and row.metric is not None and best.metric is not None:
         if row.metric.value != best.metric.value:
-            return f'{aim.metric.name} {row.metric.value:.6g}; the chosen one has {best.metric.value:.6g}'
+            values = f'{row.metric.value:.6g}', f'{best.metric.value:.6g}'
+            if values[0] == values[1]:
+                values = f'{row.metric.value:.12g}', f'{best.metric.value:.12g}'
+            return f'{aim.metric.name} {values[0]}; the chosen one has {values[1]}'
     elif row.figure != best.figure:
         return f'{aim.title} {_said(row.figure)}; the chosen one has {_said(best.figure)}'
     return 'equal to the chosen one by the objective, which is better by the other figure or comes first'

@@ -11,7 +11,22 @@ from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.selection.figures import is_number
 
 # In names of metrics that are better when they are lower.
-_LOW = ('loss', 'error', 'crossentropy', 'divergence', 'hinge', 'poisson', 'false')
+_LOW = (
+    *(
+        'loss',
+        'error',
+        'crossentropy',
+        'divergence',
+        'hinge',
+        'poisson',
+        'false',
+        'mse',
+        'mae',
+        'mape',
+        'msle',
+    ),
+    *('cosh', 'perplexity', 'brier', 'miss_rate', 'fall_out'),
+)
 # What TFMA reports that says nothing of the answers.
 _COUNTS = ('example_count', 'weighted_example_count')
 # Quantile of the normal distribution for 95 %.
@@ -74,7 +89,7 @@ def common_metric(
     if not in_all:
         return None
     found, output = in_all[0]
-    lower = any(word in found for word in _LOW) if lower_is_better is None else lower_is_better
+    lower = any(word in found.lower() for word in _LOW) if lower_is_better is None else lower_is_better
     return MetricName(found, output, not lower)
 
 
@@ -93,7 +108,7 @@ def value_of(
       proportion.
     """
     row = None if metric is None else _overall(report, model).get((metric.name, metric.output))
-    if metric is None or row is None:
+    if metric is None or row is None or not is_number(row['value']):
         return None
     value, interval = row['value'], row.get('interval')
     if interval and all(is_number(end) for end in interval):
@@ -115,7 +130,6 @@ def _overall(report: Mapping[str, Any], model: str = 'candidate') -> dict[tuple[
         and not row['difference']
         and not row['sub_key']
         and row['name'] not in _COUNTS
-        and is_number(row['value'])
     }
 
 

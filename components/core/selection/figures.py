@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -80,4 +81,7 @@ def titles(candidates: Sequence[Candidate]) -> dict[str, str]:
 
 def is_number(value: Any) -> bool:
     """Whether a value of a report is a finite number; reports have strings for NaN and infinities."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    # An integer may be beyond what a float can be.
+    return abs(value) <= sys.float_info.max and not math.isnan(value)

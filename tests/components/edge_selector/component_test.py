@@ -10,10 +10,11 @@ from tfx.types import channel, standard_artifacts
 
 import tfx_edge
 from tfx_edge import proto
-from tfx_edge.components import EdgeSelector
+from tfx_edge.components import Clusterer, EdgeEvaluator, EdgeSelector, Pruner, TFLiteQuantizer
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.selection.route import Route
 from tfx_edge.components.tfx_interface.artifact_types import EdgeEvaluation
+from tfx_edge.pipelines.digits.pipeline import eval_config
 
 pytestmark = pytest.mark.slow
 
@@ -62,6 +63,31 @@ def test_routes_are_names_or_whole_routes():
     first, second = json.loads(EdgeSelector(**channels(2), routes=['int8', whole]).exec_properties['routes'])
     assert (first['name'], first['components']) == ('int8', ['Quantizer0', 'Evaluator0'])
     assert second['recipe'] == 'quantizer = TFLiteQuantizer(...)'
+
+
+def test_branches_are_read_off_the_pipeline():
+    trainer = channel.Channel(type=standard_artifacts.Model, producer_component_id='Trainer')
+    examples = channel.Channel(type=standard_artifacts.Examples, producer_component_id='ExampleGen')
+    shared = Pruner(model=trainer, examples=examples)
+    candidates, evaluations = [], []
+    for clusters in (8, 16):
+        clusterer = Clusterer(model=shared.outputs['model'], examples=examples).with_id(
+            f'Clusterer{clusters}'
+        )
+        quantizer = TFLiteQuantizer(model=clusterer.outputs['model'], examples=examples).with_id(
+            f'Q{clusters}'
+        )
+        evaluator = EdgeEvaluator(
+            model=quantizer.outputs['model'],
+            examples=examples,
+            baseline_model=trainer,
+            eval_config=eval_config(),
+        ).with_id(f'E{clusters}')
+        candidates.append(quantizer.outputs['model'])
+        evaluations.append(evaluator.outputs['edge_evaluation'])
+    routes = json.loads(EdgeSelector(candidates, evaluations).exec_properties['routes'])
+    assert [route['name'] for route in routes] == ['Q8', 'Q16']
+    assert routes[0]['components'] == ['Clusterer8', 'Q8', 'E8']
 
 
 def test_a_selection_may_come_with_the_run():

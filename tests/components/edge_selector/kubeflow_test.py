@@ -12,10 +12,12 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from tests.components.core.selection.reports import report
 from tests.pipelines.kubeflow.launcher import Launcher
 from tfx_edge import proto
+from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.evaluation.model_files import sizes
 from tfx_edge.pipelines.digits import tree_pipeline
 from tfx_edge.pipelines.kubeflow import container_step
-from tfx_edge.pipelines.kubeflow.branch_failures import BRANCH_FLAG, run_in_branch
+from tfx_edge.pipelines.kubeflow.branch_failures import BRANCH_FLAG, run_or_hand_on
+from tfx_edge.pipelines.kubeflow.cluster_fault import ClusterFault
 from tfx_edge.pipelines.kubeflow.compilation import as_text, compile_pipeline
 from tfx_edge.pipelines.kubeflow.mounts import ROOT_VARIABLE
 
@@ -88,12 +90,37 @@ def test_the_steps_of_branches_are_told_so_and_no_others(launcher: Launcher):
     assert flagged == {*routes, 'Pruner-zeros50'}
 
 
-def test_a_fault_that_is_not_of_the_input_fails_the_step():
+@pytest.mark.parametrize(
+    ('branch', 'error'),
+    [
+        ('Pruner', RuntimeError('memory is full')),
+        ('Pruner', ClusterFault('the store cannot be reached')),
+        ('', EdgeError('the model is at fault')),
+    ],
+)
+def test_other_faults_and_other_steps_fail(branch: str, error: Exception):
     def body() -> None:
-        raise RuntimeError('memory is full')
+        raise error
 
-    with pytest.raises(RuntimeError, match='memory is full'):
-        run_in_branch('Pruner', pipeline_spec_pb2.ExecutorInput(), str, body)
+    with pytest.raises(type(error), match=str(error)):
+        run_or_hand_on(branch, pipeline_spec_pb2.ExecutorInput(), str, body)
+
+
+def test_what_caused_an_error_counts_too():
+    def body() -> None:
+        raise EdgeError('no schema') from ClusterFault('the store cannot be reached')
+
+    with pytest.raises(EdgeError, match='no schema'):
+        run_or_hand_on('Pruner', pipeline_spec_pb2.ExecutorInput(), str, body)
+
+
+def test_a_step_outside_of_the_branches_takes_no_missing_model_for_one(launcher: Launcher):
+    launcher.record('EdgeSelector', 'model', f'{ROOT}/absent', {'tfx_edge_missing': 'Pruner: no weights'})
+    launcher.record('EdgeSelector', 'blessing', f'{ROOT}/blessing', {'blessed': 1})
+    assert container_step.main(launcher.arguments('Pusher')) == 0
+    launcher.publish('Pusher')
+    pushed = launcher.artifacts['Pusher', 'pushed_model']
+    assert pushed['metadata'] == {'tfx_edge_missing': 'Pruner: no weights'}
 
 
 def test_the_chosen_model_and_its_blessing_are_at_the_uris_of_the_outputs(

@@ -102,7 +102,7 @@ def test_configurations_reach_their_components_and_the_recipe():
         fine_tuning=[{'num_steps': 20}],
         selection={'objective': 'METRIC'},
     )
-    found = tree(config, signature_name='serve')
+    found = tree(config, signature_name='serve', module_path='my.module')
     pruner = found['Pruner-zeros75']
     assert properties(pruner, 'pruning') == {'target_sparsity': 0.75}
     assert properties(pruner, 'fine_tuning') == {'num_steps': '20'}
@@ -111,9 +111,10 @@ def test_configurations_reach_their_components_and_the_recipe():
     recipe = properties(found['EdgeSelector'], 'routes')[1]['recipe']
     assert recipe.splitlines() == [
         "pruner = Pruner(model=trainer.outputs['model'], examples=examples,",
-        '    pruning=proto.Pruning(target_sparsity=0.75), fine_tuning=proto.FineTuning(num_steps=20))',
+        '    pruning=proto.Pruning(target_sparsity=0.75), fine_tuning=proto.FineTuning(num_steps=20), '
+        "module_path='my.module', signature_name='serve')",
         "tflite_quantizer = TFLiteQuantizer(model=pruner.outputs['model'], examples=examples,",
-        "    quantization=proto.Quantization(mode='INT16X8'))",
+        "    quantization=proto.Quantization(mode='INT16X8'), signature_name='serve')",
     ]
 
 

@@ -119,6 +119,8 @@ def test_several_ways_to_train_are_alternatives_of_whole_routes_that_train():
             "only names 'zeros50-int9', which is no route of the tree; expected names such as",
         ),
         ({'leave_out': ['.']}, 'leaves no route of 20'),
+        ({'qat': [{'weight_bits': 4}]}, "DeploymentTree.qat holds 'qatw4', which no route can take"),
+        ({'only': ['int8'], 'leave_out': ['int8']}, 'leave_out and only leave no route of 20'),
         ({'max_routes': 19}, 'the tree has 20 routes, more than DeploymentTree.max_routes 19'),
     ],
 )

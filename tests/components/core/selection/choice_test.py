@@ -43,6 +43,30 @@ def test_of_equal_figures_the_better_metric_counts_and_then_the_order():
     assert chosen([candidate('a', 0.90), candidate('b', 0.93), candidate('c', 0.93)])[0] == 'b'
 
 
+def test_a_blessed_one_that_was_not_measured_is_taken_before_one_that_is_not_blessed():
+    devices = [{'device': 'web', 'milliseconds': 3.5}]
+    aim = Aim('web milliseconds', 'web: milliseconds', metric=METRIC)
+    rows = [candidate('a', 0.9), candidate('b', 0.95), candidate('c', devices=devices, reasons=('x',))]
+    name, choice = chosen(rows, aim)
+    assert (name, choice.holds_all) == ('b', True)
+    assert choice.outcomes[1] == (
+        'web: milliseconds was measured of none of the 2 that hold every limit; the best of these otherwise'
+    )
+
+
+def test_a_metric_that_is_no_number_of_one_leaves_the_others_to_be_chosen_from():
+    rows = [candidate('a', 0.9), candidate('b', 'nan'), candidate('c', 0.8)]
+    name, choice = chosen(rows, BY_METRIC)
+    assert name == 'a'
+    assert choice.outcomes[1] == 'its metric was not measured'
+
+
+def test_values_that_differ_little_are_told_apart():
+    rows = [candidate('a', 0.97771201), candidate('b', 0.97771202)]
+    _, choice = chosen(rows, BY_METRIC)
+    assert choice.outcomes[0] == f'{ACCURACY} 0.97771201; the chosen one has 0.97771202'
+
+
 def test_of_a_loss_the_lower_value_is_the_better_one():
     losses = Aim(by_metric=True, metric=MetricName('loss', '', higher_is_better=False))
     rows = [
@@ -64,7 +88,9 @@ def test_with_the_metric_as_objective_zip_bytes_decide_between_equals():
     [
         # The fewest limits missed come first,
         ([('a', 0.9, 100, ('x', 'y'), ()), ('b', 0.1, 900, ('x',), ())], 'b'),
-        # then how far they are missed,
+        # then the fewest thresholds of eval_config, which are no gates,
+        ([('a', 0.1, 100, ('accuracy: 0.1',), ()), ('b', 0.9, 1500, ('x',), (TOO_LARGE,))], 'b'),
+        # then how far the others are missed,
         (
             [
                 ('a', 0.9, 100, ('x',), ({**TOO_LARGE, 'measured': 2000},)),

@@ -38,6 +38,8 @@ def test_values_for_a_class_of_a_slice_or_a_difference_are_none_of_the_metric():
     ('name', 'better'),
     [
         ('mean_squared_error', False),
+        ('Loss', False),
+        ('rmse', False),
         ('binary_crossentropy', False),
         ('false_positives', False),
         ('kl_divergence', False),
@@ -55,6 +57,12 @@ def test_a_named_metric_that_one_lacks_is_refused_with_those_that_are_there():
     assert common_metric(both, 'auc').name == 'auc'
     with pytest.raises(EdgeError, match=r"Selection.metric is 'f1'.*name one of: auc, f1"):
         common_metric(both, 'f1')
+
+
+def test_a_metric_that_is_no_number_in_one_report_is_still_common():
+    both = [report(metrics=[metric('auc', 0.7)]), report(metrics=[metric('auc', 'nan')])]
+    assert common_metric(both, 'auc') == common_metric(both) == MetricName('auc', '', higher_is_better=True)
+    assert value_of(both[1], common_metric(both)) is None
 
 
 def test_an_accuracy_has_the_interval_of_a_proportion():
