@@ -181,7 +181,7 @@ metadata-schema: $(READY) ## Make metadata_schema_generated.py, TFLite's metadat
 # The toolkit has an environment of its own, so that no test finds it by chance.
 BENCHES := bench-compression bench-qat bench-step-cost bench-batch-norm bench-calibration bench-evaluation \
   bench-fidelity bench-fidelity-cost bench-little-data bench-steps bench-dense-scales bench-first-step \
-  bench-devices bench-sparse bench-tree
+  bench-devices bench-sparse bench-tree bench-tables
 .PHONY: $(BENCHES)
 bench: $(BENCHES) ## Beside TensorFlow Model Optimization and the stock converter (hours; DATA=DIR says where the data is).
 $(BENCHES): bench-%:

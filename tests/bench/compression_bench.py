@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -89,12 +89,12 @@ def make_net(shape: tuple[int, ...]) -> Any:
     return Sequential([*parts, layers.Flatten(), *head])
 
 
-def train_base(data: Data, seed: int) -> Any:
-    """The net that both sides start from."""
+def train_base(data: Data, seed: int, make: Callable[[tuple[int, ...]], Any] = make_net) -> Any:
+    """The net that both sides start from, or another that is trained as it is."""
     import tf_keras
 
     tf_keras.utils.set_random_seed(seed)
-    model = make_net(data.x_train.shape[1:])
+    model = make(data.x_train.shape[1:])
     schedule = tf_keras.optimizers.schedules.CosineDecay(1e-3, _BASE_STEPS)
     model.compile(tf_keras.optimizers.Adam(schedule), 'sparse_categorical_crossentropy')
     for _, batch in zip(range(_BASE_STEPS), batches(data, seed), strict=False):
