@@ -1,4 +1,4 @@
-"""The six components; each loads on first use, since TFX takes many seconds to import."""
+"""The components; each loads on first use, since TFX takes many seconds to import."""
 
 from __future__ import annotations
 
