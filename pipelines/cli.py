@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_search(commands)
     _add_compile(commands)
+    _add_submit(commands)
     _add_inspect(commands)
     return parser
 
@@ -238,6 +239,68 @@ def _add_pod_options(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_submit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    submit = commands.add_parser(
+        'submit',
+        help='run a compiled pipeline on Kubeflow Pipelines, and follow it',
+        description='Start what `tfx-edge compile` wrote on open-source Kubeflow Pipelines 2; with --wait, print what '
+        'its steps do until it ends. --run follows a run that was started before. Status 1: the run failed. Tokens '
+        "are read from a file; cookies and headers from kfp's own ~/.config/kfp/context.json.",
+    )
+    what = submit.add_mutually_exclusive_group(required=True)
+    what.add_argument('file', nargs='?', metavar='FILE', help='the YAML of `tfx-edge compile`')
+    what.add_argument('--run', dest='run_id', metavar='RUN_ID', help='follow this run instead')
+    submit.add_argument(
+        '--host',
+        required=True,
+        metavar='URL',
+        help="the pipelines' page or its API server, such as http://localhost:8080",
+    )
+    submit.add_argument(
+        '--parameter',
+        dest='parameters',
+        action='append',
+        default=[],
+        metavar='NAME=VALUE',
+        help='a parameter of the pipeline; VALUE is JSON, or else a string (repeatable)',
+    )
+    submit.add_argument(
+        '--pipeline-root', metavar='URI', help="folder for the artifacts (the compiled pipeline's)"
+    )
+    submit.add_argument(
+        '--experiment', metavar='NAME', help="of the run; it is made if there is none (kfp's default)"
+    )
+    submit.add_argument('--run-name', metavar='NAME', help="(the file's name with the time)")
+    submit.add_argument('--no-cache', action='store_true', help='run every step, also where nothing changed')
+    submit.add_argument('--wait', action='store_true', help='follow the run to its end')
+    submit.add_argument(
+        '--patience',
+        type=float,
+        default=10,
+        metavar='MINUTES',
+        help='how long a lost connection is tried again (%(default)s)',
+    )
+    _add_access(submit)
+    _add_verbose(submit)
+    submit.set_defaults(run=_submit)
+
+
+def _add_access(command: argparse.ArgumentParser) -> None:
+    command.add_argument('--namespace', metavar='NAME', help='of the runs, in a Kubeflow of several users')
+    command.add_argument(
+        '--token-file',
+        metavar='FILE',
+        help='holds a token, and is read anew for each request (the file that KF_PIPELINES_SA_TOKEN_PATH names)',
+    )
+    command.add_argument(
+        '--client-id',
+        metavar='ID',
+        help="of Google's Identity-Aware Proxy; with --other-client-id, the secret is in the environment variable "
+        'KF_PIPELINES_APP_OAUTH2_CLIENT_SECRET',
+    )
+    command.add_argument('--other-client-id', metavar='ID', help='of a desktop application for that proxy')
+
+
 def _add_target(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         'target',
@@ -352,6 +415,35 @@ def _compile(arguments: argparse.Namespace) -> int:
         ),
     )
     return 0
+
+
+def _submit(arguments: argparse.Namespace) -> int:
+    from tfx_edge.pipelines.kubeflow import submission
+    from tfx_edge.pipelines.kubeflow.kfp_connection import Access, Connection
+
+    access = Access(
+        arguments.host,
+        arguments.namespace,
+        arguments.token_file,
+        arguments.client_id,
+        arguments.other_client_id,
+    )
+    options = submission.RunOptions(
+        tuple(arguments.parameters),
+        arguments.pipeline_root,
+        arguments.experiment,
+        arguments.run_name,
+        use_cache=not arguments.no_cache,
+    )
+    if arguments.run_id is None:
+        run_id, connection = submission.submit(arguments.file, access, options)
+        if not arguments.wait:
+            return 0
+    elif options != submission.RunOptions():
+        raise CommandError('the run has begun; with --run leave out what a new run is given.')
+    else:
+        run_id, connection = arguments.run_id, Connection(access)
+    return submission.follow(run_id, connection, arguments.patience)
 
 
 def _pipeline_options(arguments: argparse.Namespace, metadata_path: str | None = None) -> PipelineOptions:

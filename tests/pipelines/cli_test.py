@@ -21,11 +21,11 @@ def test_help_lists_the_commands_within_a_second() -> None:
     done = run('--help')
     assert time.monotonic() - start < 1
     assert done.returncode == 0
-    for command in ('demo', 'run', 'search', 'compile', 'inspect'):
+    for command in ('demo', 'run', 'search', 'compile', 'submit', 'inspect'):
         assert command in done.stdout
 
 
-@pytest.mark.parametrize('command', ['demo', 'run', 'search', 'compile', 'inspect'])
+@pytest.mark.parametrize('command', ['demo', 'run', 'search', 'compile', 'submit', 'inspect'])
 def test_help_of_a_command_succeeds(command: str) -> None:
     assert run(command, '--help').returncode == 0
 

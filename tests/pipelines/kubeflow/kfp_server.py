@@ -1,0 +1,282 @@
+"""A server that speaks what kfp's client asks of Kubeflow Pipelines 2, and plays the runs that a test has written.
+
+The tasks of a run are those that Kubeflow Pipelines 2.16 gave for a run of its own on a cluster: nodes of an Argo
+workflow, which name the nodes that follow on them but not themselves; nodes that were left out have no state.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import http.server
+import json
+import threading
+import urllib.parse
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+RUN = '0f5c1d2e-0000-4000-8000-000000000001'
+WORKFLOW = 'digits-x7k2p'
+BEGAN = datetime.datetime(2026, 10, 5, 8, 0, 0, tzinfo=datetime.timezone.utc)
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A step as a test describes it, with seconds since the run began.
+
+    Attributes:
+      name: of the task.
+      start: when its driver was ready; None where it has not come to that.
+      end: when it ended; None while it works.
+      state: of the group around the executor.
+      executor: state of the executor; None for the state of the group.
+      attempts: how many pods it had where it may be repeated; 0 for a single pod under the executor's own name.
+      is_importer: a pod without a driver and an executor.
+    """
+
+    name: str
+    start: int | None = None
+    end: int | None = None
+    state: str = 'RUNNING'
+    executor: str | None = None
+    attempts: int = 0
+    is_importer: bool = False
+
+
+def run(
+    state: str, steps: Sequence[Step], end: int | None = None, names: Sequence[str] = ()
+) -> dict[str, Any]:
+    """A run as the API gives it.
+
+    Args:
+      state: of the run.
+      steps: what the workflow has of them.
+      end: when it ended.
+      names: the steps that the pipeline names; none where the run refers to a stored pipeline.
+    """
+    tasks = [
+        _task(WORKFLOW, 'RUNNING', 0, end, [f'{WORKFLOW}.root-driver']),
+        _task('root-driver', 'SUCCEEDED', 0, 3, [f'{WORKFLOW}.root']),
+        _task('root', 'RUNNING', 3, end, [f'{WORKFLOW}.root.{step.name}-driver' for step in steps]),
+    ]
+    for step in steps:
+        tasks += _tasks(step)
+    body: dict[str, Any] = {
+        'run_id': RUN,
+        'display_name': 'digits',
+        'state': state,
+        'created_at': _text(0),
+        'finished_at': _text(end),
+        'run_details': {'task_details': tasks},
+    }
+    if names:
+        spec = {'root': {'dag': {'tasks': {name: {} for name in names}}}}
+        body['pipeline_spec'] = {'pipeline_spec': spec, 'platform_spec': {}}
+    return body
+
+
+def pod(name: str, template: str = 'system-container-impl') -> str:
+    """What Argo calls the pod of a node, such as 'Trainer.executor'."""
+    return f'{WORKFLOW}-{template}-{_number(f"{WORKFLOW}.root.{name}")}'
+
+
+def driver_failed(name: str, end: int) -> list[dict[str, Any]]:
+    """The tasks of a step whose driver failed."""
+    place = f'{WORKFLOW}.root.{name}'
+    return [
+        _task('root', 'FAILED', 3, end, [f'{place}-driver']),
+        _task(f'{name}-driver', 'FAILED', 3, end, [place]),
+        _task(name, '', end, end, []),
+    ]
+
+
+def _tasks(step: Step) -> list[dict[str, Any]]:
+    place = f'{WORKFLOW}.root.{step.name}'
+    if step.is_importer:
+        return [_task(step.name, step.state, step.start, step.end, [])]
+    if step.start is None:
+        return [_task(f'{step.name}-driver', 'RUNNING', 3, None, [])]
+    tasks = [_task(f'{step.name}-driver', 'SUCCEEDED', step.start - 1, step.start, [place])]
+    if step.state == '':
+        return [*tasks, _task(step.name, '', step.start, step.end, [])]
+    tasks.append(_task(step.name, step.state, step.start, step.end, [f'{place}.executor']))
+    attempts = [f'{place}.executor({number})' for number in range(step.attempts)]
+    state = step.executor or step.state
+    ended = step.start if state == 'SKIPPED' else step.end
+    tasks.append(_task('executor', state, step.start, ended, attempts))
+    for number in range(step.attempts):
+        last = number == step.attempts - 1
+        tasks.append(_task(f'executor({number})', state if last else 'FAILED', step.start, step.end, []))
+    return tasks
+
+
+def _task(
+    name: str, state: str, start: int | None, end: int | None, following: Sequence[str]
+) -> dict[str, Any]:
+    task: dict[str, Any] = {
+        'run_id': RUN,
+        'display_name': name,
+        'start_time': _text(start),
+        'end_time': _text(end),
+    }
+    if state:
+        task['state'] = state
+    if following:
+        task['child_tasks'] = [{'pod_name': f'{WORKFLOW}-{_number(node)}'} for node in following]
+    return task
+
+
+def _text(seconds: int | None) -> str:
+    # Go's time that stands for none.
+    if seconds is None:
+        return '0001-01-01T00:00:00Z'
+    return f'{BEGAN + datetime.timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%SZ}'
+
+
+def _number(text: str) -> int:
+    """The 32-bit FNV-1a hash, as Go's hash/fnv has it."""
+    value = 0x811C9DC5
+    for byte in text.encode():
+        value = ((value ^ byte) * 0x01000193) % 2**32
+    return value
+
+
+# The pod of the driver of the whole run.
+ROOT_DRIVER = f'{WORKFLOW}-system-dag-driver-{_number(f"{WORKFLOW}.root-driver")}'
+
+
+class Server:
+    """What a test tells the server, and what the server was asked.
+
+    Attributes:
+      runs: what each question for the run is answered with, in turn; the last one stays. A number is a status, and
+        None a connection that is closed without an answer.
+      logs: of pods, by name.
+      gives_logs: 'page', 'api server' or 'nobody'.
+      health: status of the answer about the server's health.
+      shows_login: whether every address gives a page to log in.
+      token: that every request must bring, if any.
+      created: the bodies of runs that were made.
+      asked: method and path of all requests.
+      terminated: whether the run was to be ended.
+    """
+
+    def __init__(self) -> None:
+        self.runs: list[Mapping[str, Any] | int | None] = [run('SUCCEEDED', [])]
+        self.logs: dict[str, str] = {}
+        self.gives_logs = 'page'
+        self.health = 200
+        self.shows_login = False
+        self.token = ''
+        self.created: list[dict[str, Any]] = []
+        self.asked: list[str] = []
+        self.terminated = False
+        self.host = ''
+
+    def next_run(self) -> Mapping[str, Any] | int | None:
+        """The answer to a question for the run."""
+        if self.terminated:
+            return run('CANCELED', [], 9)
+        return self.runs.pop(0) if len(self.runs) > 1 else self.runs[0]
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[Server]:
+    """A server on loopback, in a thread of its own."""
+    state = Server()
+
+    class Handler(_Handler):
+        server_state = state
+
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+    state.host = f'http://127.0.0.1:{server.server_address[1]}'
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield state
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server_state: Server
+
+    def do_GET(self) -> None:
+        state, url = self.server_state, urllib.parse.urlsplit(self.path)
+        query = dict(urllib.parse.parse_qsl(url.query))
+        if not self._is_let_in():
+            return
+        if url.path == '/apis/v2beta1/healthz':
+            self._json({'multi_user': False}, state.health)
+        elif url.path == '/apis/v2beta1/experiments':
+            # Nothing is found, so that the client makes one.
+            self._json({})
+        elif url.path == f'/apis/v2beta1/runs/{RUN}':
+            self._run(state.next_run())
+        elif url.path == '/k8s/pod/logs' and state.gives_logs == 'page':
+            self._log(query['podname'])
+        elif url.path.startswith('/apis/v1alpha1/') and state.gives_logs == 'api server':
+            self._log(url.path.split('/')[-2])
+        elif url.path.startswith('/apis/v2beta1/'):
+            self._json({'code': 5, 'message': 'Run not found'}, 404)
+        else:
+            # The page's server answers so at addresses that it does not know.
+            self._answer(b'<!doctype html><title>Kubeflow Pipelines</title>', 200, 'text/html')
+
+    def do_POST(self) -> None:
+        state = self.server_state
+        length = int(self.headers.get('Content-Length') or 0)
+        body = json.loads(self.rfile.read(length) or b'{}')
+        if not self._is_let_in():
+            return
+        if self.path == '/apis/v2beta1/experiments':
+            self._json({**body, 'experiment_id': 'e1'})
+        elif self.path == '/apis/v2beta1/runs':
+            state.created.append(body)
+            self._json({**body, 'run_id': RUN})
+        elif self.path == f'/apis/v2beta1/runs/{RUN}:terminate':
+            state.terminated = True
+            self._json({})
+        else:
+            self._json({'code': 5, 'message': 'no such address'}, 404)
+
+    def _is_let_in(self) -> bool:
+        state = self.server_state
+        state.asked.append(f'{self.command} {self.path}')
+        if state.shows_login:
+            self._answer(b'<!DOCTYPE html><title>Log in</title>', 200, 'text/html')
+            return False
+        if state.token and self.headers.get('Authorization') != f'Bearer {state.token}':
+            self._json({'code': 16, 'message': 'no user'}, 401)
+            return False
+        return True
+
+    def _run(self, answer: Mapping[str, Any] | int | None) -> None:
+        if answer is None:
+            self.close_connection = True
+        elif isinstance(answer, int):
+            self._answer(b'', answer, 'text/plain')
+        else:
+            self._json(answer)
+
+    def _log(self, name: str) -> None:
+        if name in self.server_state.logs:
+            self._answer(self.server_state.logs[name].encode(), 200, 'text/plain')
+        else:
+            self._answer(b'Could not get main container logs', 500, 'text/plain')
+
+    def _json(self, body: Mapping[str, Any], status: int = 200) -> None:
+        self._answer(json.dumps(body).encode(), status, 'application/json')
+
+    def _answer(self, body: bytes, status: int, kind: str) -> None:
+        self.send_response(status)
+        self.send_header('Content-Type', kind)
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """The test says what it wants to know."""
