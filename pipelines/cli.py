@@ -103,18 +103,22 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         'given those of the options below that it has parameters for.',
     )
     _add_target(run)
-    run.add_argument('--pipeline-name', metavar='NAME', help='parameter pipeline_name')
-    run.add_argument(
+    _add_local_options(run)
+    _add_pipeline_options(run)
+    run.set_defaults(run=_run)
+
+
+def _add_local_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument('--pipeline-name', metavar='NAME', help='parameter pipeline_name')
+    command.add_argument(
         '--pipeline-root', metavar='DIR', help='parameter pipeline_root: folder for the artifacts'
     )
-    run.add_argument(
+    command.add_argument(
         '--metadata-path',
         metavar='FILE',
         help='parameter metadata_path: sqlite file of ML Metadata (metadata.sqlite in the pipeline root, if the '
         'pipeline names none)',
     )
-    _add_pipeline_options(run)
-    run.set_defaults(run=_run)
 
 
 def _add_search(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -135,17 +139,7 @@ def _add_search(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     search.add_argument(
         '--seed', type=_not_negative, default=0, metavar='S', help='of what is drawn (%(default)s)'
     )
-    search.add_argument('--pipeline-name', metavar='NAME', help='parameter pipeline_name')
-    search.add_argument(
-        '--pipeline-root',
-        metavar='DIR',
-        help='parameter pipeline_root: folder for the artifacts and the journal',
-    )
-    search.add_argument(
-        '--metadata-path',
-        metavar='FILE',
-        help='parameter metadata_path: sqlite file of ML Metadata, as for `tfx-edge run`',
-    )
+    _add_local_options(search)
     _add_pipeline_options(search)
     search.set_defaults(run=_search)
 

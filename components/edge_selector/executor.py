@@ -26,6 +26,7 @@ from tfx_edge.components.core.selection.choice import Choice, choose
 from tfx_edge.components.core.selection.route import Route
 from tfx_edge.components.core.selection.selection_page import render_page
 from tfx_edge.components.core.selection.selection_report import SelectionReport, make_report, to_json
+from tfx_edge.components.edge_evaluator.keys import REPORT_FILE
 from tfx_edge.components.edge_selector import keys, options
 from tfx_edge.components.tfx_interface import artifacts
 from tfx_edge.components.tfx_interface import exec_properties as properties
@@ -33,8 +34,6 @@ from tfx_edge.components.tfx_interface.missing_steps import MISSING_PROPERTY, re
 
 _LOG = logging.getLogger(__name__)
 
-# Of EdgeEvaluator's artifact.
-_REPORT_FILE = 'report.json'
 _BLESSING_FILES = {True: constants.BLESSED_FILE_NAME, False: constants.NOT_BLESSED_FILE_NAME}
 
 
@@ -99,7 +98,7 @@ def _candidate(
         return Candidate(
             route, missing=missing or [f'{absent} arrived: a step of its branch failed, whose log says why']
         )
-    path = os.path.join(evaluation.uri, _REPORT_FILE)
+    path = os.path.join(evaluation.uri, REPORT_FILE)
     report = _read_report(path, route)
     _check_same_file(report, artifacts.serving_model_path(model), route)
     return Candidate(route, report, path)

@@ -14,7 +14,7 @@ from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.selection.candidate import Candidate
 from tfx_edge.components.core.selection.choice import Aim
 from tfx_edge.components.core.selection.common_metric import common_metric
-from tfx_edge.components.core.selection.figures import OF_DEVICE, ZIP_BYTES, device_key
+from tfx_edge.components.core.selection.figures import OF_DEVICE, device_key
 from tfx_edge.components.core.selection.figures import titles as figure_titles
 from tfx_edge.components.core.selection.route import Route
 from tfx_edge.components.tfx_interface import exec_properties
@@ -75,7 +75,7 @@ def aim(config: proto.Selection, candidates: Sequence[Candidate]) -> Aim:
     figure = name.lower()
     key = device_key(config.device, figure) if config.device else figure
     title = figure_titles(candidates).get(key, key.replace('_', ' '))
-    return Aim(figure=key or ZIP_BYTES, title=title, metric=metric)
+    return Aim(figure=key, title=title, metric=metric)
 
 
 def encode_routes(routes: Sequence[str | Route] | None, producers: Sequence[tuple[str, ...]]) -> str:

@@ -15,6 +15,7 @@ from tfx.orchestration import metadata
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import example_gen_pb2, pusher_pb2, trainer_pb2
+from tfx.types import BaseChannel
 
 import tfx_edge
 from tfx_edge import proto
@@ -148,14 +149,19 @@ def _deployment(
         eval_config=eval_config(),
         edge=limits,
     )
-    pusher = Pusher(
-        model=quantizer.outputs['model'],
-        model_blessing=evaluator.outputs['blessing'],
+    pusher = pusher_of(quantizer.outputs['model'], evaluator.outputs['blessing'], serving_dir)
+    return quantizer, evaluator, pusher
+
+
+def pusher_of(model: BaseChannel, blessing: BaseChannel, serving_dir: str) -> Pusher:
+    """The stock Pusher, which copies a blessed model to a folder, below a number that grows."""
+    return Pusher(
+        model=model,
+        model_blessing=blessing,
         push_destination=pusher_pb2.PushDestination(
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=serving_dir)
         ),
     )
-    return quantizer, evaluator, pusher
 
 
 def metadata_config(path: str | None) -> Any:

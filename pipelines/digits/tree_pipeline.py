@@ -7,12 +7,10 @@ import os
 from collections.abc import Sequence
 
 # Not tfx.v1, which imports Google Cloud's AI Platform too; that takes seconds.
-from tfx.components import Pusher
 from tfx.orchestration.pipeline import Pipeline
-from tfx.proto import pusher_pb2
 
 from tfx_edge import proto
-from tfx_edge.pipelines.digits.pipeline import LIMITS, eval_config, metadata_config, training
+from tfx_edge.pipelines.digits.pipeline import LIMITS, eval_config, metadata_config, pusher_of, training
 from tfx_edge.pipelines.tree.building import deployment_tree
 
 PIPELINE_NAME = 'digits-tree'
@@ -79,13 +77,7 @@ def create_pipeline(
         trainer.outputs, example_gen.outputs['examples'], eval_config(), edge=limits, tree=routes
     )
     selector = components[-1]
-    pusher = Pusher(
-        model=selector.outputs['model'],
-        model_blessing=selector.outputs['blessing'],
-        push_destination=pusher_pb2.PushDestination(
-            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=serving_dir)
-        ),
-    )
+    pusher = pusher_of(selector.outputs['model'], selector.outputs['blessing'], serving_dir)
     return Pipeline(
         pipeline_name=pipeline_name,
         pipeline_root=os.fspath(pipeline_root),

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 
 from tfx_edge.components.core.selection.candidate import Candidate
-from tfx_edge.components.core.selection.choice import Aim, excess
+from tfx_edge.components.core.selection.choice import Aim, excess, loss
 from tfx_edge.components.core.selection.common_metric import value_of
-from tfx_edge.components.core.selection.figures import figures
+from tfx_edge.components.core.selection.figures import figures, said
 
 # Stands for a limit of which nothing was measured; a sum of such numbers is still one that JSON has.
 _FAR = 1e6
@@ -54,9 +54,7 @@ def _loss(candidate: Candidate, aim: Aim) -> float | None:
     if aim.metric is None:
         return 0.0
     measured = value_of(candidate.report or {}, aim.metric)
-    if measured is None:
-        return None
-    return -measured.value if aim.metric.higher_is_better else measured.value
+    return None if measured is None else loss(measured, aim)
 
 
 def told(candidate: Candidate, aim: Aim) -> str:
@@ -75,7 +73,7 @@ def told(candidate: Candidate, aim: Aim) -> str:
     if aim.metric is not None:
         measured = value_of(report, aim.metric)
         parts.append(f'{aim.metric.name} {_metric(aim.metric.name, measured.value if measured else None)}')
-    parts.append(f'{aim.title} {_figure(figures(report).get(aim.figure))}')
+    parts.append(f'{aim.title} {said(figures(report).get(aim.figure))}')
     count = len(candidate.missed)
     parts.append('holds all' if candidate.holds_all else f'misses {count} limit{"s" if count != 1 else ""}')
     return ', '.join(parts)
@@ -85,9 +83,3 @@ def _metric(name: str, value: float | None) -> str:
     if value is None:
         return 'not measured'
     return f'{value:.1%}'.replace('%', ' %') if 'accuracy' in name else f'{value:.4g}'
-
-
-def _figure(value: float | None) -> str:
-    if value is None:
-        return 'not measured'
-    return f'{value:,}' if isinstance(value, int) else f'{value:.6g}'

@@ -17,12 +17,11 @@ from tfx_edge.components import EdgeSelector
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.selection.candidate import Candidate
 from tfx_edge.components.core.selection.route import Route
+from tfx_edge.components.edge_evaluator.keys import REPORT_FILE
 from tfx_edge.components.edge_selector import keys, options
 from tfx_edge.pipelines.console import Progress
 from tfx_edge.pipelines.local import run_locally
 from tfx_edge.pipelines.run_records import steps_of_run
-
-_REPORT_FILE = 'report.json'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Trial:
         """
         run = run_locally(self.pipeline, progress)
         steps = steps_of_run(self.pipeline.metadata_connection_config, run)
-        path = os.path.join(steps[self.evaluator].output('edge_evaluation').uri, _REPORT_FILE)
+        path = os.path.join(steps[self.evaluator].output('edge_evaluation').uri, REPORT_FILE)
         with fileio.open(path) as file:
             return Candidate(self.route, json.loads(file.read()), path)
 

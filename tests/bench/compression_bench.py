@@ -290,6 +290,32 @@ def _run_seed(
     return results
 
 
+def rows_of_seed(
+    script: str, arguments: argparse.Namespace, dataset: str, seed: int
+) -> dict[str, dict[str, float]]:
+    """Runs the two stages of a bench for one seed, each in a process of its own.
+
+    Args:
+      script: the bench, whose `--stage` prints lines of JSON with the name of a `row`.
+      arguments: of the bench.
+      dataset: its name.
+      seed: of the base net, and of what is made of it.
+
+    Returns:
+      The figures by row.
+    """
+    found = {}
+    with tempfile.TemporaryDirectory() as work:
+        for stage in ('keras 2', 'tfx-edge'):
+            command = [sys.executable, '-W', 'ignore', script, '--stage', stage, '--dataset', dataset]
+            command += ['--seed', str(seed), '--work', work, '--data', str(arguments.data)]
+            command += ['--steps', str(arguments.steps), '--courses', *arguments.courses]
+            command += ['--validation'] if arguments.validation else []
+            for figures in stage_results(command, keras_2=stage == 'keras 2'):
+                found[figures.pop('row')] = figures
+    return found
+
+
 def stage_results(command: list[str], *, keras_2: bool) -> Iterator[dict[str, Any]]:
     """Runs a stage of a bench on one thread, and yields the JSON objects that it printed, a line each."""
     environment = {

@@ -13,8 +13,6 @@ import concurrent.futures
 import dataclasses
 import json
 import pathlib
-import sys
-import tempfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +24,7 @@ from compression_bench import (
     common_arguments,
     export,
     load_data,
-    stage_results,
+    rows_of_seed,
     train_base,
 )
 from qat_bench import measure, trained_file
@@ -69,7 +67,7 @@ def tfx_edge_stage(arguments: argparse.Namespace) -> None:
             folder = target
         file, _ = trained_file(arguments, folder, data)
         figures = {**measure(file, data), **costs(file, data)}
-        print(json.dumps({'course': course, **figures}), flush=True)
+        print(json.dumps({'row': course, **figures}), flush=True)
 
 
 def compress(
@@ -141,22 +139,11 @@ def main() -> None:
     for dataset in arguments.datasets:
         with concurrent.futures.ThreadPoolExecutor(arguments.processes) as pool:
             of_seeds = list(
-                pool.map(lambda seed, name=dataset: _run_seed(arguments, name, seed), arguments.seeds)
+                pool.map(
+                    lambda seed, name=dataset: rows_of_seed(__file__, arguments, name, seed), arguments.seeds
+                )
             )
         _print(dataset, arguments.courses, of_seeds)
-
-
-def _run_seed(arguments: argparse.Namespace, dataset: str, seed: int) -> dict[str, dict[str, float]]:
-    found = {}
-    with tempfile.TemporaryDirectory() as work:
-        for stage in ('keras 2', 'tfx-edge'):
-            command = [sys.executable, '-W', 'ignore', __file__, '--stage', stage, '--dataset', dataset]
-            command += ['--seed', str(seed), '--work', work, '--data', str(arguments.data)]
-            command += ['--steps', str(arguments.steps), '--courses', *arguments.courses]
-            command += ['--validation'] if arguments.validation else []
-            for figures in stage_results(command, keras_2=stage == 'keras 2'):
-                found[figures.pop('course')] = figures
-    return found
 
 
 def _print(dataset: str, courses: list[str], of_seeds: list[dict[str, dict[str, float]]]) -> None:

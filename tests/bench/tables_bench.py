@@ -21,8 +21,6 @@ import concurrent.futures
 import dataclasses
 import json
 import pathlib
-import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -33,7 +31,7 @@ from compression_bench import (
     common_arguments,
     export,
     load_data,
-    stage_results,
+    rows_of_seed,
     train_base,
 )
 from devices_bench import compress
@@ -372,24 +370,13 @@ def main() -> None:
     for dataset in arguments.datasets:
         with concurrent.futures.ThreadPoolExecutor(arguments.processes) as pool:
             of_seeds = list(
-                pool.map(lambda seed, name=dataset: _run_seed(arguments, name, seed), arguments.seeds)
+                pool.map(
+                    lambda seed, name=dataset: rows_of_seed(__file__, arguments, name, seed), arguments.seeds
+                )
             )
         found = Found(of_seeds)
         _print_table(dataset, found)
         print('\n'.join(['', *_judged(dataset, found)]), flush=True)
-
-
-def _run_seed(arguments: argparse.Namespace, dataset: str, seed: int) -> dict[str, dict[str, float]]:
-    found = {}
-    with tempfile.TemporaryDirectory() as work:
-        for stage in ('keras 2', 'tfx-edge'):
-            command = [sys.executable, '-W', 'ignore', __file__, '--stage', stage, '--dataset', dataset]
-            command += ['--seed', str(seed), '--work', work, '--data', str(arguments.data)]
-            command += ['--steps', str(arguments.steps), '--courses', *arguments.courses]
-            command += ['--validation'] if arguments.validation else []
-            for figures in stage_results(command, keras_2=stage == 'keras 2'):
-                found[figures.pop('row')] = figures
-    return found
 
 
 def _print_table(dataset: str, found: Found) -> None:

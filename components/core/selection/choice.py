@@ -10,7 +10,7 @@ from typing import Any
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.selection.candidate import Candidate
 from tfx_edge.components.core.selection.common_metric import MetricName, MetricValue, value_of
-from tfx_edge.components.core.selection.figures import ZIP_BYTES, figures
+from tfx_edge.components.core.selection.figures import ZIP_BYTES, figures, said
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,8 +120,8 @@ def _not_measured(aim: Aim) -> str:
     )
 
 
-def _loss(metric: MetricValue | None, aim: Aim) -> float:
-    """The metric turned so that less is better."""
+def loss(metric: MetricValue | None, aim: Aim) -> float:
+    """A metric turned so that less is better; infinite where it was not measured."""
     if metric is None or aim.metric is None:
         return math.inf
     return -metric.value if aim.metric.higher_is_better else metric.value
@@ -129,8 +129,8 @@ def _loss(metric: MetricValue | None, aim: Aim) -> float:
 
 def _rank(row: _Row, aim: Aim) -> tuple[float, float]:
     figure = math.inf if row.figure is None else row.figure
-    loss = _loss(row.metric, aim)
-    return (loss, figure) if aim.by_metric else (figure, loss)
+    turned = loss(row.metric, aim)
+    return (turned, figure) if aim.by_metric else (figure, turned)
 
 
 def _distance(row: _Row, aim: Aim) -> tuple[float, ...]:
@@ -139,7 +139,7 @@ def _distance(row: _Row, aim: Aim) -> tuple[float, ...]:
     over = sum(excess(gate) for gate in failed)
     figure = math.inf if row.figure is None else row.figure
     missed = len(report['reasons'])
-    return missed, missed - len(failed), over, _loss(row.metric, aim), figure
+    return missed, missed - len(failed), over, loss(row.metric, aim), figure
 
 
 def excess(gate: Mapping[str, Any]) -> float:
@@ -163,7 +163,7 @@ def excess(gate: Mapping[str, Any]) -> float:
 
 def _front(rows: Sequence[_Row], aim: Aim) -> frozenset[int]:
     points = {
-        row.place: (row.figure, _loss(row.metric, aim))
+        row.place: (row.figure, loss(row.metric, aim))
         for row in rows
         if row.figure is not None and (row.metric is not None or aim.metric is None)
     }
@@ -207,7 +207,7 @@ def _why_chosen(row: _Row, eligible: int, aim: Aim) -> str:
     of = f'of {eligible} that hold every limit'
     if aim.by_metric and aim.metric is not None and row.metric is not None:
         return f'{aim.metric.name} {row.metric.value:.6g}, the best {of}'
-    return f'{aim.title} {_said(row.figure)}, the lowest {of}'
+    return f'{aim.title} {said(row.figure)}, the lowest {of}'
 
 
 def _why_beaten(row: _Row, best: _Row, aim: Aim) -> str:
@@ -218,11 +218,5 @@ def _why_beaten(row: _Row, best: _Row, aim: Aim) -> str:
                 values = f'{row.metric.value:.12g}', f'{best.metric.value:.12g}'
             return f'{aim.metric.name} {values[0]}; the chosen one has {values[1]}'
     elif row.figure != best.figure:
-        return f'{aim.title} {_said(row.figure)}; the chosen one has {_said(best.figure)}'
+        return f'{aim.title} {said(row.figure)}; the chosen one has {said(best.figure)}'
     return 'equal to the chosen one by the objective, which is better by the other figure or comes first'
-
-
-def _said(value: float | None) -> str:
-    if value is None:
-        return 'not measured'
-    return f'{value:,}' if isinstance(value, int) else f'{value:.6g}'

@@ -79,6 +79,18 @@ def titles(candidates: Sequence[Candidate]) -> dict[str, str]:
     return {key: title for key, title in known.items() if key in measured}
 
 
+def said(value: float | None) -> str:
+    """A figure in words: whole numbers with their thousands set apart, others with six digits.
+
+    Example:
+      >>> said(11321), said(0.25), said(None)
+      ('11,321', '0.25', 'not measured')
+    """
+    if value is None:
+        return 'not measured'
+    return f'{value:,}' if isinstance(value, int) else f'{value:.6g}'
+
+
 def is_number(value: Any) -> bool:
     """Whether a value of a report is a finite number; reports have strings for NaN and infinities."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
