@@ -3,6 +3,9 @@
 Nets that were trained on all training examples, as their users did, are pruned, clustered and trained for int8 with
 default options on some of these examples. Accuracy is that of the float file and of the int8 file, both run by LiteRT
 on examples that nothing was trained or calibrated on; the table shows what each step costs, in points.
+
+Each finished chain is kept in the folder `--cache`, from which an interrupted bench goes on; give another folder, or
+empty it, after a change of the code.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import dataclasses
-import json
+import pathlib
 import shutil
 import sys
 import tempfile
@@ -20,6 +23,7 @@ from typing import Any
 import numpy as np
 from compression_bench import Data, batches, common_arguments, export, load_data, make_net, stage_results
 from qat_bench import compressed, float_file, measure, quantization_aware, quantized
+from run_cache import Cache, add_cache_argument
 
 _BASE_STEPS = 1500
 STEPS = ('float', 'int8 after training', 'pruned', 'clustered', 'shipped')
@@ -71,37 +75,54 @@ NETS: Mapping[str, Callable[[tuple[int, ...]], Any]] = {
 
 def train_stage(arguments: argparse.Namespace) -> None:
     """Trains the net on all examples, in a process of Keras 2."""
+    data = load_data(arguments.data, arguments.dataset, validation=arguments.validation)
+    Cache(arguments.work).made('base', lambda folder: _train(arguments, data, folder / 'base'))
+
+
+def _train(arguments: argparse.Namespace, data: Data, folder: pathlib.Path) -> None:
     import tf_keras
 
-    data = load_data(arguments.data, arguments.dataset, validation=arguments.validation)
     tf_keras.utils.set_random_seed(arguments.seed)
     model = NETS[arguments.net](data.x_train.shape[1:])
     schedule = tf_keras.optimizers.schedules.CosineDecay(1e-3, _BASE_STEPS)
     model.compile(tf_keras.optimizers.Adam(schedule), 'sparse_categorical_crossentropy')
     for _, batch in zip(range(_BASE_STEPS), batches(data, arguments.seed), strict=False):
         model.train_on_batch(*batch)
-    export(model, arguments.work / 'base')
+    export(model, folder)
 
 
 def compress_stage(arguments: argparse.Namespace) -> None:
     """Runs the chain on each number of examples, and prints the accuracies of each."""
     data = load_data(arguments.data, arguments.dataset, validation=arguments.validation)
+    cache = Cache(arguments.work)
+    base = arguments.work / 'base' / 'base'
     for number in arguments.examples:
-        some = few(data, number, arguments.seed)
-        folder = arguments.work / str(number)
-        shutil.copytree(arguments.work / 'base', folder / 'base')
-        base = folder / 'base'
-        pruned = compressed(arguments, base, some, 'prune')
-        clustered = compressed(arguments, pruned, some, 'cluster')
-        files = {
-            'float': float_file(base),
-            'int8 after training': quantized(base, some),
-            'pruned': float_file(pruned),
-            'clustered': float_file(clustered),
-        }
-        found = {name: measure(file, data)['accuracy'] for name, file in files.items()}
-        found['shipped'] = quantization_aware(arguments, clustered, some)['accuracy']
-        print(json.dumps({'examples': number, **found}), flush=True)
+        if cache.found(run_name(number, arguments.steps)) is None:
+            with tempfile.TemporaryDirectory(dir=arguments.work) as folder:
+                found = _chain(arguments, pathlib.Path(folder), base, few(data, number, arguments.seed), data)
+            cache.keep(run_name(number, arguments.steps), found)
+
+
+def _chain(
+    arguments: argparse.Namespace, folder: pathlib.Path, base: pathlib.Path, some: Data, data: Data
+) -> dict[str, float]:
+    """The accuracy after each step of the chain."""
+    base = shutil.copytree(base, folder / 'base')
+    pruned = compressed(arguments, base, some, 'prune')
+    clustered = compressed(arguments, pruned, some, 'cluster')
+    files = {
+        'float': float_file(base),
+        'int8 after training': quantized(base, some),
+        'pruned': float_file(pruned),
+        'clustered': float_file(clustered),
+    }
+    found = {name: measure(file, data)['accuracy'] for name, file in files.items()}
+    return {**found, 'shipped': quantization_aware(arguments, clustered, some)['accuracy']}
+
+
+def run_name(examples: int, steps: int) -> str:
+    """The name of a chain in the cache."""
+    return f'{examples or "all"} examples, {steps} steps'
 
 
 def few(data: Data, number: int, seed: int) -> Data:
@@ -120,28 +141,34 @@ def main() -> None:
         f'defaults but for {arguments.steps} steps; int8: what it loses to the float file, in points (each seed)'
     )
     print('dataset  net        examples    float  int8 after training   pruned  clustered  shipped')
-    for dataset in arguments.datasets:
-        for net in arguments.nets:
-            with concurrent.futures.ThreadPoolExecutor(arguments.processes) as pool:
-                run = lambda seed, d=dataset, n=net: _run_seed(arguments, d, n, seed)  # noqa: E731
-                of_seeds = list(pool.map(run, arguments.seeds))
-            for number in arguments.examples:
-                _print(dataset, net, number, [found[number] for found in of_seeds])
+    with tempfile.TemporaryDirectory() as temporary:
+        cache = arguments.cache or pathlib.Path(temporary)
+        nets = [(dataset, net) for dataset in arguments.datasets for net in arguments.nets]
+        with concurrent.futures.ThreadPoolExecutor(arguments.processes) as pool:
+            runs = {
+                net: [pool.submit(_run_seed, arguments, cache, *net, seed) for seed in arguments.seeds]
+                for net in nets
+            }
+            for net, of_net in runs.items():
+                of_seeds = [run.result() for run in of_net]
+                for number in arguments.examples:
+                    _print(*net, number, [found[number] for found in of_seeds])
 
 
 def _run_seed(
-    arguments: argparse.Namespace, dataset: str, net: str, seed: int
+    arguments: argparse.Namespace, cache: pathlib.Path, dataset: str, net: str, seed: int
 ) -> dict[int, dict[str, float]]:
-    results = {}
-    with tempfile.TemporaryDirectory() as work:
-        for stage in ('train', 'compress'):
-            command = [sys.executable, '-W', 'ignore', __file__, '--stage', stage, '--dataset', dataset]
-            command += ['--net', net, '--seed', str(seed), '--work', work, '--data', str(arguments.data)]
-            command += ['--steps', str(arguments.steps), '--examples', *map(str, arguments.examples)]
-            command += ['--validation'] if arguments.validation else []
-            for found in stage_results(command, keras_2=stage == 'train'):
-                results[found.pop('examples')] = found
-    return results
+    work = cache / f'{dataset} {net} {seed}{" validation" if arguments.validation else ""}'
+    for stage in ('train', 'compress'):
+        command = [sys.executable, '-W', 'ignore', __file__, '--stage', stage, '--dataset', dataset]
+        command += ['--net', net, '--seed', str(seed), '--work', str(work), '--data', str(arguments.data)]
+        command += ['--steps', str(arguments.steps), '--examples', *map(str, arguments.examples)]
+        command += ['--validation'] if arguments.validation else []
+        for _ in stage_results(command, keras_2=stage == 'train'):
+            pass  # a stage leaves its results in the cache
+    return {
+        number: Cache(work).found(run_name(number, arguments.steps)) or {} for number in arguments.examples
+    }
 
 
 def _print(dataset: str, net: str, number: int, of_seeds: list[dict[str, float]]) -> None:
@@ -160,6 +187,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument('--nets', nargs='+', choices=list(NETS), default=list(NETS))
     parser.add_argument('--examples', nargs='+', type=int, default=[200, 500, 0], help='0 for all')
     parser.add_argument('--steps', type=int, default=1000, help='of each training')
+    add_cache_argument(parser)
     parser.add_argument('--net', help=argparse.SUPPRESS)
     parser.set_defaults(zeros=50, clusters=16)
     return parser.parse_args()

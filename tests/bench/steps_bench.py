@@ -19,7 +19,7 @@ import pathlib
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ from compression_bench import measure as measure_folder
 from qat_bench import TOOLKIT, float_file, quantization_aware
 from qat_bench import by_toolkit as quantization_aware_by_toolkit
 from qat_bench import measure as measure_file
+from run_cache import Cache, add_cache_argument
 from steps_plot import steps_svg
 
 _QAT = 'qat'
@@ -48,42 +49,6 @@ TECHNIQUES = {
     'QAT': _QAT,
 }
 SIDES = ('toolkit', 'tfx-edge')
-
-
-class Cache:
-    """What one seed's runs on one data set left: models that both sides start from, the toolkit's, and accuracies."""
-
-    def __init__(self, folder: pathlib.Path) -> None:
-        self.folder = folder
-        self.folder.mkdir(parents=True, exist_ok=True)
-
-    def made(self, name: str, make: Callable[[pathlib.Path], None]) -> pathlib.Path:
-        """The folder of this name; where there is none, what `make` writes into it, whole or not at all."""
-        target = self.folder / name
-        if not target.exists():
-            with tempfile.TemporaryDirectory(dir=self.folder) as unfinished:
-                draft = pathlib.Path(unfinished) / 'draft'
-                draft.mkdir()
-                make(draft)
-                draft.rename(target)
-        return target
-
-    def found(self, name: str) -> dict[str, float] | None:
-        """What `keep` kept; None where it did not."""
-        if not self._file(name).exists():
-            return None
-        found: dict[str, float] = json.loads(self._file(name).read_text())
-        return found
-
-    def keep(self, name: str, measured: Mapping[str, float]) -> None:
-        """Keeps accuracy, zip bytes and share of zeros of a finished run's file."""
-        kept = {key: measured[key] for key in ('accuracy', 'zip', 'zeros')}
-        draft = self._file(name).with_suffix('.draft')
-        draft.write_text(json.dumps(kept) + '\n')
-        draft.rename(self._file(name))
-
-    def _file(self, name: str) -> pathlib.Path:
-        return self.folder / f'{name}.json'
 
 
 def run_name(side: str, point: str, steps: int) -> str:
@@ -215,7 +180,7 @@ def _figures(arguments: argparse.Namespace, cache: pathlib.Path) -> dict[str, An
         found = [
             Cache(_folder(arguments, cache, dataset, seed)).found(name) or {} for seed in arguments.seeds
         ]
-        return {key: [figures[key] for figures in found] for key in found[0]}
+        return {key: [figures[key] for figures in found] for key in ('accuracy', 'zip', 'zeros')}
 
     def mean(values: list[float]) -> float:
         return round(float(np.mean(values)), 6)
@@ -266,9 +231,7 @@ def _arguments() -> argparse.Namespace:
     parser = common_arguments(__doc__)
     parser.add_argument('--techniques', nargs='+', choices=list(TECHNIQUES), default=list(TECHNIQUES))
     parser.add_argument('--steps', nargs='+', type=int, default=[200, 600, 2000], help='of each training')
-    parser.add_argument(
-        '--cache', type=pathlib.Path, help='folder that keeps finished runs; none: they are not kept'
-    )
+    add_cache_argument(parser)
     parser.add_argument(
         '--output',
         type=pathlib.Path,
