@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import importlib.metadata
 import json
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from tfx import types
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
@@ -26,9 +22,9 @@ from tfx_edge.components.core.compression.graph.loaded_model import LOADED
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions
 from tfx_edge.components.core.compression.training.state_owner import owned
+from tfx_edge.components.core.compression.training.state_place import state_place
 from tfx_edge.components.core.compression.training.user_functions import UserFunctions
 from tfx_edge.components.core.compression.weight_summary import WeightSummary, summarize_weights
-from tfx_edge.components.core.content_digest import content_digest
 from tfx_edge.components.core.dense_function.choice import choose_signature, describe
 from tfx_edge.components.core.isolation.isolated_process import load_ahead
 from tfx_edge.components.core.litert.conversion import saved_model_converter
@@ -36,10 +32,10 @@ from tfx_edge.components.core.litert.file.loop_operators import has_loops
 from tfx_edge.components.core.signature import Signature
 from tfx_edge.components.tfx_interface import artifacts, exec_properties, user_module
 from tfx_edge.components.tfx_interface.deployable_model import converting_meanwhile
-from tfx_edge.components.tfx_interface.example_files import split_files
 from tfx_edge.components.training import training_spec
 from tfx_edge.components.training.configuration import Configuration
 from tfx_edge.components.training.fine_tuning_options import fine_tuning_options
+from tfx_edge.components.training.state_folder import state_folder
 from tfx_edge.components.training.training_examples import (
     Batches,
     TrainingExamples,
@@ -49,8 +45,6 @@ from tfx_edge.components.training.training_examples import (
 
 _LOG = logging.getLogger(__name__)
 
-# Another version of these may compute other bytes.
-_DECISIVE_PACKAGES = ('tfx-edge', 'tensorflow', 'keras', 'numpy')
 # Takes a signature's graph, training options and batches (None without examples); returns new values by checkpoint key.
 Compress = Callable[[ServingGraph, FineTuningOptions, Batches | None], dict[str, np.ndarray]]
 
@@ -101,8 +95,15 @@ def compress_model(
     )
     _LOG.info('compressing signature %r', signature.name)
     output = artifact_utils.get_single_instance(list(output_dict[artifacts.MODEL]))
-    with owned(_checkpoint_folder(output, source, input_dict, options, properties)) as state:
-        options = dataclasses.replace(options, functions=functions, checkpoint_folder=state)
+    place = state_place()
+    folder = state_folder(output, source, input_dict, options, properties)
+    with owned(folder, patience_seconds=place.patience_seconds if place else 0.0) as state:
+        options = dataclasses.replace(
+            options,
+            functions=functions,
+            checkpoint_folder=state,
+            checkpoint_saved=place.saved if place else None,
+        )
         unless = configuration.saved_model_only_field
         with _file(output, source, signature, unless, saved_model_only=saved_model_only) as file:
             graph = _opened(source, signature, file, trains_ranges=configuration.trains_ranges)
@@ -155,28 +156,6 @@ def _compressed(
             assert examples is not None
             values = values | re_estimate(graph, values, examples.batches(), options.batch_norm_batches)
     return values
-
-
-def _checkpoint_folder(
-    output: types.Artifact,
-    source: str,
-    input_dict: artifacts.ArtifactDict,
-    options: FineTuningOptions,
-    properties: Mapping[str, Any],
-) -> str:
-    """The folder of the training's state, beside the outputs of all runs; named by a hash of what decides the result.
-
-    A restarted run has another output folder; with the same model, examples and configuration it finds the state here.
-    """
-    decisive = [json.dumps(dict(properties), sort_keys=True, default=str), content_digest(source)]
-    decisive += [f'{package} {importlib.metadata.version(package)}' for package in _DECISIVE_PACKAGES]
-    if input_dict.get(artifacts.EXAMPLES):
-        files = split_files(input_dict[artifacts.EXAMPLES], options.train_splits)
-        decisive += [f'{file} {tf.io.gfile.stat(file).length}' for file in files]
-    for key in (artifacts.SCHEMA, artifacts.TRANSFORM_GRAPH):
-        decisive += [artifact.uri for artifact in input_dict.get(key) or ()]
-    key = hashlib.sha256('\n'.join(decisive).encode()).hexdigest()[:16]
-    return os.path.join(os.path.dirname(output.uri.rstrip('/')), '.unfinished', key)
 
 
 def _describe(output: types.Artifact, weights: Sequence[WeightSummary]) -> None:

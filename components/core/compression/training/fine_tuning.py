@@ -41,6 +41,8 @@ class FineTuningOptions:
     output_kind: str
     # Where the state of a run is kept while it trains, so that it continues after it was killed; '' keeps none.
     checkpoint_folder: str = ''
+    # Called after each state that was written there.
+    checkpoint_saved: Callable[[], None] | None = None
     functions: UserFunctions = dataclasses.field(default_factory=UserFunctions)
     batch_norm_batches: int = 0
     learning_rate_schedule: str = 'CONSTANT_THEN_COSINE'
@@ -88,7 +90,8 @@ def fine_tune(
     targets = () if options.functions.loss_fn else losses.output_targets(graph, options.output_kind, first)
     step = _training_step(graph, forward, variables, targets, options, optimizer, hooks)
     slots = [variable.value for variable in optimizer.variables]
-    checkpoint = TrainingCheckpoint(options.checkpoint_folder, [*variables, *slots, *hooks.state])
+    kept = [*variables, *slots, *hooks.state]
+    checkpoint = TrainingCheckpoint(options.checkpoint_folder, kept, options.checkpoint_saved)
     begin = checkpoint.restore()
     batches = itertools.islice(itertools.chain([first], batches), begin, options.num_steps)
     started = reported = time.monotonic()

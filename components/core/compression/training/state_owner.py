@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Iterator
 
 from tfx_edge.components.core.file_lock import locked
@@ -13,7 +14,7 @@ _LOG = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def owned(folder: str) -> Iterator[str]:
+def owned(folder: str, patience_seconds: float = 0.0) -> Iterator[str]:
     """Makes this process the owner of a training's state, if no other process is.
 
     Two runs of one step with the same inputs would otherwise delete each other's state. The system's lock on a file
@@ -22,6 +23,8 @@ def owned(folder: str) -> Iterator[str]:
 
     Args:
       folder: of the state; '' for none.
+      patience_seconds: how long to wait for another owner to end. A file server keeps the locks of a machine that it
+        lost for a while.
 
     Yields:
       The folder; '' where another process owns it.
@@ -38,7 +41,7 @@ def owned(folder: str) -> Iterator[str]:
     path = f'{folder}.lock'
     with contextlib.ExitStack() as held:
         try:
-            held.enter_context(locked(path))
+            _lock(held, path, time.monotonic() + patience_seconds)
         except BlockingIOError:
             _LOG.warning(
                 'another run trains with the same inputs and configuration, and keeps its state in %s: this run keeps '
@@ -49,3 +52,14 @@ def owned(folder: str) -> Iterator[str]:
         except OSError as error:
             _LOG.info('%s cannot be locked (%s): do not run this step twice at a time', path, error.strerror)
         yield folder
+
+
+def _lock(held: contextlib.ExitStack, path: str, deadline: float) -> None:
+    while True:
+        try:
+            held.enter_context(locked(path))
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(min(1.0, max(0.0, deadline - time.monotonic())))

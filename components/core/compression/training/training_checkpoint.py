@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 
@@ -24,6 +24,7 @@ class TrainingCheckpoint:
     Args:
       folder: where the state is kept; it belongs to one model, configuration and set of examples. '' keeps none.
       variables: all that the loop changes, in a fixed order; one may be there twice.
+      saved: called after each state that was saved.
 
     Example:
       >>> checkpoint = TrainingCheckpoint('/pipeline/Pruner/model/.unfinished/5f0c', [weight, momentum])
@@ -32,7 +33,10 @@ class TrainingCheckpoint:
       ...   checkpoint.step_done(step + 1)
     """
 
-    def __init__(self, folder: str, variables: Sequence[tf.Variable]) -> None:
+    def __init__(
+        self, folder: str, variables: Sequence[tf.Variable], saved: Callable[[], None] | None = None
+    ) -> None:
+        self._tell_saved = saved
         self._steps = tf.Variable(0, dtype=tf.int64, trainable=False)
         # A checkpoint holds a variable once, whatever the number of its names.
         once = {id(variable): variable for variable in variables}.values()
@@ -61,6 +65,8 @@ class TrainingCheckpoint:
             return
         self._steps.assign(steps)
         self._manager.save()
+        if self._tell_saved is not None:
+            self._tell_saved()
         self._saved = time.monotonic()
 
 
