@@ -205,7 +205,14 @@ def _add_pod_options(command: argparse.ArgumentParser) -> None:
         '--shared-volume',
         metavar='CLAIM',
         help="a ReadWriteMany volume claim that Beam's workers in other pods have mounted at /tfx-edge-shared; steps "
-        'that run Beam keep their artifacts there while they run',
+        'that run Beam keep their artifacts there while they run, and steps that train their state',
+    )
+    command.add_argument(
+        '--state',
+        metavar='URI',
+        help='where Pruner, Clusterer and QATTrainer keep the state of their training, which a new pod continues when '
+        'Kubernetes lost one: s3://, minio://, gs://, az://, abfs://, or the folder of a --volume '
+        '(default: the shared volume, if there is one)',
     )
     command.add_argument(
         '--volume',
@@ -404,6 +411,7 @@ def _compile(arguments: argparse.Namespace) -> int:
             gpu_image=arguments.gpu_image,
             shared_volume=arguments.shared_volume,
             volumes=tuple(arguments.volumes),
+            state=arguments.state,
             variables=tuple(arguments.variables),
             secret_variables=tuple(arguments.secret_variables),
         ),

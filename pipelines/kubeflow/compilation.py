@@ -15,7 +15,8 @@ from tfx_edge.pipelines.kubeflow import beam_workers, pages, specification
 from tfx_edge.pipelines.kubeflow.branch_failures import branch_steps, with_branch_flags
 from tfx_edge.pipelines.kubeflow.fingerprint_tasks import fingerprinted, with_fingerprints
 from tfx_edge.pipelines.kubeflow.image_version import cache_line, with_image_versions
-from tfx_edge.pipelines.kubeflow.pods import PodOptions, platform_spec, with_containers
+from tfx_edge.pipelines.kubeflow.pods import SHARED_FOLDER, PodOptions, platform_spec, with_containers
+from tfx_edge.pipelines.kubeflow.training_steps import state_line, training_steps, with_kept_state
 from tfx_edge.pipelines.user_pipeline import PipelineOptions, call_function
 
 # By format: the file's suffix, what the pipeline root may start with, and how steps reach their artifacts.
@@ -68,6 +69,8 @@ def compile_user_pipeline(
         _write(path, as_text(job, form))
         progress.line(f'{path}: pipeline {pipeline.pipeline_name!r}, {len(pipeline.components)} steps')
         progress.text(f'  {cache_line(image)}')
+        if form == 'kfp' and (training := training_steps(pipeline)):
+            progress.text(f'  {state_line(training, pods.state_place)}')
         for step in fingerprinted(job['pipelineSpec']):
             progress.text(
                 f'  {step}: every run looks at its data first, and takes it from the cache only if they are the same'
@@ -116,9 +119,12 @@ def compile_pipeline(pipeline: Any, image: str, form: str, pods: PodOptions = NO
     if form != 'kfp':
         return {**job, 'pipelineSpec': spec}
     spec = with_branch_flags(spec, branch_steps(pipeline))
+    training = training_steps(pipeline)
+    spec = with_kept_state(spec, pods.state_place, training)
+    sharing = beam_steps | (training if pods.state_place.startswith(SHARED_FOLDER) else set())
     beam_workers.check_workers(spec, beam_steps, has_shared_volume=bool(pods.shared_volume))
     spec = pages.with_pages(specification.for_open_source(spec, pipeline.pipeline_info.pipeline_root))
-    return {**job, 'pipelineSpec': spec, 'platformSpec': platform_spec(spec, pods, beam_steps)}
+    return {**job, 'pipelineSpec': spec, 'platformSpec': platform_spec(spec, pods, sharing)}
 
 
 def as_text(job: Mapping[str, Any], form: str) -> str:
@@ -181,6 +187,7 @@ def _check_pods(pods: PodOptions, form: str) -> None:
     for option, value in (
         ('--shared-volume', pods.shared_volume),
         ('--volume', pods.volumes),
+        ('--state', pods.state),
         ('--secret-env', pods.secret_variables),
     ):
         if value and form != 'kfp':

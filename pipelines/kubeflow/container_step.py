@@ -22,6 +22,7 @@ from tfx_edge.pipelines.kubeflow.log_line import log
 from tfx_edge.pipelines.kubeflow.mounts import ROOT_VARIABLE, Mounts
 from tfx_edge.pipelines.kubeflow.pods import SHARED_FLAG
 from tfx_edge.pipelines.kubeflow.specification import DRIVER_FLAG
+from tfx_edge.pipelines.kubeflow.training_state import STATE_FLAG, kept_state
 
 if TYPE_CHECKING:
     from google.protobuf import struct_pb2
@@ -78,10 +79,11 @@ def run_step(arguments: argparse.Namespace, beam_args: Sequence[str]) -> None:
     def body() -> None:
         _run(arguments, beam_args, executor_input, inputs_spec, mounts)
 
-    if arguments.executor_class_path == _SELECTOR:
-        body()  # what is missing is what it chooses without
-    else:
-        run_or_hand_on(arguments.branch_of_selector, executor_input, mounts.path, body)
+    with kept_state(arguments.training_state, _execution(executor_input)):
+        if arguments.executor_class_path == _SELECTOR:
+            body()  # what is missing is what it chooses without
+        else:
+            run_or_hand_on(arguments.branch_of_selector, executor_input, mounts.path, body)
 
 
 def _run(
@@ -250,6 +252,12 @@ def _parser() -> argparse.ArgumentParser:
         SHARED_FLAG,
         metavar='DIR',
         help="folder that Beam's workers see too; the artifacts are there while the step runs",
+    )
+    parser.add_argument(
+        STATE_FLAG,
+        metavar='PLACE',
+        default='',
+        help='folder of a volume, or URI, at which the state of a training outlives this pod',
     )
     parser.add_argument(VERSION_FLAG, default='', help='tag or digest of the image')
     parser.add_argument(

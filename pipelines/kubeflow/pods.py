@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.pipelines.kubeflow import training_state
 
 SHARED_FLAG = '--shared_folder'
 # Where a step with Beam arguments finds the volume that it shares with Beam's workers. They have it at the same path.
@@ -40,6 +41,7 @@ class PodOptions:
       gpu_image: the container image of the steps with a GPU, which has CUDA.
       shared_volume: a ReadWriteMany volume claim that Beam's workers have mounted at `SHARED_FOLDER`.
       volumes: 'CLAIM:/path', mounted in every step.
+      state: where steps that train keep their state; None for the shared volume, where there is one.
       variables: 'NAME=VALUE', for every step.
       secret_variables: 'NAME=SECRET:KEY', for every step.
     """
@@ -48,8 +50,16 @@ class PodOptions:
     gpu_image: str | None = None
     shared_volume: str | None = None
     volumes: tuple[str, ...] = ()
+    state: str | None = None
     variables: tuple[str, ...] = ()
     secret_variables: tuple[str, ...] = ()
+
+    @property
+    def state_place(self) -> str:
+        """Where the state of a training outlives its pod; '' where it does not."""
+        if self.state is not None:
+            return self.state
+        return f'{SHARED_FOLDER}/{training_state.FOLDER}' if self.shared_volume else ''
 
 
 def with_containers(spec: dict[str, Any], options: PodOptions, beam_steps: Collection[str]) -> dict[str, Any]:
@@ -90,14 +100,14 @@ def with_containers(spec: dict[str, Any], options: PodOptions, beam_steps: Colle
 
 
 def platform_spec(
-    spec: Mapping[str, Any], options: PodOptions, beam_steps: Collection[str]
+    spec: Mapping[str, Any], options: PodOptions, sharing_steps: Collection[str]
 ) -> dict[str, Any]:
     """The second document of a compiled pipeline, which open-source Kubeflow Pipelines reads as Kubernetes' part.
 
     Args:
       spec: the PipelineSpec.
       options: what to mount, and which secrets to give.
-      beam_steps: names of the steps that run Beam pipelines.
+      sharing_steps: names of the steps that have the shared volume mounted.
 
     Returns:
       The JSON of a PlatformSpec (kfp-kubernetes' `KubernetesExecutorConfig` by executor); empty if nothing is asked.
@@ -111,7 +121,7 @@ def platform_spec(
     _check_distinct(mount['mountPath'] for mount in [*volumes, *shared])
     executors = {}
     for name, body in step_executors(spec).items():
-        mounts = [*volumes, *(shared if name in beam_steps else [])]
+        mounts = [*volumes, *(shared if name in sharing_steps else [])]
         config = {
             **({'pvcMount': mounts} if mounts else {}),
             **({'secretAsEnv': secrets} if secrets else {}),

@@ -88,15 +88,45 @@ def test_steps_that_run_beam_have_the_shared_volume() -> None:
     arguments = container(job, 'TFLiteQuantizer')['args']
     assert arguments[arguments.index('--shared_folder') + 1] == '/tfx-edge-shared'
     assert '--shared_folder' not in container(job, 'Pruner')['args']
-    assert pods(job) == {
-        'Pruner_executor': {'pvcMount': [{'constant': 'data', 'mountPath': '/data'}]},
-        'TFLiteQuantizer_executor': {
-            'pvcMount': [
-                {'constant': 'data', 'mountPath': '/data'},
-                {'constant': 'shared', 'mountPath': '/tfx-edge-shared'},
-            ]
-        },
+    mounts = [
+        {'constant': 'data', 'mountPath': '/data'},
+        {'constant': 'shared', 'mountPath': '/tfx-edge-shared'},
+    ]
+    # A step that trains keeps its state there.
+    assert pods(job) == {f'{name}_executor': {'pvcMount': mounts} for name in ('Pruner', 'TFLiteQuantizer')}
+
+
+@pytest.mark.parametrize(
+    ('options', 'place'),
+    [
+        ({'shared_volume': 'shared'}, '/tfx-edge-shared/training-state'),
+        ({'shared_volume': 'shared', 'state': 'minio://bucket/states'}, 'minio://bucket/states'),
+        ({'state': 'gs://bucket/states'}, 'gs://bucket/states'),
+        ({'volumes': ('data:/data',), 'state': '/data/states'}, '/data/states'),
+    ],
+)
+def test_steps_that_train_keep_their_state_and_are_repeated_where_a_pod_is_lost(
+    options: dict[str, Any], place: str
+) -> None:
+    job = compiled(**options)
+    arguments = container(job, 'Pruner')['args']
+    assert arguments[arguments.index('--training_state') + 1] == place
+    assert '--training_state' not in container(job, 'TFLiteQuantizer')['args']
+    tasks = {
+        name: json_format.ParseDict(task, pipeline_spec_pb2.PipelineTaskSpec())
+        for name, task in job['pipelineSpec']['root']['dag']['tasks'].items()
     }
+    policy = tasks['Pruner'].retry_policy
+    assert policy.max_retry_count == 2
+    # Counted from the start of the first pod.
+    assert policy.backoff_max_duration.ToTimedelta().days >= 30
+    assert not tasks['TFLiteQuantizer'].HasField('retry_policy')
+
+
+def test_without_a_place_nothing_is_repeated() -> None:
+    job = compiled()
+    assert '--training_state' not in container(job, 'Pruner')['args']
+    assert 'retryPolicy' not in job['pipelineSpec']['root']['dag']['tasks']['Pruner']
 
 
 def test_variables_are_in_the_file_and_secrets_by_name_only() -> None:
@@ -147,6 +177,7 @@ def test_vertex_takes_resources_and_variables() -> None:
         ({'volumes': ('data',)}, '--volume data is not of the form CLAIM:/path'),
         ({'volumes': ('Data:/data',)}, "'Data' is no name of a volume claim"),
         ({'volumes': ('a:/data', 'b:/data')}, 'two volumes are mounted at /data'),
+        ({'state': 'bucket/states'}, '--state bucket/states is neither a folder of a volume'),
         ({'variables': ('1=2',)}, '--env 1 is not of the form'),
         (
             {'variables': ('AWS_SECRET_ACCESS_KEY=s3cr3t',)},
@@ -166,6 +197,7 @@ def test_wrong_option_is_reported(options: dict[str, Any], message: str) -> None
     [
         {'shared_volume': 'shared'},
         {'volumes': ('data:/data',)},
+        {'state': 'gs://bucket/states'},
         {'secret_variables': ('KEY=minio:secretkey',)},
     ],
 )

@@ -1,0 +1,135 @@
+"""The state of a step that trains, where it outlives the step's pod: on the shared volume, or at an object store.
+
+It belongs to one execution, which a new pod of the same step continues. What an execution refused is written there too:
+a cluster that starts a failed step again, as older ones do, gets the same line at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+
+from tfx_edge.components.core.compression.training.state_place import StatePlace, state_kept_in
+from tfx_edge.components.core.errors import EdgeError, EnvironmentFailure
+from tfx_edge.pipelines.failure import causes, one_line
+from tfx_edge.pipelines.kubeflow.cluster_fault import ClusterFault
+from tfx_edge.pipelines.kubeflow.log_line import log
+
+STATE_FLAG = '--training_state'
+# Below a shared volume, where the folders of steps that run Beam lie too.
+FOLDER = 'training-state'
+# State that nobody wrote for so long belongs to a run that was terminated: no pod comes for it any more.
+ABANDONED_SECONDS = 7 * 86400.0
+# A file server frees the locks of a machine that it lost after this time at most (a lease of NFS 4 is 90 seconds).
+_PATIENCE_SECONDS = 120.0
+_REFUSAL = 'refused.txt'
+
+
+@contextlib.contextmanager
+def kept_state(place: str, execution: str) -> Iterator[None]:
+    """Lets trainings keep their state where a new pod of the same execution finds it.
+
+    Args:
+      place: a folder of a volume, or a URI at an object store; '' for no place: a new pod begins anew.
+      execution: name of the step's execution, the same when Kubernetes starts its pod anew.
+
+    Raises:
+      EdgeError: the execution was refused before, by an earlier pod; or the place cannot be written.
+
+    Example:
+      ```
+      with kept_state('/tfx-edge-shared/training-state', execution):
+          run_executor()
+      ```
+    """
+    if not place:
+        yield
+        return
+    key = hashlib.sha256(execution.encode()).hexdigest()[:32]
+    if '://' in place:
+        with _at_store(place.rstrip('/'), key):
+            yield
+    else:
+        with _on_volume(pathlib.Path(place), key):
+            yield
+
+
+@contextlib.contextmanager
+def _on_volume(volume: pathlib.Path, key: str) -> Iterator[None]:
+    folder = volume / key
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        os.utime(folder)
+    except OSError as error:
+        raise ClusterFault(
+            f'the folder of training states {volume} cannot be written ({error.strerror}); mount a volume there that '
+            'this user may write: tfx-edge compile --shared-volume CLAIM, or --state URI.'
+        ) from error
+    _remove_abandoned(volume, now=folder.stat().st_mtime)
+    place = StatePlace(str(folder), lambda: os.utime(folder), _PATIENCE_SECONDS)
+    with _refused_once(folder, place):
+        yield
+    shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def _at_store(store: str, key: str) -> Iterator[None]:
+    from tfx_edge.pipelines.kubeflow import mirrored_folder  # takes seconds
+
+    mirrored_folder.remove_silent(store, ABANDONED_SECONDS)
+    with tempfile.TemporaryDirectory(prefix='tfx_edge_state_') as folder:
+        mirror = mirrored_folder.MirroredFolder(folder, f'{store}/{key}')
+        mirror.fetch()
+        try:
+            with _refused_once(pathlib.Path(folder), StatePlace(folder, mirror.keep)):
+                yield
+        except EdgeError:
+            mirror.keep()
+            raise
+        mirror.remove()
+
+
+@contextlib.contextmanager
+def _refused_once(folder: pathlib.Path, place: StatePlace) -> Iterator[None]:
+    """Remembers that the step refused what it was given, and then refuses at once what is given again."""
+    refusal = folder / _REFUSAL
+    if refusal.exists():
+        raise EdgeError(refusal.read_text(encoding='utf-8'))
+    if any(folder.iterdir()):
+        log(f'tfx-edge: an earlier pod of this step left the state of its training; it is in {folder}')
+    try:
+        with state_kept_in(place):
+            yield
+    except Exception as error:
+        if _is_refusal(error):
+            shutil.rmtree(folder)
+            folder.mkdir()
+            refusal.write_text(one_line(error), encoding='utf-8')
+        raise
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether the step would end the same way if it were started again."""
+    for cause in causes(error):
+        if isinstance(cause, EdgeError | EnvironmentFailure):
+            return not isinstance(cause, ClusterFault | EnvironmentFailure)
+    return False
+
+
+def _remove_abandoned(volume: pathlib.Path, now: float) -> None:
+    """Removes states of other executions that nobody has written for long.
+
+    Args:
+      volume: folder of all states.
+      now: by the volume's clock.
+    """
+    for folder in sorted(volume.iterdir()):
+        with contextlib.suppress(FileNotFoundError):  # its own step has ended meanwhile
+            if now - folder.stat().st_mtime > ABANDONED_SECONDS:
+                log(f'tfx-edge: removing {folder}, the training state of a run that did not come back')
+                shutil.rmtree(folder)
