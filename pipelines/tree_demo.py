@@ -14,6 +14,7 @@ from tfx_edge.pipelines.console import Progress, quiet
 from tfx_edge.pipelines.demo import all_beam_args
 from tfx_edge.pipelines.local import remove_float_files, run_locally
 from tfx_edge.pipelines.short_path import short_path
+from tfx_edge.pipelines.verdict_lines import choice_lines
 
 if TYPE_CHECKING:
     from tfx_edge.pipelines.run_records import Step
@@ -79,13 +80,8 @@ def _print_choice(steps: Mapping[str, Step], progress: Progress) -> bool:
     page = pathlib.Path(steps['EdgeSelector'].output('selection').uri) / 'selection.html'
     report = json.loads(page.with_name('selection.json').read_text())
     _print_candidates(report, progress)
-    progress.text(f'verdict: {report["verdict"]}')
-    progress.text(f'chosen: {report["chosen"]}: {report["reason"]}')
-    (chosen,) = (row for row in report['candidates'] if row['route'] == report['chosen'])
-    for line in chosen['reasons']:
-        progress.text(f'  {line}')
-    for note in report['notes']:
-        progress.text(f'note: {note}')
+    for line in choice_lines(report):
+        progress.text(line)
     pushed = steps['Pusher'].output('pushed_model').properties
     if pushed.get('pushed'):
         progress.text(f'pushed: {short_path(pathlib.Path(str(pushed["pushed_destination"])) / "tflite")}')
