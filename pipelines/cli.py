@@ -11,6 +11,14 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from tfx_edge.pipelines.cluster_options import (
+    access_of,
+    add_access,
+    add_patience,
+    add_pod_options,
+    pods_of,
+    refuse_cluster_options,
+)
 from tfx_edge.pipelines.failure import CommandError, one_line
 
 if TYPE_CHECKING:
@@ -92,7 +100,37 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     _add_beam_arg(demo)
     _add_verbose(demo)
+    _add_demo_on_kubeflow(demo)
     demo.set_defaults(run=_demo)
+
+
+def _add_demo_on_kubeflow(demo: argparse.ArgumentParser) -> None:
+    cluster = demo.add_argument_group('on a cluster')
+    cluster.add_argument(
+        '--on-kubeflow',
+        metavar='URL',
+        help="run it on open-source Kubeflow Pipelines 2: the pipelines' page or its API server, such as "
+        'http://localhost:8080',
+    )
+    cluster.add_argument('--image', help='container image of all steps')
+    cluster.add_argument(
+        '--store',
+        metavar='URI',
+        help='folder at the object store for data, artifacts and the pushed model, which this machine reaches by its '
+        'AWS_ variables (minio://mlpipeline/tfx-edge-demo)',
+    )
+    cluster.add_argument(
+        '--parameter',
+        dest='parameters',
+        action='append',
+        default=[],
+        metavar='NAME=VALUE',
+        help='a parameter of the run; VALUE is JSON, or else a string (repeatable)',
+    )
+    cluster.add_argument('--run', dest='run_id', metavar='ID', help='follow this run of an earlier demo')
+    add_patience(cluster)
+    add_pod_options(cluster)
+    add_access(cluster)
 
 
 def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -182,62 +220,9 @@ def _add_compile(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help='kfp: YAML for open-source Kubeflow Pipelines 2; vertex: JSON for Vertex AI (%(default)s)',
     )
     compiled.add_argument('--output', metavar='FILE', help='(pipeline name with .yaml or .json)')
-    _add_pod_options(compiled)
+    add_pod_options(compiled)
     _add_pipeline_options(compiled)
     compiled.set_defaults(run=_compile)
-
-
-def _add_pod_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        '--resources',
-        action='append',
-        default=[],
-        metavar='STEP=cpu:N,memory:N,gpu:N',
-        help='request and limit of a step, such as --resources Trainer=cpu:2,memory:8G,gpu:1 (repeatable)',
-    )
-    command.add_argument(
-        '--gpu-image',
-        metavar='IMAGE',
-        help='container image of the steps with a GPU: as --image, with CUDA '
-        '(deploy/Dockerfile with --build-arg DEVICE=gpu)',
-    )
-    command.add_argument(
-        '--shared-volume',
-        metavar='CLAIM',
-        help="a ReadWriteMany volume claim that Beam's workers in other pods have mounted at /tfx-edge-shared; steps "
-        'that run Beam keep their artifacts there while they run, and steps that train their state',
-    )
-    command.add_argument(
-        '--state',
-        metavar='URI',
-        help='where Pruner, Clusterer and QATTrainer keep the state of their training, which a new pod continues when '
-        'Kubernetes lost one: s3://, minio://, gs://, az://, abfs://, or the folder of a --volume '
-        '(default: the shared volume, if there is one)',
-    )
-    command.add_argument(
-        '--volume',
-        dest='volumes',
-        action='append',
-        default=[],
-        metavar='CLAIM:/PATH',
-        help='a volume claim that every step has mounted, for data to read or models to push (repeatable)',
-    )
-    command.add_argument(
-        '--env',
-        dest='variables',
-        action='append',
-        default=[],
-        metavar='NAME=VALUE',
-        help='an environment variable of every step; it stands in the compiled file, so no secrets (repeatable)',
-    )
-    command.add_argument(
-        '--secret-env',
-        dest='secret_variables',
-        action='append',
-        default=[],
-        metavar='NAME=SECRET:KEY',
-        help="an environment variable of every step, from a key of one of the cluster's secrets (repeatable)",
-    )
 
 
 def _add_submit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -274,32 +259,10 @@ def _add_submit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     submit.add_argument('--run-name', metavar='NAME', help="(the file's name with the time)")
     submit.add_argument('--no-cache', action='store_true', help='run every step, also where nothing changed')
     submit.add_argument('--wait', action='store_true', help='follow the run to its end')
-    submit.add_argument(
-        '--patience',
-        type=float,
-        default=10,
-        metavar='MINUTES',
-        help='how long a lost connection is tried again (%(default)s)',
-    )
-    _add_access(submit)
+    add_patience(submit)
+    add_access(submit)
     _add_verbose(submit)
     submit.set_defaults(run=_submit)
-
-
-def _add_access(command: argparse.ArgumentParser) -> None:
-    command.add_argument('--namespace', metavar='NAME', help='of the runs, in a Kubeflow of several users')
-    command.add_argument(
-        '--token-file',
-        metavar='FILE',
-        help='holds a token, and is read anew for each request (the file that KF_PIPELINES_SA_TOKEN_PATH names)',
-    )
-    command.add_argument(
-        '--client-id',
-        metavar='ID',
-        help="of Google's Identity-Aware Proxy; with --other-client-id, the secret is in the environment variable "
-        'KF_PIPELINES_APP_OAUTH2_CLIENT_SECRET',
-    )
-    command.add_argument('--other-client-id', metavar='ID', help='of a desktop application for that proxy')
 
 
 def _add_target(command: argparse.ArgumentParser) -> None:
@@ -366,6 +329,9 @@ def _add_verbose(command: argparse.ArgumentParser) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
+    if arguments.on_kubeflow is not None:
+        return _demo_on_kubeflow(arguments)
+    refuse_cluster_options(arguments)
     if arguments.tree:
         from tfx_edge.pipelines.tree_demo import run_tree_demo
 
@@ -375,6 +341,25 @@ def _demo(arguments: argparse.Namespace) -> int:
     if arguments.max_zip_bytes is not None:
         raise CommandError('--max-zip-bytes is for the deployment tree; add --tree, or leave it out.')
     return 0 if run_demo(arguments.output, arguments.beam_args) else 1
+
+
+def _demo_on_kubeflow(arguments: argparse.Namespace) -> int:
+    from tfx_edge.pipelines.kubeflow import demo_on_kubeflow
+
+    if arguments.tree:
+        raise CommandError('--tree is for this machine; leave it or --on-kubeflow out.')
+    options = demo_on_kubeflow.DemoOptions(
+        access_of(arguments, arguments.on_kubeflow),
+        arguments.image,
+        arguments.output,
+        arguments.store or demo_on_kubeflow.STORE,
+        pods_of(arguments),
+        tuple(arguments.beam_args),
+        tuple(arguments.parameters),
+        arguments.patience,
+        arguments.run_id,
+    )
+    return demo_on_kubeflow.run_demo_on_kubeflow(options)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -397,7 +382,6 @@ def _search(arguments: argparse.Namespace) -> int:
 
 def _compile(arguments: argparse.Namespace) -> int:
     from tfx_edge.pipelines.kubeflow.compilation import compile_user_pipeline
-    from tfx_edge.pipelines.kubeflow.pods import PodOptions
 
     compile_user_pipeline(
         arguments.target,
@@ -406,30 +390,16 @@ def _compile(arguments: argparse.Namespace) -> int:
         arguments.form,
         arguments.output,
         arguments.log,
-        PodOptions(
-            resources=tuple(arguments.resources),
-            gpu_image=arguments.gpu_image,
-            shared_volume=arguments.shared_volume,
-            volumes=tuple(arguments.volumes),
-            state=arguments.state,
-            variables=tuple(arguments.variables),
-            secret_variables=tuple(arguments.secret_variables),
-        ),
+        pods_of(arguments),
     )
     return 0
 
 
 def _submit(arguments: argparse.Namespace) -> int:
     from tfx_edge.pipelines.kubeflow import submission
-    from tfx_edge.pipelines.kubeflow.kfp_connection import Access, Connection
+    from tfx_edge.pipelines.kubeflow.kfp_connection import Connection
 
-    access = Access(
-        arguments.host,
-        arguments.namespace,
-        arguments.token_file,
-        arguments.client_id,
-        arguments.other_client_id,
-    )
+    access = access_of(arguments, arguments.host)
     options = submission.RunOptions(
         tuple(arguments.parameters),
         arguments.pipeline_root,

@@ -22,6 +22,7 @@ from tfx_edge.pipelines.kubeflow.log_line import log
 from tfx_edge.pipelines.kubeflow.mounts import ROOT_VARIABLE, Mounts
 from tfx_edge.pipelines.kubeflow.pods import SHARED_FLAG
 from tfx_edge.pipelines.kubeflow.specification import DRIVER_FLAG
+from tfx_edge.pipelines.kubeflow.step_results import result_lines
 from tfx_edge.pipelines.kubeflow.training_state import STATE_FLAG, kept_state
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def _execute(
     with engine_faults.raised_as_edge_error(jobs.endpoint), lost_workers_raised():
         kubeflow_v2_run_executor.main((stock, list(jobs.beam_args)))
     pages.write_pages(page_uris, executor_input, mounts.path)
-    _fit_output_for_launcher(executor_input, mounts.uri)
+    _fit_output_for_launcher(arguments.executor_class_path, executor_input, mounts.uri)
 
 
 def _make_output_folders(executor_input: pipeline_spec_pb2.ExecutorInput) -> None:
@@ -210,7 +211,7 @@ def _run_driver(executor_input: pipeline_spec_pb2.ExecutorInput, spec_text: str)
 
 
 def _fit_output_for_launcher(
-    executor_input: pipeline_spec_pb2.ExecutorInput, uri: Callable[[str], str]
+    executor: str, executor_input: pipeline_spec_pb2.ExecutorInput, uri: Callable[[str], str]
 ) -> None:
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
@@ -223,6 +224,8 @@ def _fit_output_for_launcher(
     answer = pipeline_spec_pb2.ExecutorOutput()
     with fileio.open(output_file, 'r') as file:
         launcher_messages.parse(file.read(), answer, "the step's answer")
+    for line in result_lines(executor, answer):
+        log(line)
     names: dict[int, str] = {}
     kubeflow_v2_entrypoint_utils.parse_raw_artifact_dict(executor_input.inputs.artifacts, names)
     launcher_messages.fit_for_launcher(answer, uri, names)

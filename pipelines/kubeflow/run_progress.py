@@ -10,7 +10,8 @@ from tfx_edge.pipelines.console import Progress
 from tfx_edge.pipelines.failure import CommandError
 from tfx_edge.pipelines.kubeflow import run_steps
 from tfx_edge.pipelines.kubeflow.kfp_connection import Connection, LostConnectionError
-from tfx_edge.pipelines.kubeflow.step_log import failure_line
+from tfx_edge.pipelines.kubeflow.step_log import failure_line, log_of
+from tfx_edge.pipelines.kubeflow.step_results import has_results, results_in
 
 POLL_SECONDS = 3.0
 _LINE_SECONDS = 30.0
@@ -74,12 +75,16 @@ class RunProgress:
         while True:
             run = self._run()
             for event in run_steps.events(run):
-                self._say(event)
+                self._say(event, run)
             state = run.get('state') or ''
             if state in _ENDS:
                 self._end(run, state)
                 return state == 'SUCCEEDED'
             time.sleep(self._poll_seconds)
+
+    def seconds_of_steps(self) -> dict[str, float]:
+        """How long each step of the run worked that has ended."""
+        return run_steps.seconds_of_steps(self._run())
 
     def line(self, text: str) -> None:
         """Prints a line with the time now."""
@@ -105,7 +110,7 @@ class RunProgress:
                     self.line(f'no answer from {self._connection.host} ({error}); trying again')
             time.sleep(self._poll_seconds)
 
-    def _say(self, event: run_steps.Event) -> None:
+    def _say(self, event: run_steps.Event, run: dict[str, Any]) -> None:
         failed = [pod for pod in event.failed_pods if pod.node not in self._shown]
         is_new = bool(failed) if event.kind == 'repeated' else (event.step, event.kind) not in self._said
         if not is_new:
@@ -116,14 +121,23 @@ class RunProgress:
         else:
             self._line(f'{event.step}: {event.text}', event.time)
         self._show(event, failed)
+        if event.kind == 'end' and event.pod and has_results(event.step, run_steps.pipeline_spec(run)):
+            log = log_of(self._connection, self._run_id, self._day, event.pod)
+            for line in ['its log cannot be had'] if log is None else results_in(log):
+                self._progress.text(f'       {line}')
+
+    @property
+    def _day(self) -> str:
+        return f'{self._began:%Y-%m-%d}' if self._began else ''
 
     def _show(self, event: run_steps.Event, pods: list[run_steps.Pod]) -> None:
-        day = f'{self._began:%Y-%m-%d}' if self._began else ''
         for pod in pods:
             self._shown.add(pod.node)
             attempts = len(event.failed_pods)
             number = f'attempt {event.failed_pods.index(pod) + 1}: ' if attempts > 1 else ''
-            self._progress.text(f'       {number}{failure_line(self._connection, self._run_id, day, pod)}')
+            self._progress.text(
+                f'       {number}{failure_line(self._connection, self._run_id, self._day, pod)}'
+            )
 
     def _end(self, run: dict[str, Any], state: str) -> None:
         reason = (run.get('error') or {}).get('message') if state != 'SUCCEEDED' else None

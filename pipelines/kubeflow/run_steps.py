@@ -44,6 +44,7 @@ class Event:
       text: what to say.
       time: when; None if the API does not tell.
       failed_pods: the attempts that failed until then, in their order.
+      pod: that ended well; None where none did, or the workflow does not have it.
     """
 
     step: str
@@ -51,6 +52,7 @@ class Event:
     text: str
     time: datetime.datetime | None
     failed_pods: tuple[Pod, ...] = ()
+    pod: Pod | None = None
 
 
 def events(run: Mapping[str, Any]) -> list[Event]:
@@ -82,6 +84,28 @@ def events(run: Mapping[str, Any]) -> list[Event]:
 def began(run: Mapping[str, Any]) -> datetime.datetime | None:
     """When a run was made, by the server's clock."""
     return _time(run.get('created_at'))
+
+
+def seconds_of_steps(run: Mapping[str, Any]) -> dict[str, float]:
+    """How long each step worked that has ended, without those that were taken from the cache.
+
+    Args:
+      run: the JSON of a `v2beta1.Run`.
+    """
+    started, seconds = {}, {}
+    for event in events(run):
+        if event.kind == 'started' and event.time:
+            started[event.step] = event.time
+        elif event.kind == 'end' and event.time and event.step in started:
+            seconds[event.step] = (event.time - started[event.step]).total_seconds()
+    return seconds
+
+
+def pipeline_spec(run: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The PipelineSpec of a run; empty where the run only refers to a stored pipeline."""
+    spec = run.get('pipeline_spec') or {}
+    found: Mapping[str, Any] = spec.get('pipeline_spec') or spec
+    return found
 
 
 def node_id(workflow: str, name: str) -> str:
@@ -146,7 +170,8 @@ class _Workflow:
             return [started, *repeated]
         seconds = round((end - start).total_seconds()) if start and end else 0
         if state == 'SUCCEEDED':
-            return [started, Event(name, 'end', f'finished in {seconds} s', end, pods[:-1])]
+            well = pods[-1] if pods else None
+            return [started, Event(name, 'end', f'finished in {seconds} s', end, pods[:-1], well)]
         return [started, Event(name, 'end', f'failed after {seconds} s', end, pods)]
 
     def pods(self, name: str, templates: Iterable[str], is_below_root: bool = True) -> tuple[Pod, ...]:
@@ -206,9 +231,7 @@ class _Workflow:
 
 def _names(run: Mapping[str, Any], tasks: Mapping[str, Any]) -> list[str]:
     """The steps that the pipeline names; those that have a driver, where the run only refers to a stored pipeline."""
-    spec = run.get('pipeline_spec') or {}
-    spec = spec.get('pipeline_spec') or spec
-    named = ((spec.get('root') or {}).get('dag') or {}).get('tasks')
+    named = ((pipeline_spec(run).get('root') or {}).get('dag') or {}).get('tasks')
     if named:
         return sorted(named)
     return sorted(name for name in tasks if name + _DRIVER in tasks and name != 'root')

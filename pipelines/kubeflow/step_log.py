@@ -1,4 +1,4 @@
-"""The line that says why a step failed, from the log of its pod."""
+"""The log of a step's pod, and the line in it that says why the step failed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def failure_line(connection: Connection, run_id: str, day: str, pod: Pod) -> str
       ```
     """
     shown_by = f'kubectl logs -n {connection.access.namespace or _NAMESPACE} {pod.names[0]} -c main'
-    log = _log(connection, run_id, day, pod)
+    log = log_of(connection, run_id, day, pod)
     if log is None:
         return f'{connection.host} does not give its log; see: {shown_by}'
     lines = [line.strip() for line in log.splitlines() if line.strip()]
@@ -51,7 +51,15 @@ def failure_line(connection: Connection, run_id: str, day: str, pod: Pod) -> str
     return f'its log ends with {shortened_line(lines[-1])!r}; see: {shown_by}'
 
 
-def _log(connection: Connection, run_id: str, day: str, pod: Pod) -> str | None:
+def log_of(connection: Connection, run_id: str, day: str, pod: Pod) -> str | None:
+    """The log of a pod; None where the server does not give it.
+
+    Args:
+      connection: the server.
+      run_id: of the run.
+      day: on which the run was made, as '2026-01-31'.
+      pod: of the step.
+    """
     for name in pod.names:
         query = {'podname': name, 'runid': run_id, 'createdat': day}
         if connection.access.namespace:

@@ -112,10 +112,7 @@ def follow(
                 raise
             return INTERRUPTED
     if succeeded:
-        # Neither the verdict of an EdgeEvaluator nor what a Pusher did is in what the API tells of a run.
-        progress.text(
-            f'what it made, with the page and the verdict of an EdgeEvaluator: {connection.page(run_id)}'
-        )
+        progress.text(f'what it made, with the page of an EdgeEvaluator: {connection.page(run_id)}')
     return 0 if succeeded else 1
 
 

@@ -1,4 +1,4 @@
-"""The compiled digits pipeline as Kubeflow runs it, with an object store, to the file that LocalDagRunner makes.
+"""The demo on a cluster: the digits pipeline as Kubeflow runs it, to the file that LocalDagRunner makes.
 
 Beam runs on a portable runner there, and here in this process and in two of its own: the bytes are the same."""
 
@@ -8,20 +8,21 @@ import gzip
 import importlib.util
 import json
 import pathlib
+import re
 from collections.abc import Iterator, Sequence
 
 import pytest
 from google.protobuf import json_format
 
-from tests.digits_runs import LIMITS, built, made_locally
-from tests.pipelines.kubeflow.cluster import Cluster, StepFailed
+from tests.digits_runs import FINE_TUNING_STEPS, LIMITS, made_locally
+from tests.pipelines.kubeflow.cluster import Cluster
+from tests.pipelines.kubeflow.kfp_server import serving
+from tests.pipelines.kubeflow.live_server import LiveServer
 from tests.pipelines.kubeflow.object_store import ObjectStore, new_bucket, object_store
 from tfx_edge import proto
+from tfx_edge.pipelines.cli import main
 from tfx_edge.pipelines.demo import all_beam_args
-from tfx_edge.pipelines.digits import data
 from tfx_edge.pipelines.digits.pipeline import QUANTIZATION
-from tfx_edge.pipelines.kubeflow.compilation import as_text, compile_pipeline
-from tfx_edge.pipelines.kubeflow.pods import PodOptions
 
 pytestmark = pytest.mark.e2e
 
@@ -37,34 +38,21 @@ def store() -> Iterator[ObjectStore]:
         yield made
 
 
-def test_compiled_pipeline_pushes_the_file_that_local_dag_runner_makes(
+def test_demo_on_a_cluster_pushes_the_file_that_local_dag_runner_makes(
     store: ObjectStore,
     portable_runner: Sequence[str],
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """Data, artifacts and pushed models are at the object store. Beam's workers are processes apart, which see nothing
     of a pod but the shared volume."""
     for variable in SECRETS:
         # As in the shell of whoever compiles.
         monkeypatch.setenv(variable, CANARY)
-    data.write_examples(tmp_path / 'data')
+    monkeypatch.setenv('AWS_ENDPOINT_URL', store.endpoint)
     bucket = new_bucket()
-    store.upload(tmp_path / 'data', f's3://{bucket}/data')
-    serving = f's3://{bucket}/serving'
-    pipeline = built(
-        f'minio://{bucket}/v2/artifacts',
-        f's3://{bucket}/data',
-        serving,
-        # The image itself is at the workers already, so that nothing is to be installed there.
-        [*portable_runner, '--sdk_container_image=image'],
-    )
-    pods = PodOptions(
-        shared_volume='shared',
-        variables=(f'AWS_ENDPOINT_URL={store.endpoint}', 'AWS_DEFAULT_REGION=us-east-1'),
-        secret_variables=tuple(f'{variable}=store:{variable}' for variable in SECRETS),
-    )
-    text = as_text(compile_pipeline(pipeline, 'image', 'kfp', pods), 'kfp')
+    store.put(f's3://{bucket}/other', b'')
     shared = tmp_path / 'shared'
     shared.mkdir()
     cluster = Cluster(
@@ -73,49 +61,76 @@ def test_compiled_pipeline_pushes_the_file_that_local_dag_runner_makes(
         claims={'shared': shared},
         secrets={'store': dict.fromkeys(SECRETS, CANARY)},
     )
-
     micro = ['tflite_micro'] if importlib.util.find_spec('tflite_micro') else []
-    asked = proto.Quantization(for_micro=bool(micro))
-    asked.MergeFrom(QUANTIZATION)
-    quantization = {'quantization': json_format.MessageToJson(asked)}
-    with pytest.raises(StepFailed) as failure:
-        cluster.run(text, {'limits': '{"min_agrement": 0.9}', **quantization})
-    assert failure.value.task == 'EdgeEvaluator'
-    assert 'min_agrement' in failure.value.last_line
-    before = failure.value.run.executed
-    assert before[-1] == 'TFLiteQuantizer'
-    assert not store.keys(serving)
+    quantization = proto.Quantization(for_micro=bool(micro))
+    quantization.MergeFrom(QUANTIZATION)
+    parameters = [
+        f'--parameter=fine_tuning={{"num_steps": {FINE_TUNING_STEPS}}}',
+        f'--parameter=quantization={json_format.MessageToJson(quantization, indent=None)}',
+    ]
+    output = tmp_path / 'demo'
+    with serving(LiveServer(cluster, loses=9)) as server:
+        # The image itself is at the workers already, so that nothing is to be installed there.
+        beam = [f'--beam-arg={argument}' for argument in (*portable_runner, '--sdk_container_image=image')]
+        pods = ['--shared-volume=shared', f'--env=AWS_ENDPOINT_URL={store.endpoint}']
+        pods += ['--env=AWS_DEFAULT_REGION=us-east-1']
+        pods += [f'--secret-env={variable}=store:{variable}' for variable in SECRETS]
+        place = [f'--store=minio://{bucket}/demo', f'--output={output}']
+        limits = f'--parameter=limits={LIMITS["limits"]}'
+        status = main(
+            ['demo', '--on-kubeflow', server.host, '--image=image', *place, *parameters, limits, *pods, *beam]
+        )
+        printed = capfd.readouterr().out
+        assert status == 0, printed
+        (run_id,) = re.findall(r'run (\S+) of pipeline', printed)
+        run = server.run_of(run_id)
 
-    run = cluster.run(text, {**LIMITS, **quantization})
+        wrong = '--parameter=limits={"min_agrement": 0.9}'
+        again = ['submit', str(output / 'digits.yaml'), '--host', server.host, '--wait', *parameters, wrong]
+        assert main(again) == 1
+        refused = capfd.readouterr().out
+    assert 'no answer from' in printed
+    assert re.search(r'\d  QATTrainer: finished in \d+ s', printed)
+    # As the log of the step has it, and as the report says that was fetched.
+    assert printed.count('verdict: BLESSED') == 2
+    assert re.search(r'int8, shipped +9\d\.\d\d%', printed)
+    serving_uri = f'minio://{bucket}/demo/serving'
+    assert re.findall(rf'pushed: ({serving_uri}/\d+\S*)', printed)
     # What looks at the data is never cached.
-    assert run.cached == [step for step in before if step != 'ImportExampleGen-data']
-    assert run.executed == ['ImportExampleGen-data', 'EdgeEvaluator', 'Pusher']
-    assert run.artifacts['EdgeEvaluator', 'blessing']['metadata']['blessed'] == 1
-    assert run.artifacts['Pusher', 'pushed_model']['metadata']['pushed'] == 1
-    assert not list(shared.iterdir())
+    steps = [
+        task for task in run.executed if task not in ('EdgeEvaluator', 'Pusher', 'ImportExampleGen-data')
+    ]
+    assert all(f'{step}: cached' in refused for step in steps)
+    assert re.search(r'tfx-edge: .*min_agrement', refused)
+    assert run.executed[-2:] == ['EdgeEvaluator', 'Pusher']
+    assert not run.cached
+
+    assert not any(path.is_file() for path in shared.rglob('*'))
     evaluation, page = (
         run.artifacts['EdgeEvaluator', key]['uri'] for key in ('edge_evaluation', 'edge_evaluation_page')
     )
-    assert json.loads(store.read(f'{evaluation}/report.json'))['verdict'] == 'BLESSED'
     # The dashboard shows a page that is an artifact of its own.
     assert store.read(page) == store.read(f'{evaluation}/report.html')
 
-    assert CANARY not in text
-    assert CANARY not in failure.value.log
+    assert CANARY not in printed + refused
+    for file in output.rglob('*'):
+        assert not file.is_file() or CANARY.encode() not in file.read_bytes(), file
     assert CANARY not in json.dumps(list(run.artifacts.values()))
     contents = {key: unpacked(body) for key, body in store.everything(bucket)}
     assert any(key.endswith('executor-logs') for key in contents)
     assert [key for key, body in contents.items() if CANARY.encode() in body] == []
 
     model = f'{run.artifacts["TFLiteQuantizer", "model"]["uri"]}/Format-Serving'
-    pushed = {pathlib.PurePath(key).name: store.read(f'{serving}/{key}') for key in store.keys(serving)}
+    pushed = {
+        pathlib.PurePath(key).name: store.read(f'{serving_uri}/{key}') for key in store.keys(serving_uri)
+    }
     assert pushed == {name: store.read(f'{model}/{name}') for name in ('tflite', *micro)}
     file = pushed['tflite']
     for name, beam_args in (
         ('one_process', all_beam_args()),
         ('two_processes', all_beam_args(TWO_PROCESSES)),
     ):
-        assert made_locally(tmp_path / 'data', beam_args, tmp_path / name) == file
+        assert made_locally(output / 'data', beam_args, tmp_path / name, train_steps=1200) == file
 
 
 def unpacked(body: bytes) -> bytes:

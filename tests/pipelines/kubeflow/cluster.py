@@ -53,6 +53,19 @@ class Run:
     cached: list[str] = dataclasses.field(default_factory=list)
 
 
+class Watch:
+    """Is told what the steps of a run do; this one does nothing about it."""
+
+    def began(self, task: str) -> None:
+        """A step's pod starts."""
+
+    def cached(self, task: str) -> None:
+        """A step was taken from the cache."""
+
+    def ended(self, task: str, log: str, *, well: bool) -> None:
+        """A step's pod ended."""
+
+
 @dataclasses.dataclass
 class Cluster:
     """Argo, driver, launcher and cache of Kubeflow Pipelines.
@@ -64,6 +77,7 @@ class Cluster:
       claims: the folders of volume claims. A container has one mounted by having its path for the mount's, in the
         arguments.
       secrets: values by name and key.
+      watch: is told what the steps do.
     """
 
     store: ObjectStore
@@ -71,15 +85,17 @@ class Cluster:
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
     claims: Mapping[str, pathlib.Path] = dataclasses.field(default_factory=dict)
     secrets: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
+    watch: Watch = dataclasses.field(default_factory=Watch)
     _cache: dict[str, dict[tuple[str, str], dict[str, Any]]] = dataclasses.field(default_factory=dict)
     _runs: int = 0
 
-    def run(self, text: str, parameters: Mapping[str, Any] | None = None) -> Run:
+    def run(self, text: str, parameters: Mapping[str, Any] | None = None, run_id: str | None = None) -> Run:
         """Runs a pipeline.
 
         Args:
           text: what `tfx-edge compile` wrote.
           parameters: of the run.
+          run_id: of the run; None for one that counts.
 
         Raises:
           StepFailed: a step ended with another status than 0; no later step was started.
@@ -88,7 +104,11 @@ class Cluster:
         spec, *platform = yaml.safe_load_all(text)
         pods = platform[0]['platforms']['kubernetes']['deploymentSpec']['executors'] if platform else {}
         launcher = Launcher(
-            spec, self.folder / 'pod', parameters or {}, f'run-{self._runs}', seen_as=_SEEN_AS
+            spec,
+            self.folder / 'pod',
+            parameters or {},
+            run_id or f'run-{self._runs}',
+            seen_as=_SEEN_AS,
         )
         run = Run(launcher.artifacts)
         for task in tasks_in_order(spec):
@@ -103,6 +123,7 @@ class Cluster:
                 # The artifacts of the earlier run, under their names: a later step that gets them is cached too.
                 launcher.artifacts.update(self._cache[fingerprint])
                 run.cached.append(task)
+                self.watch.cached(task)
                 continue
             self._execute(launcher, task, run, pod)
             run.executed.append(task)
@@ -137,6 +158,7 @@ class Cluster:
             claim = str(self.claims[mount['constant']])
             arguments = [re.sub(f'^{mount["mountPath"]}(?=/|$)', claim, argument) for argument in arguments]
         log = self._local(launcher, launcher.outputs(task)[LOGS]['uri'])
+        self.watch.began(task)
         with log.open('wb') as file:
             status = subprocess.run(
                 [sys.executable, '-m', launcher.module(task), *arguments],
@@ -145,6 +167,7 @@ class Cluster:
                 stdout=file,
                 stderr=subprocess.STDOUT,
             ).returncode
+        self.watch.ended(task, log.read_text(errors='replace'), well=status == 0)
         if status != 0:
             raise StepFailed(task, log.read_text(errors='replace'), run)
         launcher.publish(task)

@@ -44,7 +44,7 @@ def test_failed_run_stops_and_the_next_goes_on_at_that_step(
     assert 'FileNotFoundError' in failure.value.last_line
     assert str(tmp_path / 'needed') in failure.value.last_line
     assert failure.value.run.executed == ['First']
-    assert not store.keys(f'{root}/run-1/Second')
+    assert not store.keys(f'{root}/small/run-1/Second')
 
     (tmp_path / 'needed').touch()
     run = cluster.run(text)
@@ -53,7 +53,7 @@ def test_failed_run_stops_and_the_next_goes_on_at_that_step(
     given = json.loads(store.read(f'{run.artifacts["Second", "recorded"]["uri"]}/given.json'))
     # What the cached step made lies where the first run put it.
     uri = run.artifacts['First', 'recorded']['uri']
-    assert uri == f'{root}/run-1/First/salt/recorded'
+    assert uri == f'{root}/small/run-1/First/salt/recorded'
     assert given['inputs']['model'][0].endswith(uri.removeprefix('minio:/'))
     assert given['files'] == {'model': ['given.json']}
     assert b'Recorder' in store.read(run.artifacts['Second', 'executor-logs']['uri'])

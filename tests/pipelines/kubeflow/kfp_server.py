@@ -14,7 +14,7 @@ import json
 import threading
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 RUN = '0f5c1d2e-0000-4000-8000-000000000001'
 WORKFLOW = 'digits-x7k2p'
@@ -45,7 +45,11 @@ class Step:
 
 
 def run(
-    state: str, steps: Sequence[Step], end: int | None = None, names: Sequence[str] = ()
+    state: str,
+    steps: Sequence[Step],
+    end: int | None = None,
+    names: Sequence[str] = (),
+    run_id: str = RUN,
 ) -> dict[str, Any]:
     """A run as the API gives it.
 
@@ -54,6 +58,7 @@ def run(
       steps: what the workflow has of them.
       end: when it ended.
       names: the steps that the pipeline names; none where the run refers to a stored pipeline.
+      run_id: of the run.
     """
     tasks = [
         _task(WORKFLOW, 'RUNNING', 0, end, [f'{WORKFLOW}.root-driver']),
@@ -63,7 +68,7 @@ def run(
     for step in steps:
         tasks += _tasks(step)
     body: dict[str, Any] = {
-        'run_id': RUN,
+        'run_id': run_id,
         'display_name': 'digits',
         'state': state,
         'created_at': _text(0),
@@ -174,17 +179,28 @@ class Server:
         self.terminated = False
         self.host = ''
 
-    def next_run(self) -> Mapping[str, Any] | int | None:
+    def start(self, body: dict[str, Any]) -> str:
+        """Makes a run; returns its id."""
+        self.created.append(body)
+        return RUN
+
+    def knows(self, run_id: str) -> bool:
+        """Whether there is such a run."""
+        return run_id == RUN
+
+    def next_run(self, run_id: str) -> Mapping[str, Any] | int | None:
         """The answer to a question for the run."""
         if self.terminated:
             return run('CANCELED', [], 9)
         return self.runs.pop(0) if len(self.runs) > 1 else self.runs[0]
 
 
+_AnyServer = TypeVar('_AnyServer', bound=Server)
+
+
 @contextlib.contextmanager
-def serving() -> Iterator[Server]:
+def serving(state: _AnyServer) -> Iterator[_AnyServer]:
     """A server on loopback, in a thread of its own."""
-    state = Server()
 
     class Handler(_Handler):
         server_state = state
@@ -214,8 +230,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         elif url.path == '/apis/v2beta1/experiments':
             # Nothing is found, so that the client makes one.
             self._json({})
-        elif url.path == f'/apis/v2beta1/runs/{RUN}':
-            self._run(state.next_run())
+        elif state.knows(url.path.removeprefix('/apis/v2beta1/runs/')):
+            self._run(state.next_run(url.path.removeprefix('/apis/v2beta1/runs/')))
         elif url.path == '/k8s/pod/logs' and state.gives_logs == 'page':
             self._log(query['podname'])
         elif url.path.startswith('/apis/v1alpha1/') and state.gives_logs == 'api server':
@@ -235,8 +251,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.path == '/apis/v2beta1/experiments':
             self._json({**body, 'experiment_id': 'e1'})
         elif self.path == '/apis/v2beta1/runs':
-            state.created.append(body)
-            self._json({**body, 'run_id': RUN})
+            self._json({**body, 'run_id': state.start(body)})
         elif self.path == f'/apis/v2beta1/runs/{RUN}:terminate':
             state.terminated = True
             self._json({})

@@ -100,7 +100,7 @@ class Launcher:
         """The outputs as planned: their URIs and types."""
         declared = self._component(task).get('outputDefinitions', {}).get('artifacts', {})
         logs = {'executor-logs': {'artifactType': {'schemaTitle': 'system.Artifact'}}}
-        root = self.spec['defaultPipelineRoot']
+        root = f'{self.spec["defaultPipelineRoot"]}/{self.spec["pipelineInfo"]["name"]}'
         return {
             key: {'uri': f'{root}/{self.run}/{task}/salt/{key}', 'type': output['artifactType']}
             for key, output in {**declared, **logs}.items()

@@ -36,7 +36,7 @@ LAUNCHER = '\nI1005 08:00:31.1 launcher.go:123] publish failed\nF1005 08:00:31.2
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with kfp_server.serving() as started:
+    with kfp_server.serving(Server()) as started:
         yield started
 
 
@@ -186,7 +186,7 @@ def test_run_is_followed_to_its_end(server: Server, capsys: pytest.CaptureFixtur
         ' 1:20  Pusher: started',
         ' 2:10  Pusher: finished in 50 s',
         ' 2:11  the run succeeded',
-        f'what it made, with the page and the verdict of an EdgeEvaluator: {server.host}/#/runs/details/{RUN}',
+        f'what it made, with the page of an EdgeEvaluator: {server.host}/#/runs/details/{RUN}',
     ]
 
 
@@ -205,6 +205,35 @@ def test_cached_steps_are_told_from_those_that_work(
         ' 0:11  A: cached',
         ' 0:40  B: finished in 30 s',
     ]
+
+
+def test_what_a_step_found_is_printed_from_its_log(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluator, pusher = pod('EdgeEvaluator.executor'), pod('Pusher.executor')
+    server.logs[evaluator] = (
+        f'loading\ntfx-edge result: verdict: BLESSED\ntfx-edge result:   max_zip: 1\n{LAUNCHER}'
+    )
+    steps = [Step(name, 10, 20, 'SUCCEEDED') for name in ('EdgeEvaluator', 'Pusher', 'Trainer')]
+    spec = yaml.safe_load(pathlib.Path(DIGITS).read_text())
+    server.runs = [{**run('SUCCEEDED', steps, 21), 'pipeline_spec': spec}]
+    assert followed(server) == 0
+    assert capsys.readouterr().out.splitlines()[:-2] == [
+        ' 0:10  EdgeEvaluator: started',
+        ' 0:10  Pusher: started',
+        ' 0:10  Trainer: started',
+        ' 0:20  EdgeEvaluator: finished in 10 s',
+        '       verdict: BLESSED',
+        '         max_zip: 1',
+        ' 0:20  Pusher: finished in 10 s',
+        '       its log cannot be had',
+        ' 0:20  Trainer: finished in 10 s',
+    ]
+    asked = [line for line in server.asked if 'logs' in line]
+    assert any(evaluator in line for line in asked)
+    assert any(pusher in line for line in asked)
+    # Logs are long; a Trainer finds nothing out.
+    assert not any(pod('Trainer.executor') in line for line in asked)
 
 
 @pytest.mark.parametrize('gives_logs', ['page', 'api server'])

@@ -252,7 +252,7 @@ def test_qat_trainer_whose_pod_is_lost_goes_on_in_a_new_one_with_the_same_bytes(
         pods.stdin.write(json.dumps(request) + '\n')
         pods.stdin.flush()
         status = int(pods.stdout.readline())
-        outputs = pathlib.Path(launcher.mounts.path(f'minio://bucket/root/{run}/QATTrainer'))
+        outputs = pathlib.Path(launcher.mounts.path(f'minio://bucket/root/small/{run}/QATTrainer'))
         files = {
             str(path.relative_to(outputs)): path.read_bytes()
             for path in sorted(outputs.rglob('*'))

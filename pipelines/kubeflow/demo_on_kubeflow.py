@@ -1,0 +1,185 @@
+"""`tfx-edge demo --on-kubeflow`: the digits pipeline on a cluster, from data at its object store to the verdict."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import posixpath
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.pipelines import demo_table
+from tfx_edge.pipelines.console import Progress, quiet
+from tfx_edge.pipelines.failure import CommandError
+from tfx_edge.pipelines.kubeflow import submission
+from tfx_edge.pipelines.kubeflow.compilation import NO_PODS, compile_user_pipeline
+from tfx_edge.pipelines.kubeflow.kfp_connection import Access, Connection
+from tfx_edge.pipelines.kubeflow.pods import PodOptions
+from tfx_edge.pipelines.short_path import short_path
+from tfx_edge.pipelines.user_pipeline import PipelineOptions
+from tfx_edge.pipelines.verdict_lines import verdict_lines
+
+if TYPE_CHECKING:
+    from tfx_edge.pipelines.kubeflow.run_artifacts import RunArtifacts
+
+_PIPELINE = 'tfx_edge.pipelines.digits.kubeflow_pipeline'
+# Where the manifests of Kubeflow Pipelines since 2.16 put their store, and what they name its credentials.
+_VARIABLES = ('AWS_ENDPOINT_URL=http://seaweedfs.kubeflow:9000', 'AWS_DEFAULT_REGION=us-east-1')
+_SECRETS = (
+    'AWS_ACCESS_KEY_ID=mlpipeline-minio-artifact:accesskey',
+    'AWS_SECRET_ACCESS_KEY=mlpipeline-minio-artifact:secretkey',
+)
+STORE = 'minio://mlpipeline/tfx-edge-demo'
+
+
+@dataclasses.dataclass(frozen=True)
+class DemoOptions:
+    """What the command line says.
+
+    Attributes:
+      access: the server.
+      image: the container image of all steps; None with `run_id`.
+      output: folder here for the data, the compiled pipeline, what is fetched and the logs.
+      store: URI of a folder at the object store, which this machine and the steps reach.
+      pods: what the steps' pods get; the store of Kubeflow's manifests, where it says nothing of AWS.
+      beam_args: for Apache Beam.
+      parameters: of the run, 'NAME=VALUE' each.
+      patience_minutes: for how long a lost connection is tried again.
+      run_id: of a run that was started before; None to start one.
+    """
+
+    access: Access
+    image: str | None
+    output: str
+    store: str = STORE
+    pods: PodOptions = NO_PODS
+    beam_args: Sequence[str] = ()
+    parameters: Sequence[str] = ()
+    patience_minutes: float = 10
+    run_id: str | None = None
+
+
+def run_demo_on_kubeflow(options: DemoOptions) -> int:
+    """Runs the digits pipeline on a cluster, and prints progress, a table and the verdict as the local demo does.
+
+    No step is taken from the cache: what was seen is what this cluster does today.
+
+    Args:
+      options: of the demo.
+
+    Returns:
+      The exit status: 0 if the model was blessed and pushed, 1 if not, 130 when interrupted while the run goes on.
+
+    Raises:
+      CommandError: an option is missing; or a part that runs on this machine failed.
+      EdgeError: the server or the store does not answer.
+
+    Example:
+      ```
+      run_demo_on_kubeflow(DemoOptions(Access('http://localhost:8080'), 'registry/tfx-edge:0.1.0', 'demo-output'))
+      ```
+    """
+    folder = pathlib.Path(options.output).resolve()
+    store = options.store.rstrip('/')
+    # Before anything is built and written.
+    connection = Connection(options.access)
+    run_id = options.run_id
+    if run_id is None:
+        run_id, connection = _start(options, folder, store)
+    status = submission.follow(run_id, connection, options.patience_minutes)
+    if status == submission.INTERRUPTED:
+        print(f'  with the table at its end: tfx-edge demo --run {run_id} and the options of this demo')
+    if status:
+        return status
+    with quiet(folder / 'measuring.log', '--output DIR') as progress:
+        progress.line('fetching what the steps made; measuring the models on this machine')
+        from tfx_edge.pipelines.digits.pipeline import PIPELINE_NAME
+        from tfx_edge.pipelines.kubeflow.run_artifacts import RunArtifacts
+
+        artifacts = RunArtifacts(f'{store}/artifacts', PIPELINE_NAME, run_id)
+        return 0 if _report(artifacts, connection, folder / 'fetched' / run_id, store, progress) else 1
+
+
+def _start(options: DemoOptions, folder: pathlib.Path, store: str) -> tuple[str, Connection]:
+    """Writes the data, compiles the pipeline, and starts a run."""
+    if options.image is None:
+        raise CommandError('--on-kubeflow runs the steps in a container image; name it by --image.')
+    file = folder / 'digits.yaml'
+    parameters = (f'data_root={store}/data', f'serving_dir={store}/serving')
+    pipeline = PipelineOptions(
+        pipeline_root=f'{store}/artifacts', beam_args=tuple(options.beam_args), parameters=parameters
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    compile_user_pipeline(
+        _PIPELINE, pipeline, options.image, 'kfp', str(file), str(folder / 'log.txt'), _pods(options.pods)
+    )
+    with quiet(folder / 'data.log', '--output DIR') as progress:
+        progress.line(f'writing the data to {store}/data')
+        _write_data(folder / 'data', f'{store}/data')
+    return submission.submit(
+        str(file), options.access, submission.RunOptions(tuple(options.parameters), use_cache=False)
+    )
+
+
+def _pods(given: PodOptions) -> PodOptions:
+    said = [*given.variables, *given.secret_variables]
+    if any(text.startswith('AWS_') for text in said):
+        return given
+    return dataclasses.replace(
+        given,
+        variables=(*given.variables, *_VARIABLES),
+        secret_variables=(*given.secret_variables, *_SECRETS),
+    )
+
+
+def _write_data(local: pathlib.Path, uri: str) -> None:
+    from tfx.dsl.io import fileio
+
+    from tfx_edge.pipelines.digits import data
+    from tfx_edge.pipelines.kubeflow import object_store_files
+
+    object_store_files.register()
+    data.write_examples(local)
+    for file in sorted(path for path in local.rglob('*') if path.is_file()):
+        target = posixpath.join(uri, file.relative_to(local).as_posix())
+        fileio.makedirs(posixpath.dirname(target))
+        fileio.copy(str(file), target, overwrite=True)
+
+
+def _report(
+    artifacts: RunArtifacts, connection: Connection, folder: pathlib.Path, store: str, progress: Progress
+) -> bool:
+    """Prints the table and the verdict; returns whether the model was blessed and pushed."""
+    from tfx_edge.pipelines.kubeflow.run_steps import seconds_of_steps
+
+    models = {step: str(artifacts.fetch(step, 'model', folder)) for step in demo_table.MODELS}
+    examples = artifacts.fetch('ImportExampleGen', 'examples', folder) / 'Split-eval'
+    costs = demo_table.measured(
+        models, list(map(str, examples.iterdir())), str(folder / 'float_files'), folder / 'measured.json'
+    )
+    demo_table.print_costs(costs, seconds_of_steps(connection.run(artifacts.run_id)), progress)
+    evaluation = artifacts.fetch('EdgeEvaluator', 'edge_evaluation', folder)
+    report = json.loads((evaluation / 'report.json').read_text(encoding='utf-8'))
+    for line in verdict_lines(report):
+        progress.text(line)
+    blessed = report['verdict'] == 'BLESSED'
+    made = pathlib.Path(models['TFLiteQuantizer'], 'Format-Serving', 'tflite')
+    progress.text(f'pushed: {_pushed(f"{store}/serving", made.read_bytes()) if blessed else "nothing"}')
+    progress.text(f'report: {short_path(evaluation / "report.html")}')
+    return blessed
+
+
+def _pushed(serving: str, expected: bytes) -> str:
+    """URI of the newest file that was pushed."""
+    from tfx.dsl.io import fileio
+
+    versions = sorted((int(name), name) for name in fileio.listdir(serving) if name.strip('/').isdigit())
+    if not versions:
+        raise EdgeError(f'nothing was pushed to {serving}; see the log of Pusher.')
+    file = posixpath.join(serving, versions[-1][1].strip('/'), 'tflite')
+    with fileio.open(file, 'rb') as reader:
+        if reader.read() != expected:
+            raise EdgeError(f'{file} is not the file that was evaluated; another run pushes there too.')
+    return file
