@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from typing import Any
+
 from tfx_edge import proto
-from tfx_edge.components.core.compression.clustering import ClusteringOptions
-from tfx_edge.components.core.compression.constraints.centroid_initialization import INITIALIZATIONS
-from tfx_edge.components.core.compression.constraints.codebook import (
+from tfx_edge.components.core.compression.clustering_options import ClusteringOptions
+from tfx_edge.components.core.compression.constraints.codebook_limits import (
     GRANULARITIES,
+    INITIALIZATIONS,
     MAX_CLUSTERS,
     MIN_CLUSTERS,
 )
@@ -14,6 +17,7 @@ from tfx_edge.components.core.dense_scales import DENSE_SCALES, PER_CHANNEL
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.tfx_interface.exec_properties import require, require_patterns, require_supported
 from tfx_edge.components.training.configuration import Configuration
+from tfx_edge.components.training.parameter_check import check_training_parameters
 
 CLUSTERING = Configuration('clustering', proto.Clustering)
 
@@ -40,6 +44,11 @@ def clustering_options(message: proto.Clustering) -> ClusteringOptions:
         initialization=require_supported(message, 'initialization', INITIALIZATIONS),
         dense_scales=_dense_scales(message, granularity),
     )
+
+
+def check_parameters(properties: Mapping[str, Any], inputs: Collection[str]) -> None:
+    """Refuses what the executor would refuse of the parameters alone; see `check_training_parameters`."""
+    check_training_parameters(CLUSTERING, clustering_options, properties, inputs)
 
 
 def _dense_scales(message: proto.Clustering, granularity: str) -> str:

@@ -13,7 +13,6 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from tfx import types
-from tfx.components.evaluator import constants
 from tfx.dsl.components.base import base_beam_executor
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
@@ -37,7 +36,7 @@ from tfx_edge.components.core.log_once import begin_step
 from tfx_edge.components.core.signature import read_signatures
 from tfx_edge.components.core.step_time import limited_step_time
 from tfx_edge.components.edge_evaluator import keys, options
-from tfx_edge.components.tfx_interface import artifacts, fidelity_properties
+from tfx_edge.components.tfx_interface import artifacts, fidelity_properties, tfx_names
 from tfx_edge.components.tfx_interface import exec_properties as properties
 from tfx_edge.components.tfx_interface.example_files import split_files
 from tfx_edge.components.tfx_interface.example_parsing import example_parser
@@ -118,7 +117,7 @@ class _Task:
 _COMPARED = 64
 # The order of entering; they are finished in reverse.
 _OUTPUTS = (keys.BLESSING, keys.EDGE_EVALUATION, keys.EVALUATION)
-_BLESSING_FILES = {True: constants.BLESSED_FILE_NAME, False: constants.NOT_BLESSED_FILE_NAME}
+_BLESSING_FILES = {True: tfx_names.BLESSED_FILE_NAME, False: tfx_names.NOT_BLESSED_FILE_NAME}
 
 
 def _task(input_dict: dict[str, list[types.Artifact]], exec_properties: Mapping[str, Any]) -> _Task:
@@ -198,18 +197,18 @@ def _mark(
     baseline: types.Artifact | None,
 ) -> None:
     """The custom properties that TFX's Evaluator sets: Pusher and LatestBlessedModelStrategy read them."""
-    blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, candidate.uri)
-    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, candidate.id)
+    blessing.set_string_custom_property(tfx_names.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, candidate.uri)
+    blessing.set_int_custom_property(tfx_names.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, candidate.id)
     if baseline is not None:
-        blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_URI_KEY, baseline.uri)
-        blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY, baseline.id)
+        blessing.set_string_custom_property(tfx_names.ARTIFACT_PROPERTY_BASELINE_MODEL_URI_KEY, baseline.uri)
+        blessing.set_int_custom_property(tfx_names.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY, baseline.id)
     if verdict.reasons:
         blessing.set_string_custom_property(
-            constants.ARTIFACT_PROPERTY_BLESSING_MESSAGE_KEY, '; '.join(verdict.reasons)
+            tfx_names.ARTIFACT_PROPERTY_BLESSING_MESSAGE_KEY, '; '.join(verdict.reasons)
         )
     blessing.set_int_custom_property(
-        constants.ARTIFACT_PROPERTY_BLESSED_KEY,
-        constants.BLESSED_VALUE if verdict.blessed else constants.NOT_BLESSED_VALUE,
+        tfx_names.ARTIFACT_PROPERTY_BLESSED_KEY,
+        tfx_names.BLESSED_VALUE if verdict.blessed else tfx_names.NOT_BLESSED_VALUE,
     )
 
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfx import types
-from tfx.components.evaluator import constants
 from tfx.dsl.components.base import base_executor
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
@@ -28,13 +27,13 @@ from tfx_edge.components.core.selection.selection_page import render_page
 from tfx_edge.components.core.selection.selection_report import SelectionReport, make_report, to_json
 from tfx_edge.components.edge_evaluator.keys import REPORT_FILE
 from tfx_edge.components.edge_selector import keys, options
-from tfx_edge.components.tfx_interface import artifacts
+from tfx_edge.components.tfx_interface import artifacts, tfx_names
 from tfx_edge.components.tfx_interface import exec_properties as properties
 from tfx_edge.components.tfx_interface.missing_steps import MISSING_PROPERTY, read_missing_steps
 
 _LOG = logging.getLogger(__name__)
 
-_BLESSING_FILES = {True: constants.BLESSED_FILE_NAME, False: constants.NOT_BLESSED_FILE_NAME}
+_BLESSING_FILES = {True: tfx_names.BLESSED_FILE_NAME, False: tfx_names.NOT_BLESSED_FILE_NAME}
 
 
 class Executor(base_executor.BaseExecutor):
@@ -160,15 +159,15 @@ def _mark(
 ) -> None:
     """The custom properties that Pusher and LatestBlessedModelStrategy read, and those of the chosen model."""
     blessing = outputs[keys.BLESSING]
-    blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, chosen.uri)
-    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, chosen.id)
+    blessing.set_string_custom_property(tfx_names.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, chosen.uri)
+    blessing.set_int_custom_property(tfx_names.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, chosen.id)
     if not choice.holds_all:
         blessing.set_string_custom_property(
-            constants.ARTIFACT_PROPERTY_BLESSING_MESSAGE_KEY, '; '.join(candidate.missed)
+            tfx_names.ARTIFACT_PROPERTY_BLESSING_MESSAGE_KEY, '; '.join(candidate.missed)
         )
     blessing.set_int_custom_property(
-        constants.ARTIFACT_PROPERTY_BLESSED_KEY,
-        constants.BLESSED_VALUE if choice.holds_all else constants.NOT_BLESSED_VALUE,
+        tfx_names.ARTIFACT_PROPERTY_BLESSED_KEY,
+        tfx_names.BLESSED_VALUE if choice.holds_all else tfx_names.NOT_BLESSED_VALUE,
     )
     outputs[artifacts.MODEL].set_string_custom_property(_ROUTE_PROPERTY, candidate.route.name)
     outputs[keys.SELECTION].set_string_custom_property(_ROUTE_PROPERTY, candidate.route.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tfx_edge import proto
@@ -17,6 +17,7 @@ from tfx_edge.components.core.selection.common_metric import common_metric
 from tfx_edge.components.core.selection.figures import OF_DEVICE, device_key
 from tfx_edge.components.core.selection.figures import titles as figure_titles
 from tfx_edge.components.core.selection.route import Route
+from tfx_edge.components.edge_selector import keys
 from tfx_edge.components.tfx_interface import exec_properties
 
 _METRIC = 'METRIC'
@@ -51,6 +52,20 @@ def objective(config: proto.Selection) -> str:
     except EdgeError as error:
         raise EdgeError(f'Selection.device: {error}') from error
     return name
+
+
+def check_parameters(properties: Mapping[str, Any], inputs: Collection[str]) -> None:
+    """Refuses what the executor would refuse of the parameters alone.
+
+    Args:
+      properties: exec properties.
+      inputs: keys of the inputs that have artifacts.
+
+    Raises:
+      EdgeError: see `objective`.
+    """
+    del inputs  # which candidates arrived is no matter of the parameters
+    objective(exec_properties.decode(properties[keys.SELECTION_CONFIG], proto.Selection))
 
 
 def aim(config: proto.Selection, candidates: Sequence[Candidate]) -> Aim:

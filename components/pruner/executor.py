@@ -8,9 +8,6 @@ from tfx import types
 
 from tfx_edge import proto
 from tfx_edge.components.core.compression.pruning import prune
-from tfx_edge.components.core.litert.file.model_file import ModelFile
-from tfx_edge.components.core.litert.sparse.net import Net
-from tfx_edge.components.core.litert.sparse.xnnpack_pattern import sparse_part
 from tfx_edge.components.pruner.options import PRUNING, pruning_options
 from tfx_edge.components.training.training_executor import Technique, TrainingExecutor
 
@@ -38,6 +35,12 @@ class Executor(TrainingExecutor):
 
 def _warn_of_dense_kernels(float_model: bytes) -> None:
     """Says, before anything is trained, where the zeros will make nothing faster."""
+    from tfx_edge.components.core.litert.file.model_file import (
+        ModelFile,  # its format takes a second to import
+    )
+    from tfx_edge.components.core.litert.sparse.net import Net
+    from tfx_edge.components.core.litert.sparse.xnnpack_pattern import sparse_part
+
     obstacle = sparse_part(Net(ModelFile.of(float_model).content)).obstacle
     if obstacle:
         _LOG.warning(

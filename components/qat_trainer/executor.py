@@ -25,7 +25,7 @@ from tfx_edge.components.core.compression.quantization_aware_training import (
     QATResult,
     train_quantization_aware,
 )
-from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions
+from tfx_edge.components.core.compression.training.fine_tuning_options import FineTuningOptions
 from tfx_edge.components.core.examples.outlying_features import outlying_input
 from tfx_edge.components.core.isolation.isolated_process import run_isolated
 from tfx_edge.components.core.litert.conversion.float_files import FloatFiles, pass_on

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from tfx_edge import proto
-from tfx_edge.components.core.compression.quantization_aware_training import QATOptions
-from tfx_edge.components.core.compression.weights.weight_precision import FLOAT
+from tfx_edge.components.core.compression.qat_options import QATOptions
+from tfx_edge.components.core.compression.weights.precisions import FLOAT
 from tfx_edge.components.core.dense_scales import DENSE_SCALES
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.post_training.compared_file import Bound
+from tfx_edge.components.core.post_training.bound import Bound
 from tfx_edge.components.tfx_interface.exec_properties import (
     field_name,
     require,
     require_patterns,
     require_supported,
 )
+from tfx_edge.components.tfx_interface.keys import EXAMPLES
 from tfx_edge.components.training.configuration import Configuration
+from tfx_edge.components.training.parameter_check import check_training_parameters
 
 QAT = Configuration('qat', proto.QuantizationAwareTraining, trains_ranges=True)
 
@@ -65,6 +69,16 @@ def fidelity_bound(message: proto.QuantizationAwareTraining, *, examples: bool) 
         repair=message.repair_fidelity,
         required=message.require_fidelity,
     )
+
+
+def check_parameters(properties: Mapping[str, Any], inputs: Collection[str]) -> None:
+    """Refuses what the executor would refuse of the parameters alone; see `check_training_parameters`."""
+
+    def check(message: proto.QuantizationAwareTraining) -> None:
+        qat_options(message)
+        fidelity_bound(message, examples=EXAMPLES in inputs)
+
+    check_training_parameters(QAT, check, properties, inputs)
 
 
 def _overrides(message: proto.QuantizationAwareTraining) -> tuple[tuple[str, int], ...]:

@@ -37,6 +37,7 @@ from tfx_edge.components.core.step_time import limited_step_time
 from tfx_edge.components.tflite_quantizer.beam_examples import BeamExamples
 from tfx_edge.components.tflite_quantizer.labels import with_labels
 from tfx_edge.components.tflite_quantizer.options import (
+    QUANTIZATION,
     QuantizerOptions,
     as_trained,
     quantizer_options,
@@ -44,9 +45,8 @@ from tfx_edge.components.tflite_quantizer.options import (
 )
 from tfx_edge.components.tfx_interface import artifacts, exec_properties, fidelity_properties
 from tfx_edge.components.tfx_interface.example_files import split_files
+from tfx_edge.components.tfx_interface.keys import SIGNATURE_NAME
 
-QUANTIZATION = 'quantization'
-SIGNATURE_NAME = 'signature_name'
 SENSITIVITY_FILE = 'sensitivity.json'
 # TFMA wants this name, without extension.
 _FILE_NAME = 'tflite'

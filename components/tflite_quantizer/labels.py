@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tensorflow as tf
-
 from tfx_edge import proto
 from tfx_edge.components.core.errors import EdgeError
 
@@ -19,8 +17,7 @@ def with_labels(message: proto.Quantization) -> proto.Quantization:
     path = message.metadata.label_file
     if not path:
         return message
-    if message.metadata.labels:
-        raise EdgeError('Quantization.metadata has both labels and a label_file; leave one of the two unset.')
+    require_one_source(message)
     packed = proto.Quantization()
     packed.CopyFrom(message)
     packed.metadata.ClearField('label_file')
@@ -28,7 +25,19 @@ def with_labels(message: proto.Quantization) -> proto.Quantization:
     return packed
 
 
+def require_one_source(message: proto.Quantization) -> None:
+    """Refuses labels beside a label file.
+
+    Raises:
+      EdgeError: there are both.
+    """
+    if message.metadata.label_file and message.metadata.labels:
+        raise EdgeError('Quantization.metadata has both labels and a label_file; leave one of the two unset.')
+
+
 def _read(path: str) -> list[str]:
+    import tensorflow as tf  # takes seconds
+
     remedy = 'name a UTF-8 text file with one label in each line.'
     try:
         with tf.io.gfile.GFile(path, 'rb') as file:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 from tfx_edge import proto
-from tfx_edge.components.core.calibration.arithmetic import TrainedArithmetic
 from tfx_edge.components.core.dense_scales import DENSE_SCALES
 from tfx_edge.components.core.errors import EdgeError
-from tfx_edge.components.core.litert.file.metadata import ModelMetadata
+from tfx_edge.components.core.litert.file.model_metadata import ModelMetadata
 from tfx_edge.components.core.litert.quantization.modes import MODES, static_mode
 from tfx_edge.components.core.litert.quantization.quantization_options import (
     AUTO,
@@ -18,10 +19,21 @@ from tfx_edge.components.core.litert.quantization.quantization_options import (
     QuantizationOptions,
     require_possible,
 )
-from tfx_edge.components.core.post_training.compared_file import Bound
-from tfx_edge.components.core.post_training.recipe import Recipe
-from tfx_edge.components.tfx_interface.exec_properties import require, require_patterns, require_supported
+from tfx_edge.components.core.post_training.asked_recipe import Recipe
+from tfx_edge.components.core.post_training.bound import Bound
+from tfx_edge.components.tflite_quantizer.labels import require_one_source
+from tfx_edge.components.tfx_interface.exec_properties import (
+    decode,
+    require,
+    require_patterns,
+    require_supported,
+)
+from tfx_edge.components.tfx_interface.keys import EXAMPLES, INPUT_CALIBRATION
 
+if TYPE_CHECKING:
+    from tfx_edge.components.core.calibration.arithmetic import TrainedArithmetic
+
+QUANTIZATION = 'quantization'
 _RANGE_METHODS = ('MIN_MAX', 'PERCENTILE', 'MSE', 'ENTROPY')
 # Of keep_float, in place of regular expressions.
 _AUTO = 'AUTO'
@@ -127,6 +139,23 @@ def require_inputs(options: QuantizerOptions, *, examples: bool, calibration: bo
             f'Quantization.range_method {recipe.range_method} has no effect on the ranges of a calibration; '
             'leave it unset, or give examples.'
         )
+
+
+def check_parameters(properties: Mapping[str, Any], inputs: Collection[str]) -> None:
+    """Refuses what the executor would refuse of the parameters alone.
+
+    Args:
+      properties: exec properties.
+      inputs: keys of the inputs that have artifacts.
+
+    Raises:
+      EdgeError: names the field, and what was expected.
+    """
+    message = decode(properties[QUANTIZATION], proto.Quantization)
+    require_one_source(message)
+    require_inputs(
+        quantizer_options(message), examples=EXAMPLES in inputs, calibration=INPUT_CALIBRATION in inputs
+    )
 
 
 def as_trained(recipe: Recipe, arithmetic: TrainedArithmetic | None) -> Recipe:

@@ -1,4 +1,4 @@
-"""Keys of the components' inputs and outputs, and the paths of what their artifacts hold."""
+"""What artifacts hold: its paths, read and written."""
 
 from __future__ import annotations
 
@@ -16,20 +16,17 @@ from tfx.utils import path_utils
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert.conversion.float_files import FloatFiles
+from tfx_edge.components.tfx_interface.keys import CALIBRATION as CALIBRATION
+from tfx_edge.components.tfx_interface.keys import EXAMPLES as EXAMPLES
+from tfx_edge.components.tfx_interface.keys import INPUT_CALIBRATION as INPUT_CALIBRATION
+from tfx_edge.components.tfx_interface.keys import INPUT_MODEL as INPUT_MODEL
+from tfx_edge.components.tfx_interface.keys import MODEL as MODEL
+from tfx_edge.components.tfx_interface.keys import SCHEMA as SCHEMA
+from tfx_edge.components.tfx_interface.keys import TRANSFORM_GRAPH as TRANSFORM_GRAPH
 
 _LOG = logging.getLogger(__name__)
 
 ArtifactDict = Mapping[str, Sequence[types.Artifact]]
-
-# Keys of inputs and outputs, the same in every component. A spec's inputs and outputs share one name space, so
-# an input whose output has the same name gets another key.
-MODEL = 'model'
-INPUT_MODEL = 'input_model'
-INPUT_CALIBRATION = 'input_calibration'
-EXAMPLES = 'examples'
-SCHEMA = 'schema'
-TRANSFORM_GRAPH = 'transform_graph'
-CALIBRATION = 'calibration'
 
 # Custom property of the models that tfx-edge writes: which function of the SavedModel was taken, in a sentence.
 DENSE_FUNCTION = 'tfx_edge_dense_function'

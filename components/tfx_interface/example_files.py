@@ -7,12 +7,12 @@ import os
 from collections.abc import Sequence
 
 from tfx import types
-from tfx.components.util import examples_utils
 from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.tfx_interface import tfx_names
 
 _LOG = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def _remedy(found: Sequence[str]) -> str:
 
 
 def _files(artifact: types.Artifact, split: str) -> list[str]:
-    if artifact.has_custom_property(examples_utils.CUSTOM_SPLIT_PATTERN_PROPERTY_NAME):
+    if artifact.has_custom_property(tfx_names.CUSTOM_SPLIT_PATTERN_PROPERTY_NAME):
         return _files_by_pattern(artifact, split)
     folder = _folder(artifact, split)
     try:
@@ -97,6 +97,8 @@ def _folder(artifact: types.Artifact, split: str) -> str:
 
 
 def _files_by_pattern(artifact: types.Artifact, split: str) -> list[str]:
+    from tfx.components.util import examples_utils  # takes seconds
+
     try:
         (pattern,) = examples_utils.get_split_file_patterns([artifact], split)
     except ValueError as error:
@@ -108,18 +110,19 @@ def _files_by_pattern(artifact: types.Artifact, split: str) -> list[str]:
     if not files:
         raise EdgeError(
             f'split {split!r} of the examples {artifact.uri} has no file {pattern}; correct the custom property '
-            f'{examples_utils.CUSTOM_SPLIT_PATTERN_PROPERTY_NAME!r}, or name another split.'
+            f'{tfx_names.CUSTOM_SPLIT_PATTERN_PROPERTY_NAME!r}, or name another split.'
         )
     return files
 
 
 def _require_readable(artifact: types.Artifact) -> None:
-    payload = example_gen_pb2.PayloadFormat.Name(examples_utils.get_payload_format(artifact))
+    # As TFX reads them: examples that name no format are of before there were others.
+    payload = artifact.get_string_custom_property(tfx_names.PAYLOAD_FORMAT_PROPERTY_NAME) or _READ
     if payload != _READ:
         raise EdgeError(
             f'the examples {artifact.uri} are {payload}; tfx-edge reads {_READ}. {_REMEDIES.get(payload, "")}'.strip()
         )
-    files = examples_utils.get_file_format(artifact)
+    files = artifact.get_string_custom_property(tfx_names.FILE_FORMAT_PROPERTY_NAME) or 'tfrecords_gzip'
     if 'tfrecord' not in files.lower():
         raise EdgeError(
             f'the examples {artifact.uri} lie in files of the format {files!r}; tfx-edge reads TFRecord files. '

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from tfx import types
-from tfx.components.example_gen import utils as example_gen_utils
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.examples.example_stage import RAW, STAGE_PROPERTY, TRANSFORMED, Origin
+from tfx_edge.components.tfx_interface.tfx_names import PAYLOAD_FORMAT_PROPERTY_NAME
 
 # Keys of Transform's outputs. The local runner writes to ROOT/STEP/KEY/EXECUTION, and with several inputs to a
 # numbered folder in it; Kubeflow to …/KEY.
@@ -40,7 +40,7 @@ def origin_of_examples(examples: types.Artifact) -> Origin:
         return Origin(stage, f'the property {STAGE_PROPERTY!r} says so', certain=True)
     if output_key(examples.uri) == _TRANSFORMED_EXAMPLES:
         return Origin(TRANSFORMED, 'Transform wrote them', certain=True)
-    if examples.has_custom_property(example_gen_utils.PAYLOAD_FORMAT_PROPERTY_NAME):
+    if examples.has_custom_property(PAYLOAD_FORMAT_PROPERTY_NAME):
         return Origin(RAW, 'they have the payload format that an ExampleGen sets')
     return Origin()
 

@@ -11,9 +11,7 @@ from tfx.types.component_spec import ExecutionParameter
 from tfx_edge.components.core.compression.training.user_functions import NAMES, UserFunctions
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.exhausted_machine import require_machine
-
-MODULE_FILE = 'module_file'
-MODULE_PATH = 'module_path'
+from tfx_edge.components.tfx_interface.keys import MODULE_FILE, MODULE_PATH
 
 PARAMETERS = {
     MODULE_FILE: ExecutionParameter(type=str, optional=True),

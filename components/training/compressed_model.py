@@ -20,7 +20,7 @@ from tfx_edge.components.core.compression.batch_norm import re_estimate
 from tfx_edge.components.core.compression.graph.checkpoint import write_with_values
 from tfx_edge.components.core.compression.graph.loaded_model import LOADED
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
-from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions
+from tfx_edge.components.core.compression.training.fine_tuning_options import FineTuningOptions
 from tfx_edge.components.core.compression.training.state_owner import owned
 from tfx_edge.components.core.compression.training.state_place import state_place
 from tfx_edge.components.core.compression.training.user_functions import UserFunctions

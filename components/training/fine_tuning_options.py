@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from tfx_edge import proto
-from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions
-from tfx_edge.components.core.compression.training.losses import find_label_loss
+from tfx_edge.components.core.compression.training.fine_tuning_options import FineTuningOptions
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.tfx_interface.exec_properties import require, require_supported
 
@@ -26,7 +25,6 @@ def fine_tuning_options(
     if loss != 'DISTILLATION':
         for field in ('label_key', 'label_loss'):
             require(message, field, bool, f'a name, since FineTuning.loss is {loss}')
-        find_label_loss(message.label_loss)
     elif message.label_loss or (message.label_key and not has_module):
         raise EdgeError(
             'FineTuning.label_key and label_loss are given, but FineTuning.loss is DISTILLATION, which uses '
@@ -38,7 +36,7 @@ def fine_tuning_options(
             'fit the batch norms as they are; leave it unset here, and set it in Pruner or Clusterer.'
         )
     splits = tuple(message.train_splits) or ('train',)
-    return FineTuningOptions(
+    options = FineTuningOptions(
         num_steps=require(message, 'num_steps', lambda v: v >= 0, '0 (one-shot) or more'),
         batch_size=require(message, 'batch_size', lambda v: v >= 1, '1 or more'),
         learning_rate=require(message, 'learning_rate', lambda v: 0 < v < float('inf'), 'a number above 0'),
@@ -61,6 +59,11 @@ def fine_tuning_options(
             message, 'batch_norm_batches', lambda v: v >= 0, '0 (statistics stay as they came) or more'
         ),
     )
+    if loss != 'DISTILLATION':
+        from tfx_edge.components.core.compression.training.losses import find_label_loss  # asks Keras
+
+        find_label_loss(options.label_loss)
+    return options
 
 
 def require_no_examples_needed(options: proto.FineTuning | FineTuningOptions) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 from tfx import types
 
-from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions
+from tfx_edge.components.core.compression.training.fine_tuning_options import FineTuningOptions
 from tfx_edge.components.core.compression.training.state_place import state_place
 from tfx_edge.components.core.content_digest import content_digest
 from tfx_edge.components.tfx_interface import artifacts

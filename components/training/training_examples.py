@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
-from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions
+from tfx_edge.components.core.compression.training.fine_tuning_options import FineTuningOptions
 from tfx_edge.components.core.compression.training.training_data import (
     TrainingBatches,
     training_batches,

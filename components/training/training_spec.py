@@ -6,9 +6,7 @@ from tfx.types import component_spec, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
 from tfx_edge.components.tfx_interface import artifacts, exec_properties, user_module
-
-FINE_TUNING = 'fine_tuning'
-SIGNATURE_NAME = 'signature_name'
+from tfx_edge.components.tfx_interface.keys import FINE_TUNING, SIGNATURE_NAME
 
 
 class TrainingSpec(component_spec.ComponentSpec):

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.lost_workers import lost_workers_raised
-from tfx_edge.pipelines.kubeflow import engine_faults, exit_status, shared_folder
+from tfx_edge.pipelines.kubeflow import (
+    engine_faults,
+    exit_status,
+    kfp_messages,
+    own_steps,
+    parameter_check,
+    shared_folder,
+)
 from tfx_edge.pipelines.kubeflow.branch_failures import BRANCH_FLAG, run_or_hand_on
 from tfx_edge.pipelines.kubeflow.engine_jobs import EngineJobs
 from tfx_edge.pipelines.kubeflow.fingerprint_tasks import PARAMETER
@@ -63,6 +70,8 @@ def run_step(arguments: argparse.Namespace, beam_args: Sequence[str]) -> None:
       EdgeError: the step was not called as a compiled pipeline calls it, or an artifact's type cannot be imported.
       Exception: whatever the executor raised. Then nothing is uploaded.
     """
+    if own_steps.is_own(arguments.executor_class_path):
+        kfp_messages.import_alone()
     from kfp.pipeline_spec import pipeline_spec_pb2
 
     from tfx_edge.pipelines.kubeflow import launcher_messages
@@ -95,7 +104,12 @@ def _run(
     mounts: Mounts,
 ) -> None:
     """Runs the executor with its artifacts where the step has them, or in the shared folder meanwhile."""
-    from tfx_edge.pipelines.kubeflow import launcher_messages, user_files
+    from tfx_edge.pipelines.kubeflow import launcher_messages
+
+    if own_steps.is_own(arguments.executor_class_path):
+        parameter_check.check_parameters(arguments.executor_class_path, executor_input, inputs_spec)
+        own_steps.load(arguments.executor_class_path)
+    from tfx_edge.pipelines.kubeflow import user_files
 
     _check_data(executor_input.inputs.parameter_values)
     jobs = EngineJobs(arguments.executor_class_path, beam_args)
@@ -151,10 +165,7 @@ def _execute(
     inputs_spec: pipeline_spec_pb2.ComponentInputsSpec,
     mounts: Mounts,
 ) -> None:
-    """Calls TFX's entry point with artifacts on mounts, or at their URIs."""
-    from google.protobuf import json_format
-    from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
-
+    """Runs the executor with artifacts on mounts, or at their URIs."""
     from tfx_edge.pipelines.kubeflow import launcher_messages, pages
 
     on_mounts = arguments.artifacts == 'mounts'
@@ -164,24 +175,38 @@ def _execute(
         _make_output_folders(executor_input)
     if arguments.run_driver:
         _run_driver(executor_input, arguments.json_serialized_inputs_spec_args)
+    with engine_faults.raised_as_edge_error(jobs.endpoint), lost_workers_raised():
+        if own_steps.is_own(arguments.executor_class_path):
+            own_steps.run(arguments.executor_class_path, jobs.beam_args, executor_input, inputs_spec)
+        else:
+            _run_stock(arguments, jobs, executor_input)
+    pages.write_pages(page_uris, executor_input, mounts.path)
+    _fit_output_for_launcher(arguments.executor_class_path, executor_input, mounts.uri)
+
+
+def _run_stock(
+    arguments: argparse.Namespace, jobs: EngineJobs, executor_input: pipeline_spec_pb2.ExecutorInput
+) -> None:
+    """Calls TFX's entry point, which imports all of TFX."""
+    from google.protobuf import json_format
+    from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
+
     stock = argparse.Namespace(
         executor_class_path=arguments.executor_class_path,
         json_serialized_invocation_args=json_format.MessageToJson(executor_input),
         json_serialized_inputs_spec_args=arguments.json_serialized_inputs_spec_args,
     )
-    with engine_faults.raised_as_edge_error(jobs.endpoint), lost_workers_raised():
-        kubeflow_v2_run_executor.main((stock, list(jobs.beam_args)))
-    pages.write_pages(page_uris, executor_input, mounts.path)
-    _fit_output_for_launcher(arguments.executor_class_path, executor_input, mounts.uri)
+    kubeflow_v2_run_executor.main((stock, list(jobs.beam_args)))
 
 
 def _make_output_folders(executor_input: pipeline_spec_pb2.ExecutorInput) -> None:
     """Makes the folders of the outputs, as LocalDagRunner does: Kubeflow makes only their parents."""
-    from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils
     from tfx.orchestration.portable import outputs_utils
 
+    from tfx_edge.pipelines.kubeflow import step_artifacts
+
     try:
-        outputs = kubeflow_v2_entrypoint_utils.parse_raw_artifact_dict(executor_input.outputs.artifacts)
+        outputs = step_artifacts.from_messages(executor_input.outputs.artifacts)
     except (ImportError, AttributeError) as error:
         raise EdgeError(
             f"an output's artifact type cannot be imported ({error}); put its package into the image."
@@ -216,9 +241,8 @@ def _fit_output_for_launcher(
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
     from tfx.dsl.io import fileio
-    from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils
 
-    from tfx_edge.pipelines.kubeflow import launcher_messages
+    from tfx_edge.pipelines.kubeflow import launcher_messages, step_artifacts
 
     output_file = executor_input.outputs.output_file
     answer = pipeline_spec_pb2.ExecutorOutput()
@@ -226,8 +250,7 @@ def _fit_output_for_launcher(
         launcher_messages.parse(file.read(), answer, "the step's answer")
     for line in result_lines(executor, answer):
         log(line)
-    names: dict[int, str] = {}
-    kubeflow_v2_entrypoint_utils.parse_raw_artifact_dict(executor_input.inputs.artifacts, names)
+    names = step_artifacts.names_by_id(executor_input.inputs.artifacts)
     launcher_messages.fit_for_launcher(answer, uri, names)
     with fileio.open(output_file, 'w') as file:
         file.write(json_format.MessageToJson(answer, sort_keys=True))

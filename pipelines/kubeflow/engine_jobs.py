@@ -40,16 +40,21 @@ class EngineJobs:
     """
 
     def __init__(self, executor: str, beam_args: Sequence[str]) -> None:
+        self.beam_args: Sequence[str] = tuple(beam_args)
+        self.name = self.endpoint = self.flink = ''
+        if beam_args:  # a step that does not run on Beam has none, and need not wait for Beam's import
+            self._read(executor, beam_args)
+
+    def _read(self, executor: str, beam_args: Sequence[str]) -> None:
         from apache_beam.options import pipeline_options
 
         options = pipeline_options.PipelineOptions(list(beam_args))
         flink = options.view_as(pipeline_options.FlinkRunnerOptions).flink_master or ''
-        self.endpoint: str = options.view_as(pipeline_options.PortableOptions).job_endpoint or ''
-        self.flink: str = '' if flink in _FLINK_PLACES else flink
-        self.beam_args: Sequence[str] = tuple(beam_args)
+        self.endpoint = options.view_as(pipeline_options.PortableOptions).job_endpoint or ''
+        self.flink = '' if flink in _FLINK_PLACES else flink
         given = options.view_as(pipeline_options.GoogleCloudOptions).job_name
         # Jobs are cancelled by name, and a name that the user gave may be that of other jobs.
-        self.name: str = '' if given else f'tfx-edge-{_short(executor)}-{str(uuid.uuid4())[:8]}'
+        self.name = '' if given else f'tfx-edge-{_short(executor)}-{str(uuid.uuid4())[:8]}'
         if self.name and (self.endpoint or self.flink):
             self.beam_args = (*beam_args, f'--job_name={self.name}')
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import zlib
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from tfx_edge.components.core.compression.clustering_options import ClusteringOptions
 from tfx_edge.components.core.compression.constraints.codebook import Codebook, make_codebook
 from tfx_edge.components.core.compression.constraints.constrained_model import (
     ConstrainedModel,
@@ -18,29 +18,16 @@ from tfx_edge.components.core.compression.constraints.constrained_model import (
 from tfx_edge.components.core.compression.constraints.constraints import Constraint
 from tfx_edge.components.core.compression.constraints.geometric_codebook import make_geometric_codebook
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
-from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions, fine_tune
+from tfx_edge.components.core.compression.training.fine_tuning import fine_tune
+from tfx_edge.components.core.compression.training.fine_tuning_options import FineTuningOptions
 from tfx_edge.components.core.compression.training.training_hooks import TrainingHooks
 from tfx_edge.components.core.compression.weight_summary import distinct_integers
 from tfx_edge.components.core.compression.weights.computed_kernels import report_computed_kernels
 from tfx_edge.components.core.compression.weights.dense_sites import with_dense_scales
 from tfx_edge.components.core.compression.weights.weight_selection import select_weight_sites
 from tfx_edge.components.core.compression.weights.weight_sites import WeightSite, find_weight_sites
-from tfx_edge.components.core.dense_scales import PER_CHANNEL
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class ClusteringOptions:
-    """What to cluster; the fields of `proto.Clustering`, with its defaults filled in."""
-
-    number_of_clusters: int
-    preserve_sparsity: bool
-    include: tuple[str, ...]
-    exclude: tuple[str, ...]
-    granularity: str = 'DEPLOYED'
-    initialization: str = 'KMEANS_PLUS_PLUS'
-    dense_scales: str = PER_CHANNEL
 
 
 def cluster(

@@ -17,7 +17,6 @@ from tfx_edge.components.core.compression.constraints.constrained_model import (
 )
 from tfx_edge.components.core.compression.constraints.constraints import Constraint
 from tfx_edge.components.core.compression.constraints.sparsity_structure import (
-    Block,
     MOfN,
     block_masks,
     m_of_n_mask,
@@ -29,7 +28,9 @@ from tfx_edge.components.core.compression.pruning_criteria import (
     PruningCriterion,
     gradient_free,
 )
-from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions, fine_tune
+from tfx_edge.components.core.compression.pruning_options import NEEDS_GRADIENTS, PruningOptions
+from tfx_edge.components.core.compression.training.fine_tuning import fine_tune
+from tfx_edge.components.core.compression.training.fine_tuning_options import FineTuningOptions
 from tfx_edge.components.core.compression.training.training_hooks import Gradients, TrainingHooks
 from tfx_edge.components.core.compression.weights.computed_kernels import report_computed_kernels
 from tfx_edge.components.core.compression.weights.weight_effect import weights_that_read_units
@@ -50,28 +51,6 @@ _LONGEST_INTERVAL = 50
 _RATE_BY_SHARE, _HIGHEST_RATE = 8.0, 3.0
 # XNNPACK takes its sparse kernels from this share of zeros on (README of the delegate).
 _XNNPACK_SHARE = 2 / 3
-
-
-@dataclasses.dataclass(frozen=True)
-class PruningOptions:
-    """What to prune; the fields of `proto.Pruning`, with its defaults filled in.
-
-    With the structure MOfN, `target_sparsity` is 1: the share of its m zeros that each group has at the end.
-    """
-
-    target_sparsity: float
-    initial_sparsity: float
-    schedule: str
-    power: float
-    begin_step: int
-    end_step: int
-    frequency: int
-    include: tuple[str, ...]
-    exclude: tuple[str, ...]
-    scope: str = 'TENSOR'
-    structure: Block | MOfN | None = None
-    criterion: str = 'MAGNITUDE'
-    policy: str = 'ALL'
 
 
 def prune(
@@ -248,7 +227,7 @@ def _schedule(pruning: PruningOptions, num_steps: int) -> sparsity.SparsitySched
         end_step=min(max(end, pruning.begin_step), num_steps),
         frequency=1,
     )
-    if CRITERIA[pruning.criterion].needs_gradients and schedule.sparsity(0) >= schedule.target > 0:
+    if NEEDS_GRADIENTS[pruning.criterion] and schedule.sparsity(0) >= schedule.target > 0:
         raise EdgeError(
             f'Pruning.criterion {pruning.criterion} needs gradients of steps before the target is met, and it is met '
             f'at step 0 (FineTuning.num_steps is {num_steps}). Train for more steps, or use criterion '

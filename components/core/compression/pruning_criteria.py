@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 import tensorflow as tf
 
+from tfx_edge.components.core.compression.pruning_options import NEEDS_GRADIENTS
 from tfx_edge.components.core.compression.training.training_hooks import Gradients
 from tfx_edge.components.core.compression.weights.weight_effect import without_effect
 from tfx_edge.components.core.compression.weights.weight_sites import WeightSite
@@ -40,8 +41,8 @@ class PrunedWeight:
 class PruningCriterion(abc.ABC):
     """Scores the weights each time that they are masked; those of the lowest scores are dropped.
 
-    A subclass that stands in `CRITERIA` under the name of a value of `proto.Pruning.Criterion` is all that a criterion
-    needs.
+    A subclass that stands in `CRITERIA` under the name of a value of `proto.Pruning.Criterion`, and whether it needs
+    gradients, in `NEEDS_GRADIENTS`, is all that a criterion needs.
 
     Args:
       weights: that are pruned.
@@ -50,12 +51,10 @@ class PruningCriterion(abc.ABC):
     Attributes:
       dropped_weights_learn: whether a dropped weight goes on getting the gradient at its place, so that it may come
         back (Lin et al., 2020, arXiv:2006.07253).
-      needs_gradients: whether the scores say nothing before the first step.
       state: the variables that it changes; a run that was killed continues with them.
     """
 
     dropped_weights_learn: ClassVar[bool]
-    needs_gradients: ClassVar[bool]
 
     def __init__(self, weights: Sequence[PrunedWeight], seed: int) -> None:
         self.weights = tuple(weights)
@@ -91,7 +90,6 @@ class Magnitude(PruningCriterion):
     """
 
     dropped_weights_learn = False
-    needs_gradients = False
 
     def __init__(self, weights: Sequence[PrunedWeight], seed: int) -> None:
         super().__init__(weights, seed)
@@ -154,7 +152,6 @@ class Taylor(PruningCriterion):
     """
 
     dropped_weights_learn = False
-    needs_gradients = True
 
     def __init__(self, weights: Sequence[PrunedWeight], seed: int) -> None:
         super().__init__(weights, seed)
@@ -184,7 +181,7 @@ CRITERIA: Mapping[str, type[PruningCriterion]] = {'MAGNITUDE': Magnitude, 'TAYLO
 
 def gradient_free() -> str:
     """The criteria that can score before the first step, for an error's remedy: `MAGNITUDE`."""
-    return ' or '.join(name for name, criterion in CRITERIA.items() if not criterion.needs_gradients)
+    return ' or '.join(name for name, needs in NEEDS_GRADIENTS.items() if not needs)
 
 
 def _flags(weight: PrunedWeight, value: bool) -> tf.Variable:

@@ -18,7 +18,7 @@ from tfx_edge.components.core.compression.activation_quantization import (
 )
 from tfx_edge.components.core.compression.bias_quantization import SimulatedBias
 from tfx_edge.components.core.compression.constraints import integer_grid
-from tfx_edge.components.core.compression.constraints.codebook import MAX_CLUSTERS
+from tfx_edge.components.core.compression.constraints.codebook_limits import MAX_CLUSTERS
 from tfx_edge.components.core.compression.constraints.constrained_model import (
     ConstrainedModel,
     folded_kernels,
@@ -27,7 +27,9 @@ from tfx_edge.components.core.compression.constraints.constrained_model import (
 from tfx_edge.components.core.compression.double_rounding import TwiceRounded
 from tfx_edge.components.core.compression.following_ranges import FollowingRanges
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
-from tfx_edge.components.core.compression.training.fine_tuning import FineTuningOptions, Tensors, fine_tune
+from tfx_edge.components.core.compression.qat_options import QATOptions
+from tfx_edge.components.core.compression.training.fine_tuning import Tensors, fine_tune
+from tfx_edge.components.core.compression.training.fine_tuning_options import FineTuningOptions
 from tfx_edge.components.core.compression.weight_summary import distinct_integers
 from tfx_edge.components.core.compression.weights.dense_sites import with_dense_scales
 from tfx_edge.components.core.compression.weights.deployed_kernels import DeployedKernel, with_deployed_axes
@@ -37,23 +39,6 @@ from tfx_edge.components.core.errors import NotFiniteError
 
 _LOG = logging.getLogger(__name__)
 CALIBRATION_BATCHES = 16
-
-
-@dataclasses.dataclass(frozen=True)
-class QATOptions:
-    """What to simulate; the fields of `proto.QuantizationAwareTraining`, with its defaults filled in."""
-
-    train_ranges: bool
-    preserve_sparsity: bool
-    preserve_clusters: bool
-    include: tuple[str, ...]
-    exclude: tuple[str, ...]
-    weight_bits: int = 8
-    activation_bits: int = 8
-    # (regular expression, bits of the weights whose variable name matches; 0 for float); the first match applies.
-    overrides: tuple[tuple[str, int], ...] = ()
-    # Of the file's kernels of fully connected layers: PER_CHANNEL or PER_TENSOR.
-    dense_scales: str = PER_CHANNEL
 
 
 @dataclasses.dataclass(frozen=True)

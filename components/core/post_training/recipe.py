@@ -17,7 +17,6 @@ from tfx_edge.components.core.isolation.isolated_process import run_isolated
 from tfx_edge.components.core.litert.file.model_file import ModelFile
 from tfx_edge.components.core.litert.quantization import quantize
 from tfx_edge.components.core.litert.quantization.modes import activation_bits
-from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
 from tfx_edge.components.core.post_training import (
     bias_correction,
     compared_file,
@@ -26,42 +25,11 @@ from tfx_edge.components.core.post_training import (
     sensitivity,
     softmax_masks,
 )
+from tfx_edge.components.core.post_training.asked_recipe import Recipe
 
 _LOG = logging.getLogger(__name__)
 
 Ranges = Mapping[str, tuple[float, float]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """What to do with a float file.
-
-    Attributes:
-      quantization: which file to make.
-      range_method: see `range_methods.ranges`.
-      percentile: for PERCENTILE, in percent.
-      equalize: even out the ranges of channels first.
-      correct_bias: take the mean error of the weights out of the biases.
-      float_budget_bytes: what the file may grow by for operators that stay float; None for nothing.
-      report_sensitivity: measure what each operator loses.
-      bound: the fidelity that the file has to reach.
-      trained: the model was trained for this file's arithmetic, which must not change.
-    """
-
-    quantization: QuantizationOptions
-    range_method: str = 'MIN_MAX'
-    percentile: float = 99.99
-    equalize: bool = False
-    correct_bias: bool = False
-    float_budget_bytes: int | None = None
-    report_sensitivity: bool = False
-    bound: compared_file.Bound = dataclasses.field(default_factory=compared_file.Bound)
-    trained: bool = False
-
-    @property
-    def needs_samples(self) -> bool:
-        """Whether it runs examples through the quantized file."""
-        return self.report_sensitivity or self.float_budget_bytes is not None
 
 
 class CalibrationExamples(Protocol):

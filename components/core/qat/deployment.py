@@ -20,7 +20,8 @@ from tfx_edge.components.core.compression.weights.deployed_kernels import (
     DeployedKernel,
     match_kernels,
 )
-from tfx_edge.components.core.compression.weights.weight_precision import FLOAT, weight_precisions
+from tfx_edge.components.core.compression.weights.precisions import FLOAT
+from tfx_edge.components.core.compression.weights.weight_precision import weight_precisions
 from tfx_edge.components.core.compression.weights.weight_sites import WeightSite, find_weight_sites
 from tfx_edge.components.core.dense_scales import PER_CHANNEL
 from tfx_edge.components.core.errors import EdgeError

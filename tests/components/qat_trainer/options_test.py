@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tfx_edge import proto
-from tfx_edge.components.core.compression.weights.weight_precision import FLOAT
+from tfx_edge.components.core.compression.weights.precisions import FLOAT
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.qat_trainer.options import qat_options
 

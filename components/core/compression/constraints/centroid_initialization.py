@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-INITIALIZATIONS = ('KMEANS_PLUS_PLUS', 'LINEAR', 'DENSITY')
 _LLOYD_STEPS = 50
 
 

@@ -23,14 +23,9 @@ import numpy as np
 from tfx_edge.components.core import integer_types
 from tfx_edge.components.core.compression.constraints import integer_grid
 from tfx_edge.components.core.compression.constraints.centroid_initialization import place_centroids
+from tfx_edge.components.core.compression.constraints.codebook_limits import MAX_CLUSTERS
 
-GRANULARITIES = ('DEPLOYED', 'TENSOR', 'CHANNEL')
 GEOMETRIC = 'GEOMETRIC'
-# A tensor with more distinct values than this, or with fewer than two weights for each value, does not count as
-# clustered: eight-bit weights have up to 255 values, and a small kernel has few weights.
-MAX_CLUSTERS = 64
-# -127, 0 and 127 are members of a deployed codebook that keeps zeros.
-MIN_CLUSTERS = {'DEPLOYED': 3, 'TENSOR': 2, 'CHANNEL': 2}
 _LIMIT = integer_types.largest(8)
 # A group with more distinct floats than this is binned before k-means.
 _BINS = 2**14

@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from tfx_edge.components.core import integer_types
-from tfx_edge.components.core.compression.constraints.codebook import GEOMETRIC, MAX_CLUSTERS, Codebook
+from tfx_edge.components.core.compression.constraints.codebook import GEOMETRIC, Codebook
+from tfx_edge.components.core.compression.constraints.codebook_limits import MAX_CLUSTERS
 
 _LIMIT = integer_types.largest(8)
 # Of the exponents k, relative to the largest: float32 rounds the members that they are read off.

@@ -8,15 +8,17 @@ import inspect
 import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
-
-import tensorflow as tf
+from typing import TYPE_CHECKING, Any
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.exhausted_machine import require_machine
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    _Tensors = Mapping[str, tf.Tensor]
+
 NAMES = ('loss_fn', 'augment_fn', 'optimizer_fn')
-_Tensors = Mapping[str, tf.Tensor]
 _LONGEST = 300
 # As TensorFlow shows where an operation of a graph was made.
 _FRAME = re.compile(r'File "(?P<file>[^"\n]+)", line (?P<line>\d+), in (?P<function>\S+)')
@@ -58,6 +60,8 @@ class UserFunctions:
 
     def loss(self, features: _Tensors, teacher: _Tensors, student: _Tensors) -> tf.Tensor:
         """`loss_fn`'s result, checked."""
+        import tensorflow as tf
+
         assert self.loss_fn is not None
         with _own_faults_named(self.loss_fn):
             returned = self.loss_fn(features, teacher, student)
@@ -78,6 +82,8 @@ class UserFunctions:
         """`augment_fn`'s result, checked; the features as they are without one."""
         if self.augment_fn is None:
             return features
+        import tensorflow as tf
+
         with _own_faults_named(self.augment_fn):
             returned = self.augment_fn(dict(features), seed)
         if not isinstance(returned, Mapping):
@@ -104,6 +110,8 @@ class UserFunctions:
     @contextlib.contextmanager
     def graph_faults_named(self) -> Iterator[None]:
         """Names file, line and function for what fails when the traced graph runs, such as an assertion."""
+        import tensorflow as tf
+
         try:
             yield
         except tf.errors.OpError as error:

@@ -4,26 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Protocol
 
+from tfx_edge.components.core.compression.weights.precisions import FLOAT, Precisions
 from tfx_edge.components.core.compression.weights.weight_selection import select_weight_sites
 from tfx_edge.components.core.compression.weights.weight_sites import WeightSite
 from tfx_edge.components.core.errors import EdgeError
-
-FLOAT = 0
-
-
-class Precisions(Protocol):
-    """Where weights are given their bits; `QATOptions` is one."""
-
-    @property
-    def include(self) -> tuple[str, ...]: ...
-    @property
-    def exclude(self) -> tuple[str, ...]: ...
-    @property
-    def weight_bits(self) -> int: ...
-    @property
-    def overrides(self) -> tuple[tuple[str, int], ...]: ...
 
 
 def weight_precisions(sites: Sequence[WeightSite], wanted: Precisions) -> dict[str, int]:

@@ -6,43 +6,16 @@ files in a ZIP behind the model, which stays loadable.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.litert.file import damaged_file, flatbuffer, label_file, metadata_format
 from tfx_edge.components.core.litert.file.file_signature import file_ends
 from tfx_edge.components.core.litert.file.metadata_format import MetadataEntry, TensorEntry
 from tfx_edge.components.core.litert.file.model_file import ModelFile
+from tfx_edge.components.core.litert.file.model_metadata import ModelMetadata
 
 _ENTRY = b'TFLITE_METADATA'
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelMetadata:
-    """The metadata of a file; '' for what is missing.
-
-    Attributes:
-      name: of the model.
-      version: of the model.
-      author: who made it.
-      license: of the model.
-      description: what it does.
-      inputs: description by signature input name.
-      outputs: description by signature output name.
-      labels: one for each index of the last dimension of an output; None when there are none.
-      labels_output: the signature output that they label; '' for the only one.
-    """
-
-    name: str = ''
-    version: str = ''
-    author: str = ''
-    license: str = ''
-    description: str = ''
-    inputs: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    outputs: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    labels: tuple[str, ...] | None = None
-    labels_output: str = ''
 
 
 @damaged_file.damage_as_edge_error()

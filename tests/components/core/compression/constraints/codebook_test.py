@@ -5,18 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tfx_edge.components.core.compression.constraints.centroid_initialization import (
-    INITIALIZATIONS,
-    place_centroids,
-)
+from tfx_edge.components.core.compression.constraints.centroid_initialization import place_centroids
 from tfx_edge.components.core.compression.constraints.codebook import (
-    GRANULARITIES,
     Codebook,
     make_codebook,
     read_codebook,
     used_members,
     with_zero,
 )
+from tfx_edge.components.core.compression.constraints.codebook_limits import GRANULARITIES, INITIALIZATIONS
 
 
 def _squared_error(points: np.ndarray, centroids: np.ndarray) -> float:

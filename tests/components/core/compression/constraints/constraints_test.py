@@ -10,7 +10,7 @@ import tensorflow as tf
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tfx_edge.components.core.compression.constraints import codebook, integer_grid
+from tfx_edge.components.core.compression.constraints import codebook, codebook_limits, integer_grid
 from tfx_edge.components.core.compression.constraints.codebook import Codebook, make_codebook
 from tfx_edge.components.core.compression.constraints.constraints import Constraint, project, read_constraint
 
@@ -23,7 +23,7 @@ _SHAPES = [
     ((1, 1, 16, 3), (3,)),
     ((40, 6), ()),
 ]
-_GRANULARITIES = st.sampled_from(codebook.GRANULARITIES)
+_GRANULARITIES = st.sampled_from(codebook_limits.GRANULARITIES)
 _DRAWS = st.tuples(st.integers(0, 10_000), st.integers(0, len(_SHAPES) - 1), st.sampled_from([0.0, 0.5, 0.9]))
 
 
