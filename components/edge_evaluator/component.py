@@ -13,7 +13,7 @@ from tfx.types import component_spec, standard_artifacts, system_executions
 
 import tfx_edge
 from tfx_edge import proto
-from tfx_edge.components.edge_evaluator import executor, keys, notebook_view, options
+from tfx_edge.components.edge_evaluator import eval_config_property, executor, keys, notebook_view, options
 from tfx_edge.components.tfx_interface import artifacts, exec_properties
 from tfx_edge.components.tfx_interface.artifact_types import EdgeEvaluation
 
@@ -150,7 +150,7 @@ class EdgeEvaluator(base_beam_component.BaseBeamComponent):
             options.check_edge(config, has_baseline=has_baseline)
 
         parameters: dict[str, Any] = {
-            keys.EVAL_CONFIG: options.encode_eval_config(
+            keys.EVAL_CONFIG: eval_config_property.encode_eval_config(
                 eval_config, has_baseline=has_baseline, has_transform_graph=transform_graph is not None
             ),
             keys.EDGE: exec_properties.encode(edge, proto.EdgeEvaluation, check),
@@ -159,7 +159,7 @@ class EdgeEvaluator(base_beam_component.BaseBeamComponent):
         }
         configs = parameters[keys.EVAL_CONFIG], parameters[keys.EDGE]
         if all(isinstance(config, str) for config in configs):  # else checked when the step runs
-            options.check_tested_metrics(*configs)
+            eval_config_property.check_tested_metrics(*configs)
         inputs = {
             artifacts.MODEL: model,
             artifacts.EXAMPLES: examples,

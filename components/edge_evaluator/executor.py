@@ -25,7 +25,7 @@ from tfx_edge.components.core.evaluation.contenders.string_signature import comp
 from tfx_edge.components.core.evaluation.evaluators.example_batches import require_examples
 from tfx_edge.components.core.evaluation.gates.verdict import Verdict
 from tfx_edge.components.core.evaluation.judgement import Judgement, judge_run
-from tfx_edge.components.core.evaluation.measurements.measurement import Demands
+from tfx_edge.components.core.evaluation.measurements.demands import Demands
 from tfx_edge.components.core.evaluation.metrics.eval_config import check_eval_config, used_features
 from tfx_edge.components.core.evaluation.report.evaluation_report import to_json
 from tfx_edge.components.core.examples.example_parser import ExampleParser, read_records
@@ -35,7 +35,7 @@ from tfx_edge.components.core.litert.conversion import saved_model_converter
 from tfx_edge.components.core.log_once import begin_step
 from tfx_edge.components.core.signature import read_signatures
 from tfx_edge.components.core.step_time import limited_step_time
-from tfx_edge.components.edge_evaluator import keys, options
+from tfx_edge.components.edge_evaluator import eval_config_property, keys, options
 from tfx_edge.components.tfx_interface import artifacts, fidelity_properties, tfx_names
 from tfx_edge.components.tfx_interface import exec_properties as properties
 from tfx_edge.components.tfx_interface.example_files import split_files
@@ -123,7 +123,7 @@ _BLESSING_FILES = {True: tfx_names.BLESSED_FILE_NAME, False: tfx_names.NOT_BLESS
 def _task(input_dict: dict[str, list[types.Artifact]], exec_properties: Mapping[str, Any]) -> _Task:
     edge = properties.decode(exec_properties[keys.EDGE], proto.EdgeEvaluation)
     demands = options.demands(edge)
-    config = options.decode_eval_config(exec_properties[keys.EVAL_CONFIG])
+    config = eval_config_property.decode_eval_config(exec_properties[keys.EVAL_CONFIG])
     baseline = _optional(input_dict, keys.BASELINE_MODEL)
     transform_graph = artifacts.transform_graph_folder(input_dict)
     check_eval_config(

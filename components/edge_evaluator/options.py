@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
-
-import tensorflow_model_analysis as tfma
-from google.protobuf import json_format
-from tfx.orchestration import data_types
 
 from tfx_edge import proto
 from tfx_edge.components.core.devices.limits import DeviceLimits, check_device_limits
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.evaluation.gates.gate import Limit
-from tfx_edge.components.core.evaluation.gates.non_inferiority import Rules
-from tfx_edge.components.core.evaluation.measurements.all_measurements import LIMITS
-from tfx_edge.components.core.evaluation.measurements.measurement import Demands
-from tfx_edge.components.core.evaluation.metrics.eval_config import check_eval_config, check_needs_no_baseline
-from tfx_edge.components.core.evaluation.metrics.tested_metrics import (
-    MetricDrop,
-    check_drop,
-    find_tested_metrics,
-)
+from tfx_edge.components.core.evaluation.gates.limits import LIMITS
+from tfx_edge.components.core.evaluation.gates.rules import Rules
+from tfx_edge.components.core.evaluation.measurements.demands import Demands
+from tfx_edge.components.core.evaluation.metrics.metric_drop import MetricDrop, check_drop
+from tfx_edge.components.edge_evaluator import keys
 from tfx_edge.components.tfx_interface import exec_properties
 
 # They say how max_metric_drop is tested.
@@ -129,6 +121,22 @@ def max_flips(config: proto.EdgeEvaluation) -> int:
     return int(exec_properties.require(config, 'max_flips_listed', lambda v: v >= 0, expected))
 
 
+def check_parameters(properties: Mapping[str, Any], inputs: Collection[str]) -> None:
+    """Refuses what the executor would refuse of the parameters alone; it leaves TFMA's configuration to TFMA.
+
+    Args:
+      properties: exec properties.
+      inputs: keys of the inputs that have artifacts.
+
+    Raises:
+      EdgeError: names the field, and what was expected.
+    """
+    del inputs  # what compares with a baseline stays undecided without one
+    config = exec_properties.decode(properties[keys.EDGE], proto.EdgeEvaluation)
+    demands(config)
+    metric_drops(config)
+
+
 def check_edge(config: proto.EdgeEvaluation, *, has_baseline: bool) -> None:
     """Refuses values out of range, and what compares with a baseline where none is given."""
     demands(config)
@@ -138,57 +146,6 @@ def check_edge(config: proto.EdgeEvaluation, *, has_baseline: bool) -> None:
     for field in (*_COMPARING, 'max_flips_listed'):
         if _differs(config, field) and getattr(config, field):
             raise EdgeError(f'EdgeEvaluation.{field} compares with a baseline; give baseline_model.')
-
-
-def check_tested_metrics(eval_config: str, edge: str) -> None:
-    """Refuses `max_metric_drop` for metrics that eval_config has not, or that cannot be tested.
-
-    Args:
-      eval_config: the exec property.
-      edge: the exec property.
-    """
-    drops = metric_drops(exec_properties.decode(edge, proto.EdgeEvaluation))
-    find_tested_metrics(decode_eval_config(eval_config), drops)
-
-
-def encode_eval_config(config: Any, *, has_baseline: bool, has_transform_graph: bool = False) -> Any:
-    """TFMA's configuration as an exec property.
-
-    Args:
-      config: a `tfma.EvalConfig`, its JSON, or a RuntimeParameter (checked when the step runs).
-      has_baseline: whether the component is given a baseline.
-      has_transform_graph: whether it is given a transform graph.
-
-    Returns:
-      A JSON string with sorted keys, or the RuntimeParameter.
-
-    Raises:
-      EdgeError: there is none, or it asks for what cannot be done.
-    """
-    if isinstance(config, data_types.RuntimeParameter):
-        return config
-    if isinstance(config, str):
-        config = decode_eval_config(config)
-    if not isinstance(config, tfma.EvalConfig):
-        given = 'nothing' if config is None else type(config).__name__
-        raise EdgeError(
-            f'eval_config is {given}; expected a tfma.EvalConfig, its JSON or a RuntimeParameter. Its metrics '
-            'and thresholds say what a good model is, and no default could.'
-        )
-    check_eval_config(config, has_baseline=has_baseline, has_transform_graph=has_transform_graph)
-    if not has_baseline:
-        check_needs_no_baseline(config)
-    return json_format.MessageToJson(config, preserving_proto_field_name=True, sort_keys=True, indent=None)
-
-
-def decode_eval_config(text: str) -> tfma.EvalConfig:
-    """TFMA's configuration from its JSON."""
-    try:
-        return json_format.Parse(text, tfma.EvalConfig())
-    except json_format.ParseError as error:
-        raise EdgeError(
-            f'eval_config is not the JSON of a tfma.EvalConfig ({error}); use the names and types of its fields.'
-        ) from error
 
 
 def encode_splits(splits: Sequence[str] | None) -> str:

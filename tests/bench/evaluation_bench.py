@@ -139,7 +139,7 @@ def _ours(folder: pathlib.Path, files: list[str], work: str, *, measure_fit: boo
 
     from tfx_edge.components.core.evaluation import run
     from tfx_edge.components.core.evaluation.contenders import evaluation_setup
-    from tfx_edge.components.core.evaluation.measurements.measurement import Demands
+    from tfx_edge.components.core.evaluation.measurements.demands import Demands
     from tfx_edge.components.core.examples.example_parser import ExampleParser
 
     evaluation = evaluation_setup.prepare(_config(), str(folder / 'serving'), None)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 from tfx_edge.components.core.evaluation.gates.gate import Gate
+from tfx_edge.components.core.evaluation.gates.rules import Rules
 from tfx_edge.components.core.evaluation.metrics.tested_metrics import TestedMetric
 from tfx_edge.components.core.evaluation.statistics.paired_test import PairedTest
 from tfx_edge.components.core.evaluation.statistics.slice_comparison import SliceComparison
@@ -16,22 +17,6 @@ HOLDS: Outcome = 'holds'
 FAILS: Outcome = 'fails'
 UNDECIDED: Outcome = 'undecided'
 GATE = 'max_metric_drop'
-
-
-@dataclasses.dataclass(frozen=True)
-class Rules:
-    """How a verdict follows from the tests.
-
-    Attributes:
-      confidence: of each test; where the true drop is the margin or more, the test holds with a probability of at
-        most `1 - confidence`.
-      min_slice_examples: fewer leave a test undecided.
-      bless_undecided: whether a test that is undecided lets the model pass.
-    """
-
-    confidence: float = 0.95
-    min_slice_examples: int = 100
-    bless_undecided: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

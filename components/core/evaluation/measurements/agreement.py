@@ -13,11 +13,11 @@ import numpy as np
 from tfx_edge.components.core.evaluation.contenders.output_pairs import AnswerPairs
 from tfx_edge.components.core.evaluation.evaluators.observer import Observer, adding_up
 from tfx_edge.components.core.evaluation.evaluators.predictions import outputs_of
-from tfx_edge.components.core.evaluation.gates.gate import Gate, Limit
+from tfx_edge.components.core.evaluation.gates.gate import Gate
+from tfx_edge.components.core.evaluation.gates.limits import MIN_AGREEMENT
 from tfx_edge.components.core.evaluation.measurements.measurement import Finding, Measurement
 
 _FILE = 'agreement.json'
-_LIMIT = Limit('min_agreement', lambda v: 0 < v <= 1, 'a share above 0, at most 1', against_baseline=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,13 +81,11 @@ def agreement_gates(
     if limit is None:
         return ()
     holds = undecided_holds if share is None else share >= limit
-    return (Gate(_LIMIT.field, share, limit, holds, obstacle),)
+    return (Gate(MIN_AGREEMENT.field, share, limit, holds, obstacle),)
 
 
 class Agreement(Measurement):
     """The share of examples with the baseline's top-1 answer."""
-
-    limits = (_LIMIT,)
 
     def observers(self) -> Sequence[Observer]:
         """Counts every batch, where there are answers to compare."""
@@ -105,7 +103,7 @@ class Agreement(Measurement):
             share = counts.agreeing / counts.examples
         gates = agreement_gates(
             share,
-            self.setting.limit(_LIMIT),
+            self.setting.limit(MIN_AGREEMENT),
             pairs.obstacle,
             undecided_holds=self.setting.undecided_holds,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tfx_edge.components.core.evaluation.gates.gate import Limit
 from tfx_edge.components.core.evaluation.measurements.against_baseline import AgainstBaseline
 from tfx_edge.components.core.evaluation.measurements.agreement import Agreement
 from tfx_edge.components.core.evaluation.measurements.baseline_file import BesideBaselineFile
@@ -29,5 +28,3 @@ MEASUREMENTS: tuple[type[Measurement], ...] = (
     AgainstBaseline,
     Confusion,
 )
-
-LIMITS: tuple[Limit, ...] = tuple(limit for measurement in MEASUREMENTS for limit in measurement.limits)

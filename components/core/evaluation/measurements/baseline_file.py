@@ -14,7 +14,8 @@ from typing_extensions import TypedDict
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.evaluation.contenders.evaluation_setup import Contender
 from tfx_edge.components.core.evaluation.evaluators.record_sample import KeepSample
-from tfx_edge.components.core.evaluation.gates.gate import Gate, Limit, at_most
+from tfx_edge.components.core.evaluation.gates.gate import Gate, at_most
+from tfx_edge.components.core.evaluation.gates.limits import MAX_LATENCY_RATIO
 from tfx_edge.components.core.evaluation.measurements.measurement import Finding, Measurement
 from tfx_edge.components.core.evaluation.metrics.tfma_names import Number, number
 from tfx_edge.components.core.evaluation.model_files.latency import Latency, measure_latency
@@ -31,7 +32,6 @@ _LOG = logging.getLogger(__name__)
 _FILE = 'sample.tfrecord'
 # Examples on which two files are compared tensor by tensor.
 _SAMPLE = 32
-_LIMIT = Limit('max_latency_ratio', lambda v: v > 0, 'a ratio above 0', against_baseline=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +56,6 @@ class FileComparison:
 class BesideBaselineFile(Measurement):
     """Compares the candidate's file with the baseline's, on a few of the examples."""
 
-    limits = (_LIMIT,)
-
     def branches(self) -> Mapping[str, beam.PTransform]:
         """Keeps a few examples, where there is a baseline."""
         if self.setting.evaluation.baseline is None:
@@ -66,7 +64,7 @@ class BesideBaselineFile(Measurement):
 
     def read(self) -> Finding:
         """Runs both files."""
-        limit = self.setting.limit(_LIMIT)
+        limit = self.setting.limit(MAX_LATENCY_RATIO)
         found = compare_files(
             self.setting.evaluation.candidate,
             self.setting.evaluation.baseline,
@@ -107,12 +105,12 @@ def latency_gates(
     if limit is None:
         return ()
     if latency is None:
-        return (Gate(_LIMIT.field, None, limit, undecided_holds, obstacle),)
+        return (Gate(MAX_LATENCY_RATIO.field, None, limit, undecided_holds, obstacle),)
     detail = (
         f'{latency.milliseconds:.4g} ms against {latency.baseline_milliseconds:.4g} ms; '
         f'half of {latency.rounds} rounds within {latency.ratio_low:.4g} to {latency.ratio_high:.4g}'
     )
-    return at_most(_LIMIT.field, latency.ratio, limit, detail)
+    return at_most(MAX_LATENCY_RATIO.field, latency.ratio, limit, detail)
 
 
 def compare_files(

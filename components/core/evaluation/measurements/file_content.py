@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from typing_extensions import TypedDict
 
-from tfx_edge.components.core.evaluation.gates.gate import Limit, at_most
+from tfx_edge.components.core.evaluation.gates.gate import at_most
+from tfx_edge.components.core.evaluation.gates.limits import FULL_INTEGER, MAX_FILE_BYTES, MAX_ZIP_BYTES
 from tfx_edge.components.core.evaluation.measurements.measurement import Finding, Measurement
 from tfx_edge.components.core.evaluation.model_files import sizes
 from tfx_edge.components.core.litert.file.activation_memory import peak_activation_bytes
@@ -17,11 +18,6 @@ from tfx_edge.components.core.litert.file.interpreter import RUNTIME
 from tfx_edge.components.core.litert.file.model_file import ModelFile
 
 _LOG = logging.getLogger(__name__)
-_MAX_FILE_BYTES, _MAX_ZIP_BYTES = (
-    Limit(field, lambda v: v > 0, 'a number of bytes above 0')
-    for field in ('max_file_bytes', 'max_zip_bytes')
-)
-_FULL_INTEGER = Limit('require_full_integer', lambda v: v in (False, True), 'true or false', off=False)
 
 
 class FilePart(TypedDict):
@@ -57,15 +53,13 @@ class FilePart(TypedDict):
 class FileContent(Measurement):
     """Sizes and operators of the file."""
 
-    limits = (_MAX_FILE_BYTES, _MAX_ZIP_BYTES)
-
     def read(self) -> Finding:
         """Looks into the file."""
         part = file_part(self.setting.file, self.setting.summary)
         return Finding(
             (
-                *at_most(_MAX_FILE_BYTES.field, part['file_bytes'], self.setting.limit(_MAX_FILE_BYTES)),
-                *at_most(_MAX_ZIP_BYTES.field, part['zip_bytes'], self.setting.limit(_MAX_ZIP_BYTES)),
+                *at_most(MAX_FILE_BYTES.field, part['file_bytes'], self.setting.limit(MAX_FILE_BYTES)),
+                *at_most(MAX_ZIP_BYTES.field, part['zip_bytes'], self.setting.limit(MAX_ZIP_BYTES)),
             ),
             {'file': part, 'runtime': RUNTIME},
         )
@@ -74,15 +68,13 @@ class FileContent(Measurement):
 class FullInteger(Measurement):
     """Whether every operator of the file computes in integers."""
 
-    limits = (_FULL_INTEGER,)
-
     def read(self) -> Finding:
         """Counts the operators that do not."""
-        if self.setting.limit(_FULL_INTEGER) is None:
+        if self.setting.limit(FULL_INTEGER) is None:
             return Finding()
         ops = _float_operators(self.setting.summary)
         detail = f'float ops: {", ".join(ops)}' if ops else ''
-        return Finding(at_most(_FULL_INTEGER.field, len(ops), 0, detail))
+        return Finding(at_most(FULL_INTEGER.field, len(ops), 0, detail))
 
 
 def file_part(model: ModelFile, summary: ModelSummary) -> FilePart:

@@ -7,18 +7,17 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import apache_beam as beam
 import tensorflow as tf
 import tensorflow_model_analysis as tfma
 
 from tfx_edge.components.core.devices import look_up_tables
-from tfx_edge.components.core.devices.limits import DeviceLimits
 from tfx_edge.components.core.evaluation.contenders.evaluation_setup import Evaluation
 from tfx_edge.components.core.evaluation.evaluators.observer import Observer
 from tfx_edge.components.core.evaluation.gates.gate import Gate, Limit
-from tfx_edge.components.core.evaluation.gates.non_inferiority import Rules
+from tfx_edge.components.core.evaluation.measurements.demands import Demands
 from tfx_edge.components.core.evaluation.model_files.models import read_tflite
 from tfx_edge.components.core.examples.example_parser import ExampleParser
 from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
@@ -27,23 +26,6 @@ from tfx_edge.components.core.litert.file.model_file import ModelFile
 from tfx_edge.components.core.signature import Signature
 
 _Found = TypeVar('_Found')
-
-
-@dataclasses.dataclass(frozen=True)
-class Demands:
-    """What is demanded of a candidate beside TFMA's thresholds.
-
-    Attributes:
-      limits: by the field of EdgeEvaluation that sets it; None, or no entry, where nothing is demanded.
-      rules: for tests against the baseline.
-      devices: that are not here, whose tools are asked.
-      max_flips: how many flips are listed at most; 0 where none are wanted.
-    """
-
-    limits: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
-    rules: Rules = dataclasses.field(default_factory=Rules)
-    devices: tuple[DeviceLimits, ...] = ()
-    max_flips: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,15 +107,11 @@ class Measurement(abc.ABC):
 
     Example:
       >>> class Kilobytes(Measurement):
-      ...     limits = (Limit('max_kilobytes', lambda v: v > 0, 'a number above 0'),)
       ...     def read(self):
       ...         kilobytes = len(self.setting.file.data) / 1000
       ...         gate = Gate('max_kilobytes', kilobytes, 100, kilobytes <= 100)
       ...         return Finding((gate,), figures={'file': {'kilobytes': kilobytes}})
     """
-
-    # The fields of EdgeEvaluation that its gates are set by.
-    limits: ClassVar[tuple[Limit, ...]] = ()
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting

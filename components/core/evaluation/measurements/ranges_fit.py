@@ -13,23 +13,18 @@ from tfx_edge.components.core.evaluation.evaluators.calibration_fit import (
     MeasureCalibrationFit,
     read_calibration_fit,
 )
-from tfx_edge.components.core.evaluation.gates.gate import Gate, Limit, at_most
+from tfx_edge.components.core.evaluation.gates.gate import Gate, at_most
+from tfx_edge.components.core.evaluation.gates.limits import MAX_CLIPPING, MIN_RANGE_USED
 from tfx_edge.components.core.evaluation.measurements.measurement import Finding, Measurement
 from tfx_edge.components.core.evaluation.model_files.range_probe import integer_tensors
 from tfx_edge.components.core.evaluation.model_files.range_use import CalibrationFit, TensorFit
 
 _LOG = logging.getLogger(__name__)
 _FILE = 'calibration_fit.json'
-_MAX_CLIPPING, _MIN_RANGE_USED = (
-    Limit(field, lambda v: 0 <= v <= 1, f'a share from 0 to 1, where {off:g} switches it off', off=off)
-    for field, off in (('max_clipping', 1.0), ('min_range_used', 0.0))
-)
 
 
 class RangesFit(Measurement):
     """How well the ranges of integer activations fit the examples, where there are such and a limit on the fit."""
-
-    limits = (_MAX_CLIPPING, _MIN_RANGE_USED)
 
     def branches(self) -> Mapping[str, beam.PTransform]:
         """Runs the file on some of the examples."""
@@ -43,7 +38,7 @@ class RangesFit(Measurement):
         """The fit."""
         obstacle = self._obstacle
         fit = CalibrationFit(0, (), obstacle) if obstacle else self.taken(_FILE, read_calibration_fit)
-        gates = fit_gates(fit, *(self.setting.limit(limit) for limit in self.limits))
+        gates = fit_gates(fit, *(self.setting.limit(limit) for limit in (MAX_CLIPPING, MIN_RANGE_USED)))
         for gate in gates:
             if not gate.holds:
                 _LOG.warning('the calibration of the .tflite file does not fit the examples: %s', gate.reason)
@@ -52,7 +47,7 @@ class RangesFit(Measurement):
     @functools.cached_property
     def _obstacle(self) -> str:
         """Why the fit is not measured, or ''."""
-        if all(self.setting.limit(limit) is None for limit in self.limits):
+        if all(self.setting.limit(limit) is None for limit in (MAX_CLIPPING, MIN_RANGE_USED)):
             return 'max_clipping and min_range_used are switched off'
         if not integer_tensors(self.setting.file):
             return 'not applicable: the file has no calibrated integer activations'
@@ -78,12 +73,12 @@ def fit_gates(
     if max_clipping is not None:
         worst = fit.most_clipped
         detail = '' if worst.clipping <= max_clipping else _misfit(worst, 'too narrow')
-        gates += at_most(_MAX_CLIPPING.field, worst.clipping, max_clipping, detail)
+        gates += at_most(MAX_CLIPPING.field, worst.clipping, max_clipping, detail)
     least = fit.least_used
     if min_range_used is not None and least is not None and least.range_used is not None:
         holds = least.range_used >= min_range_used
         detail = '' if holds else _misfit(least, 'too wide')
-        gates.append(Gate(_MIN_RANGE_USED.field, least.range_used, min_range_used, holds, detail))
+        gates.append(Gate(MIN_RANGE_USED.field, least.range_used, min_range_used, holds, detail))
     return tuple(gates)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ import tensorflow_model_analysis as tfma
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.evaluation.metrics.example_values import KINDS, ExampleMetric
 from tfx_edge.components.core.evaluation.metrics.metric_classes import metric_settings
+from tfx_edge.components.core.evaluation.metrics.metric_drop import SUPPORTED, MetricDrop, check_drop
 
 # Settings of Keras that change nothing where they have one of these values.
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
@@ -20,14 +20,6 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     'axis': (-1,),
     'ignore_class': (None,),
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class MetricDrop:
-    """What a user demands: the metric (its class name, or the name in its config) and the margin."""
-
-    metric: str
-    margin: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,19 +44,6 @@ class TestedMetric:
     def name(self) -> str:
         """How gates and errors name it."""
         return f'{self.label} of output {self.output_name}' if self.output_name else self.label
-
-
-def check_drop(drop: MetricDrop) -> None:
-    """Refuses a margin that is not above 0; `find_tested_metrics` checks the metric against eval_config."""
-    if not drop.metric:
-        raise EdgeError(
-            f'EdgeEvaluation.max_metric_drop has no metric; name one of eval_config: {_SUPPORTED}.'
-        )
-    if not (math.isfinite(drop.margin) and drop.margin > 0):
-        raise EdgeError(
-            f'EdgeEvaluation.max_metric_drop has the margin {drop.margin!r} for {drop.metric!r}; expected how much '
-            'worse than the baseline is too much, a number above 0.'
-        )
 
 
 def find_tested_metrics(config: tfma.EvalConfig, drops: Sequence[MetricDrop]) -> tuple[TestedMetric, ...]:
@@ -129,9 +108,6 @@ def check_outputs(
                 )
 
 
-_SUPPORTED = ', '.join(sorted(KINDS))
-
-
 def _find(config: tfma.EvalConfig, wanted: str) -> tuple[Any, Any]:
     named = [
         (spec, metric)
@@ -142,7 +118,7 @@ def _find(config: tfma.EvalConfig, wanted: str) -> tuple[Any, Any]:
         there = sorted({metric.class_name for _, metric in _metrics(config)} & set(KINDS))
         raise EdgeError(
             f'EdgeEvaluation.max_metric_drop names {wanted!r}, which is no metric of eval_config; name one of its '
-            f'metrics that can be tested ({", ".join(there) or "it has none"}), or add one of {_SUPPORTED}.'
+            f'metrics that can be tested ({", ".join(there) or "it has none"}), or add one of {SUPPORTED}.'
         )
     if len(named) > 1:
         raise EdgeError(
@@ -162,7 +138,7 @@ def _example_metric(wanted: str, spec: Any, metric: Any) -> ExampleMetric:
     if metric.class_name not in KINDS or metric.module not in ('', 'keras.metrics', 'tf_keras.metrics'):
         raise EdgeError(
             f'EdgeEvaluation.max_metric_drop names {wanted!r}, which is no mean over examples that can be tested; '
-            f'name one of {_SUPPORTED}.'
+            f'name one of {SUPPORTED}.'
         )
     for field in ('binarize', 'aggregate'):
         if spec.HasField(field):

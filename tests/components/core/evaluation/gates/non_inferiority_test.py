@@ -6,7 +6,8 @@ import dataclasses
 
 import pytest
 
-from tfx_edge.components.core.evaluation.gates.non_inferiority import Rules, gates_of, judge_tests
+from tfx_edge.components.core.evaluation.gates.non_inferiority import gates_of, judge_tests
+from tfx_edge.components.core.evaluation.gates.rules import Rules
 from tfx_edge.components.core.evaluation.metrics.example_values import ExampleMetric
 from tfx_edge.components.core.evaluation.metrics.tested_metrics import TestedMetric
 from tfx_edge.components.core.evaluation.statistics.paired_proportions import PairedCounts, score_test

@@ -9,8 +9,8 @@ import pytest
 import tensorflow_model_analysis as tfma
 
 from tfx_edge.components.core.evaluation.contenders.evaluation_setup import prepare
-from tfx_edge.components.core.evaluation.gates.non_inferiority import Rules
-from tfx_edge.components.core.evaluation.measurements.all_measurements import LIMITS
+from tfx_edge.components.core.evaluation.gates.limits import LIMITS
+from tfx_edge.components.core.evaluation.gates.rules import Rules
 from tfx_edge.components.core.evaluation.measurements.measurement import (
     Demands,
     Finding,
