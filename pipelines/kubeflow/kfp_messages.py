@@ -18,8 +18,8 @@ def import_alone() -> None:
 
     Example:
       >>> import_alone()
-      >>> 'kfp.client' in sys.modules
-      False
+      >>> 'kfp.pipeline_spec' in sys.modules
+      True
     """
     before = os.environ.get(_VARIABLE)
     os.environ[_VARIABLE] = 'true'

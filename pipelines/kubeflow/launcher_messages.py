@@ -127,7 +127,7 @@ def _without_nulls(metadata: struct_pb2.Struct) -> struct_pb2.Struct:
 
 
 def each_artifact(
-    *by_key: dict[str, pipeline_spec_pb2.ArtifactList],
+    *by_key: Mapping[str, pipeline_spec_pb2.ArtifactList],
 ) -> Iterator[pipeline_spec_pb2.RuntimeArtifact]:
     for artifacts in by_key:
         for key in artifacts:
