@@ -7,7 +7,8 @@ from typing import Any
 
 from tfx_edge import proto
 from tfx_edge.components.core.compression.constraints.sparsity_structure import Block, MOfN
-from tfx_edge.components.core.compression.pruning_options import NEEDS_GRADIENTS, PruningOptions
+from tfx_edge.components.core.compression.pruning_criteria import CRITERIA
+from tfx_edge.components.core.compression.pruning_options import PruningOptions
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.tfx_interface.exec_properties import require, require_patterns, require_supported
 from tfx_edge.components.training.configuration import Configuration
@@ -32,8 +33,8 @@ def pruning_options(message: proto.Pruning) -> PruningOptions:
     if end and end < begin:
         raise EdgeError(f'Pruning.end_step is {end}; expected begin_step ({begin}) or more.')
     schedule = require_supported(message, 'schedule', ['POLYNOMIAL', 'CONSTANT'])
-    criterion = require_supported(message, 'criterion', NEEDS_GRADIENTS)
-    if NEEDS_GRADIENTS[criterion] and schedule == 'CONSTANT' and begin == 0:
+    criterion = require_supported(message, 'criterion', CRITERIA)
+    if CRITERIA[criterion].needs_gradients and schedule == 'CONSTANT' and begin == 0:
         raise EdgeError(
             f'Pruning.criterion {criterion} with schedule CONSTANT has begin_step 0; expected 1 or more, since no '
             'gradient is known before the first step. Set begin_step, or use schedule POLYNOMIAL.'

@@ -58,7 +58,7 @@ class Extension:
 EXTENSIONS = [
     Extension('pruning-criterion', 'How to add a pruning criterion', new=0, touched=3),
     Extension('quantization-mode', 'How to add a quantization mode', new=0, touched=3),
-    Extension('gate', 'How to add a gate', new=1, touched=3),
+    Extension('gate', 'How to add a gate', new=1, touched=4),
     Extension('training-component', 'How to add a training component', new=5, touched=2),
 ]
 pytestmark_each = pytest.mark.parametrize('extension', EXTENSIONS, ids=[e.patch for e in EXTENSIONS])

@@ -28,7 +28,7 @@ from tfx_edge.components.core.compression.pruning_criteria import (
     PruningCriterion,
     gradient_free,
 )
-from tfx_edge.components.core.compression.pruning_options import NEEDS_GRADIENTS, PruningOptions
+from tfx_edge.components.core.compression.pruning_options import PruningOptions
 from tfx_edge.components.core.compression.training.fine_tuning import fine_tune
 from tfx_edge.components.core.compression.training.fine_tuning_options import FineTuningOptions
 from tfx_edge.components.core.compression.training.training_hooks import Gradients, TrainingHooks
@@ -227,7 +227,7 @@ def _schedule(pruning: PruningOptions, num_steps: int) -> sparsity.SparsitySched
         end_step=min(max(end, pruning.begin_step), num_steps),
         frequency=1,
     )
-    if NEEDS_GRADIENTS[pruning.criterion] and schedule.sparsity(0) >= schedule.target > 0:
+    if CRITERIA[pruning.criterion].needs_gradients and schedule.sparsity(0) >= schedule.target > 0:
         raise EdgeError(
             f'Pruning.criterion {pruning.criterion} needs gradients of steps before the target is met, and it is met '
             f'at step 0 (FineTuning.num_steps is {num_steps}). Train for more steps, or use criterion '

@@ -1,19 +1,23 @@
-"""What a weight counts when weights are dropped: one class for each value of `proto.Pruning.Criterion`."""
+"""What a weight counts when weights are dropped: one class for each value of `proto.Pruning.Criterion`.
+
+A Pruner's parameters are checked with the names of these classes, before TensorFlow is imported: what they compute with
+is imported where they use it.
+"""
 
 from __future__ import annotations
 
 import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import tensorflow as tf
 
-from tfx_edge.components.core.compression.pruning_options import NEEDS_GRADIENTS
-from tfx_edge.components.core.compression.training.training_hooks import Gradients
-from tfx_edge.components.core.compression.weights.weight_effect import without_effect
-from tfx_edge.components.core.compression.weights.weight_sites import WeightSite
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from tfx_edge.components.core.compression.training.training_hooks import Gradients
+    from tfx_edge.components.core.compression.weights.weight_sites import WeightSite
 
 # A power of two, so that the order among such weights stays.
 _BELOW_ALL_OTHERS = np.float32(2.0**-64)
@@ -41,8 +45,8 @@ class PrunedWeight:
 class PruningCriterion(abc.ABC):
     """Scores the weights each time that they are masked; those of the lowest scores are dropped.
 
-    A subclass that stands in `CRITERIA` under the name of a value of `proto.Pruning.Criterion`, and whether it needs
-    gradients, in `NEEDS_GRADIENTS`, is all that a criterion needs.
+    A subclass that stands in `CRITERIA` under the name of a value of `proto.Pruning.Criterion` is all that a criterion
+    needs.
 
     Args:
       weights: that are pruned.
@@ -51,10 +55,12 @@ class PruningCriterion(abc.ABC):
     Attributes:
       dropped_weights_learn: whether a dropped weight goes on getting the gradient at its place, so that it may come
         back (Lin et al., 2020, arXiv:2006.07253).
+      needs_gradients: whether the scores say nothing before the first step.
       state: the variables that it changes; a run that was killed continues with them.
     """
 
     dropped_weights_learn: ClassVar[bool]
+    needs_gradients: ClassVar[bool]
 
     def __init__(self, weights: Sequence[PrunedWeight], seed: int) -> None:
         self.weights = tuple(weights)
@@ -90,8 +96,11 @@ class Magnitude(PruningCriterion):
     """
 
     dropped_weights_learn = False
+    needs_gradients = False
 
     def __init__(self, weights: Sequence[PrunedWeight], seed: int) -> None:
+        import tensorflow as tf
+
         super().__init__(weights, seed)
         # Whether a mask keeps each weight, and whether it had an effect while one did: dropped ones get no gradient.
         self._kept = [_flags(weight, True) for weight in weights]
@@ -105,6 +114,8 @@ class Magnitude(PruningCriterion):
 
         Not in all steps, each of which would read all gradients once more: what Adam moves is seen without it.
         """
+        import tensorflow as tf
+
         flags = {
             id(weight.variable): seen for weight, seen in zip(self.weights, self._with_gradient, strict=True)
         }
@@ -119,6 +130,8 @@ class Magnitude(PruningCriterion):
         tf.cond(self._left > 0, note, self._left.read_value)
 
     def scores(self) -> list[np.ndarray]:
+        from tfx_edge.components.core.compression.weights.weight_effect import without_effect
+
         scores = []
         state = zip(self.weights, self._kept, self._counts, self._with_gradient, strict=True)
         for weight, kept, counts, with_gradient in state:
@@ -152,13 +165,18 @@ class Taylor(PruningCriterion):
     """
 
     dropped_weights_learn = False
+    needs_gradients = True
 
     def __init__(self, weights: Sequence[PrunedWeight], seed: int) -> None:
+        import tensorflow as tf
+
         super().__init__(weights, seed)
         self.state = tuple(tf.Variable(tf.zeros_like(w.variable), trainable=False) for w in weights)
         self._sums = {id(w.variable): total for w, total in zip(weights, self.state, strict=True)}
 
     def observe(self, gradients: Gradients) -> None:
+        import tensorflow as tf
+
         for gradient, variable in gradients:
             if id(variable) in self._sums:
                 self._sums[id(variable)].assign_add(tf.abs(variable * gradient))
@@ -181,8 +199,10 @@ CRITERIA: Mapping[str, type[PruningCriterion]] = {'MAGNITUDE': Magnitude, 'TAYLO
 
 def gradient_free() -> str:
     """The criteria that can score before the first step, for an error's remedy: `MAGNITUDE`."""
-    return ' or '.join(name for name, needs in NEEDS_GRADIENTS.items() if not needs)
+    return ' or '.join(name for name, criterion in CRITERIA.items() if not criterion.needs_gradients)
 
 
 def _flags(weight: PrunedWeight, value: bool) -> tf.Variable:
+    import tensorflow as tf
+
     return tf.Variable(np.full(weight.variable.shape, value), trainable=False)

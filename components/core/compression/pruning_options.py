@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
 from tfx_edge.components.core.compression.constraints.sparsity_structure import Block, MOfN
-
-# Whether a criterion's scores say nothing before the first step, by its name in `pruning_criteria.CRITERIA`.
-NEEDS_GRADIENTS: Mapping[str, bool] = {'MAGNITUDE': False, 'TAYLOR': True}
 
 
 @dataclasses.dataclass(frozen=True)
