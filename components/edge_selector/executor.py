@@ -18,7 +18,7 @@ from tfx.utils import io_utils, path_utils
 from tfx_edge import proto
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.evaluation.model_files import sizes
-from tfx_edge.components.core.evaluation.report.evaluation_report import FORMAT_VERSION
+from tfx_edge.components.core.evaluation.report.report_format import FORMAT_VERSION
 from tfx_edge.components.core.log_once import begin_step
 from tfx_edge.components.core.selection.candidate import Candidate
 from tfx_edge.components.core.selection.choice import Choice, choose

@@ -26,9 +26,8 @@ from tfx_edge.components.core.evaluation.measurements.ranges_fit import FitPart
 from tfx_edge.components.core.evaluation.metrics.tfma_names import Number, number
 from tfx_edge.components.core.evaluation.model_files.latency import Latency
 from tfx_edge.components.core.evaluation.report.metrics_by_slice import SliceMetrics
+from tfx_edge.components.core.evaluation.report.report_format import FORMAT_VERSION
 from tfx_edge.components.core.litert.file.interpreter import Runtime
-
-FORMAT_VERSION: Literal[1] = 1
 
 
 class GateRow(TypedDict):
