@@ -28,7 +28,7 @@ heavy = ('tfx.v1', 'tfx.components', 'tensorflow_model_analysis', 'tensorflow_tr
 print(json.dumps([status, [name for name in heavy if name in sys.modules]]))
 """
 _EXAMPLES = {
-    'name': 'run-1',
+    'name': 'run-3',
     'uri': '/data',
     'type': {'schemaTitle': 'tfx.Examples'},
     'metadata': {
