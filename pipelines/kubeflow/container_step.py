@@ -89,11 +89,10 @@ def run_step(arguments: argparse.Namespace, beam_args: Sequence[str]) -> None:
     def body() -> None:
         _run(arguments, beam_args, executor_input, inputs_spec, mounts)
 
-    with kept_state(arguments.training_state, _execution(executor_input)):
-        if arguments.executor_class_path == _SELECTOR:
-            body()  # what is missing is what it chooses without
-        else:
-            run_or_hand_on(arguments.branch_of_selector, executor_input, mounts.path, body)
+    if arguments.executor_class_path == _SELECTOR:
+        body()  # what is missing is what it chooses without
+    else:
+        run_or_hand_on(arguments.branch_of_selector, executor_input, mounts.path, body)
 
 
 def _run(
@@ -103,22 +102,33 @@ def _run(
     inputs_spec: pipeline_spec_pb2.ComponentInputsSpec,
     mounts: Mounts,
 ) -> None:
-    """Runs the executor with its artifacts where the step has them, or in the shared folder meanwhile."""
-    from tfx_edge.pipelines.kubeflow import launcher_messages
-
+    """Checks the parameters, and runs the executor."""
     if own_steps.is_own(arguments.executor_class_path):
         parameter_check.check_parameters(arguments.executor_class_path, executor_input, inputs_spec)
         own_steps.load(arguments.executor_class_path)
-    from tfx_edge.pipelines.kubeflow import user_files
-
     _check_data(executor_input.inputs.parameter_values)
     jobs = EngineJobs(arguments.executor_class_path, beam_args)
+    is_branch = bool(arguments.branch_of_selector)
+    execution = _execution(executor_input)
+    with kept_state(arguments.training_state, execution, remembers_refusal=not is_branch):
+        _run_with_files(arguments, jobs, executor_input, inputs_spec, mounts)
+
+
+def _run_with_files(
+    arguments: argparse.Namespace,
+    jobs: EngineJobs,
+    executor_input: pipeline_spec_pb2.ExecutorInput,
+    inputs_spec: pipeline_spec_pb2.ComponentInputsSpec,
+    mounts: Mounts,
+) -> None:
+    """Runs the executor with its artifacts where the step has them, or in the shared folder meanwhile."""
+    from tfx_edge.pipelines.kubeflow import launcher_messages, user_files
+
     if not arguments.shared_folder:
         with user_files.fetched(executor_input.inputs.parameter_values, None), jobs.cancelled_early():
             _execute(arguments, jobs, executor_input, inputs_spec, mounts)
         return
-    execution = _execution(executor_input)
-    with shared_folder.own_folder(arguments.shared_folder, execution, jobs) as folder:
+    with shared_folder.own_folder(arguments.shared_folder, _execution(executor_input), jobs) as folder:
         answer_file = executor_input.outputs.output_file
         shared = Mounts(folder)
         inputs, outputs = (

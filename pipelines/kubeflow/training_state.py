@@ -31,12 +31,13 @@ _REFUSAL = 'refused.txt'
 
 
 @contextlib.contextmanager
-def kept_state(place: str, execution: str) -> Iterator[None]:
+def kept_state(place: str, execution: str, *, remembers_refusal: bool = True) -> Iterator[None]:
     """Lets trainings keep their state where a new pod of the same execution finds it.
 
     Args:
       place: a folder of a volume, or a URI at an object store; '' for no place: a new pod begins anew.
       execution: name of the step's execution, the same when Kubernetes starts its pod anew.
+      remembers_refusal: False for a step that ends well all the same, since another goes on without it.
 
     Raises:
       EdgeError: the execution was refused before, by an earlier pod; or the place cannot be written.
@@ -52,15 +53,15 @@ def kept_state(place: str, execution: str) -> Iterator[None]:
         return
     key = hashlib.sha256(execution.encode()).hexdigest()[:32]
     if '://' in place:
-        with _at_store(place.rstrip('/'), key):
+        with _at_store(place.rstrip('/'), key, remembers_refusal):
             yield
     else:
-        with _on_volume(pathlib.Path(place), key):
+        with _on_volume(pathlib.Path(place), key, remembers_refusal):
             yield
 
 
 @contextlib.contextmanager
-def _on_volume(volume: pathlib.Path, key: str) -> Iterator[None]:
+def _on_volume(volume: pathlib.Path, key: str, remembers_refusal: bool) -> Iterator[None]:
     folder = volume / key
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -72,13 +73,18 @@ def _on_volume(volume: pathlib.Path, key: str) -> Iterator[None]:
         ) from error
     _remove_abandoned(volume, now=folder.stat().st_mtime)
     place = StatePlace(str(folder), lambda: os.utime(folder), _PATIENCE_SECONDS)
-    with _refused_once(folder, place):
-        yield
+    try:
+        with _refused_once(folder, place):
+            yield
+    except Exception as error:
+        if _is_refusal(error) and not remembers_refusal:
+            shutil.rmtree(folder)
+        raise
     shutil.rmtree(folder)
 
 
 @contextlib.contextmanager
-def _at_store(store: str, key: str) -> Iterator[None]:
+def _at_store(store: str, key: str, remembers_refusal: bool) -> Iterator[None]:
     from tfx_edge.pipelines.kubeflow import mirrored_folder  # takes seconds
 
     mirrored_folder.remove_silent(store, ABANDONED_SECONDS)
@@ -88,8 +94,9 @@ def _at_store(store: str, key: str) -> Iterator[None]:
         try:
             with _refused_once(pathlib.Path(folder), StatePlace(folder, mirror.keep)):
                 yield
-        except EdgeError:
-            mirror.keep()
+        except Exception as error:
+            if _is_refusal(error):
+                (mirror.keep if remembers_refusal else mirror.remove)()
             raise
         mirror.remove()
 

@@ -157,6 +157,15 @@ def test_what_a_step_refused_is_refused_again_at_once(place: str, server: Object
         pass
 
 
+def test_step_of_a_branch_that_refuses_leaves_nothing(place: str, server: ObjectStore) -> None:
+    with (
+        pytest.raises(EdgeError, match='no'),
+        kept_state(place, 'run', remembers_refusal=False),
+    ):
+        raise EdgeError('no')
+    assert not _left(place, server)
+
+
 @pytest.mark.parametrize(
     'fault', [ClusterFault('the store is gone; run it again.'), EnvironmentFailure('the disk is full.')]
 )
