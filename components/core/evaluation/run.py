@@ -16,10 +16,12 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_edge.components.core.beam_errors import raised_in_one_line
 from tfx_edge.components.core.errors import EdgeError, EnvironmentFailure
 from tfx_edge.components.core.evaluation.contenders.evaluation_setup import Contender, Evaluation
+from tfx_edge.components.core.evaluation.evaluators.evaluate import Evaluate
 from tfx_edge.components.core.evaluation.evaluators.example_batches import ReadExamples
 from tfx_edge.components.core.evaluation.evaluators.example_check import ExampleCheck
 from tfx_edge.components.core.evaluation.evaluators.output_limits import limits_of
 from tfx_edge.components.core.evaluation.evaluators.predictions import EdgePredictionsExtractor
+from tfx_edge.components.core.evaluation.evaluators.tfma_files import TfmaFiles
 from tfx_edge.components.core.evaluation.measurements.all_measurements import MEASUREMENTS
 from tfx_edge.components.core.evaluation.measurements.fitting_metrics import fit_metrics, needs_limits
 from tfx_edge.components.core.evaluation.measurements.measurement import (
@@ -93,38 +95,33 @@ def run(
         make_pipeline() as pipeline,
     ):
         batches = pipeline | 'ReadExamples' >> examples
-        _ = batches | 'Evaluate' >> _tfma_run(setting, measurements, schema, examples, output_path)
-        for measurement in measurements:
-            for label, branch in measurement.branches().items():
-                _ = batches | label >> branch
+        _ = batches | 'Evaluate' >> _evaluate(setting, measurements, schema, examples, output_path)
     return tuple(measurement.read() for measurement in measurements)
 
 
-def _tfma_run(
+def _evaluate(
     setting: Setting,
     measurements: Sequence[Measurement],
     schema: schema_pb2.Schema | None,
     examples: ReadExamples,
     output_path: str,
-) -> Any:
+) -> Evaluate:
     """TFMA's metrics, with what the measurements observe beside them."""
     evaluation = setting.evaluation
     shared = [_for_tfma(c, is_baseline=c is evaluation.baseline) for c in evaluation.contenders]
     common = {'eval_config': setting.config, 'eval_shared_model': shared}
-    observers = [observer for measurement in measurements for observer in measurement.observers()]
-    own_writers = [writer for observer in observers for writer in observer.writers]
-    writers = tfma.default_writers(
+    files = TfmaFiles(
         output_path,
-        display_only_data_location=', '.join(sorted({os.path.dirname(file) for file in setting.files})),
-        display_only_data_file_format='tfrecord',
-        **{**common, 'eval_config': evaluation.config},
+        evaluation.config,
+        ', '.join(sorted({os.path.dirname(file) for file in setting.files})),
+        {c.name: c.source.path for c in evaluation.contenders},
     )
-    evaluators = tfma.default_evaluators(schema=schema, **common)
-    return tfma.ExtractEvaluateAndWriteResults(
-        extractors=_extractors(_predictions(setting), examples.tensor_adapter_config(), common),
-        evaluators=[*evaluators, *(observer.evaluator for observer in observers)],
-        writers=[*writers, *own_writers],
-        **common,
+    return Evaluate(
+        _extractors(_predictions(setting), examples.tensor_adapter_config(), common),
+        tfma.default_evaluators(schema=schema, **common),
+        files,
+        [observer for measurement in measurements for observer in measurement.observers()],
+        [branch for measurement in measurements for branch in measurement.branches()],
     )
 
 

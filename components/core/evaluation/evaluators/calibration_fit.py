@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
 
-from tfx_edge.components.core.evaluation.evaluators.record_sample import SampleRecords
-from tfx_edge.components.core.evaluation.evaluators.text_file import WriteTextFile
+from tfx_edge.components.core.evaluation.evaluators.observer import Branch
+from tfx_edge.components.core.evaluation.evaluators.record_sample import hashed_records
+from tfx_edge.components.core.evaluation.evaluators.whole_file import write_text
 from tfx_edge.components.core.evaluation.model_files.models import (
     Model,
     ModelSource,
@@ -32,6 +34,7 @@ from tfx_edge.components.core.evaluation.model_files.range_use import (
 )
 from tfx_edge.components.core.examples.example_parser import ExampleParser
 from tfx_edge.components.core.range_clipping import clipping
+from tfx_edge.components.core.smallest_values import smallest
 
 # The figures hardly change with more: each example has thousands of values.
 MAX_EXAMPLES = 200
@@ -40,7 +43,7 @@ MIN_EXAMPLES = 10
 
 
 class MeasureCalibrationFit(beam.PTransform):
-    """Runs a `.tflite` file on some of the examples, and writes how well its ranges fit them.
+    """Runs a `.tflite` file on some of the examples, to see how well its ranges fit them.
 
     It takes the MAX_EXAMPLES examples with the smallest SHA-256. All counts are integers, so the figures do not depend
     on the order of the examples or on how they are divided into files, bundles and workers.
@@ -48,26 +51,43 @@ class MeasureCalibrationFit(beam.PTransform):
     Args:
       source: of the file; it has integer activations.
       parser: makes the models' inputs from records.
-      path: file for the result; `read_calibration_fit` reads it.
     """
 
-    def __init__(self, source: ModelSource, parser: ExampleParser, path: str) -> None:
+    def __init__(self, source: ModelSource, parser: ExampleParser) -> None:
         super().__init__()
         self._source = source
         self._parser = parser
-        self._path = path
 
-    def expand(self, batches: Any) -> Any:
-        """Takes the Arrow batches that TFMA's extractors take."""
+    def expand(self, extracts: Any) -> Any:
+        """Takes TFMA's extracts of batches; gives the `RangeUse` of each bundle of the chosen examples."""
         return (
-            batches
-            | 'Sample' >> SampleRecords(MAX_EXAMPLES)
-            | 'Chosen' >> beam.FlatMap(list)
+            extracts
+            | 'Hash' >> beam.FlatMap(hashed_records)
+            | 'SmallestHashes' >> beam.CombineGlobally(smallest(MAX_EXAMPLES)).without_defaults()
+            | 'Chosen' >> beam.FlatMap(_records)
             | 'Spread' >> beam.Reshuffle()
             | 'Probe' >> beam.ParDo(_Probe(self._source, self._parser))
-            | 'Sum' >> beam.CombineGlobally(_sum)
-            | 'Write' >> WriteTextFile(self._path, functools.partial(_to_json, path=self._source.path))
         )
+
+
+def measuring_fit(source: ModelSource, parser: ExampleParser, path: str) -> Branch:
+    """A branch that measures the fit.
+
+    Args:
+      source: of a `.tflite` file with integer activations.
+      parser: makes the models' inputs from records.
+      path: of the file for the result; `read_calibration_fit` reads it.
+
+    Returns:
+      The branch.
+    """
+
+    def write(uses: Sequence[RangeUse]) -> None:
+        tensors = integer_tensors(read_tflite(source.path))
+        fit = calibration_fit(tensors, sum(uses, RangeUse.none(len(tensors))))
+        write_text(path, json.dumps(dataclasses.asdict(fit), allow_nan=False))
+
+    return Branch('MeasureCalibrationFit', MeasureCalibrationFit(source, parser), write)
 
 
 def read_calibration_fit(text: str) -> CalibrationFit:
@@ -116,20 +136,17 @@ class _Probe(beam.DoFn):
         self._model: Model = load_model(self._source)
         self._probe = RangeProbe(read_tflite(self._source.path))
 
-    def process(self, record: bytes) -> Iterator[RangeUse]:
-        yield self._probe(fitted(self._model, self._parser([record])))
+    def start_bundle(self) -> None:
+        self._total: RangeUse | None = None
+
+    def process(self, record: bytes) -> None:
+        use = self._probe(fitted(self._model, self._parser([record])))
+        self._total = use if self._total is None else self._total + use
+
+    def finish_bundle(self) -> Iterator[Any]:
+        if self._total is not None:
+            yield WindowedValue(self._total, GlobalWindow().max_timestamp(), [GlobalWindow()])
 
 
-def _sum(uses: Iterable[RangeUse | None]) -> RangeUse | None:
-    """The sum of all; None for no element, since Beam also combines empty bundles."""
-    total: RangeUse | None = None
-    for use in uses:
-        if use is not None:
-            total = use if total is None else total + use
-    return total
-
-
-def _to_json(use: RangeUse | None, path: str) -> str:
-    tensors = integer_tensors(read_tflite(path))
-    total = RangeUse.none(len(tensors)) if use is None else use
-    return json.dumps(dataclasses.asdict(calibration_fit(tensors, total)), allow_nan=False)
+def _records(chosen: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
+    return [record for _, record in chosen]

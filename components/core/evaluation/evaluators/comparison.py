@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -13,8 +13,9 @@ import tensorflow_model_analysis as tfma
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.evaluation.evaluators import flips
 from tfx_edge.components.core.evaluation.evaluators.label_and_prediction import label_and_prediction
-from tfx_edge.components.core.evaluation.evaluators.observer import Observer, text_writer
+from tfx_edge.components.core.evaluation.evaluators.observer import Observer, Seen, Sum
 from tfx_edge.components.core.evaluation.evaluators.predictions import outputs_of
+from tfx_edge.components.core.evaluation.evaluators.whole_file import write_text
 from tfx_edge.components.core.evaluation.metrics.tested_metrics import TestedMetric
 from tfx_edge.components.core.evaluation.statistics.slice_comparison import (
     Plan,
@@ -27,6 +28,7 @@ from tfx_edge.components.core.evaluation.statistics.slice_comparison import (
 )
 from tfx_edge.components.core.evaluation.statistics.slice_statistics import Observation, SliceStatistics
 from tfx_edge.components.core.examples.example_parser import content_hash
+from tfx_edge.components.core.smallest_values import smallest
 
 _SLICES, _FLIPS = 'edge_slices', 'edge_flips'
 
@@ -42,44 +44,34 @@ def comparing(plan: Plan, slices_path: str, flips_path: str) -> Observer:
     Returns:
       The observer.
     """
-    evaluator = tfma.evaluators.Evaluator(
-        stage_name='CompareWithBaseline',
+
+    def figures(part: str, statistics: SliceStatistics) -> SliceComparison:
+        return compared(plan, slice_of(part), statistics)
+
+    def write_slices(slices: Mapping[str, SliceComparison]) -> None:
+        write_text(slices_path, to_text([*slices.values()]))
+
+    def write_flips(chosen: Mapping[str, Sequence[tuple[bytes, bytes]]]) -> None:
+        flips.write_flips([record for _, record in chosen.get('', ())], flips_path)
+
+    return Observer(
+        _Comparison(plan),
+        (
+            Sum(_SLICES, _Collect(plan), write_slices, figures),
+            Sum(_FLIPS, smallest(max(plan.max_flips, 1)), write_flips),
+        ),
         run_after=tfma.extractors.SLICE_KEY_EXTRACTOR_STAGE_NAME,
-        ptransform=_CompareAll(plan),
     )
-    flips_writer = tfma.writers.Writer(
-        stage_name='WriteFlips',
-        ptransform=tfma.writers.Write(key=_FLIPS, ptransform=_WriteFlips(flips_path)),
-    )
-    return Observer(evaluator, (text_writer(_SLICES, slices_path, to_text), flips_writer))
 
 
-class _CompareAll(beam.PTransform):
-    def __init__(self, plan: Plan) -> None:
-        super().__init__()
-        self._plan = plan
-
-    def expand(self, extracts: Any) -> dict[str, Any]:
-        observed = extracts | 'Observe' >> beam.ParDo(_Observe(self._plan)).with_outputs(_FLIPS, main=_SLICES)
-        return {
-            _SLICES: observed[_SLICES]
-            | 'BySlice' >> beam.FlatMap(_by_slice)
-            | 'Statistics' >> beam.CombinePerKey(_Collect(self._plan))
-            | 'Figures' >> beam.Map(_figures, self._plan)
-            | 'AllSlices' >> beam.combiners.ToList(),
-            _FLIPS: observed[_FLIPS]
-            | 'SmallestHashes' >> beam.combiners.Top.Smallest(max(self._plan.max_flips, 1)),
-        }
-
-
-class _Observe(beam.DoFn):
-    """Yields an example's slices with its Observation; a flip, with the hash of its content, goes to the tag _FLIPS."""
+class _Comparison:
+    """Sees an example's Observation, for each of its slices; and a flip, with the hash of its content."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._resampled = not all(plan.is_share)
 
-    def process(self, extracts: dict[str, Any]) -> Iterator[Any]:
+    def __call__(self, extracts: dict[str, Any]) -> Iterator[Seen]:
         plan = self._plan
         candidate = outputs_of(extracts, plan.candidate)
         baseline = outputs_of(extracts, plan.baseline)
@@ -100,11 +92,12 @@ class _Observe(beam.DoFn):
         record = _record(extracts)
         seen = self._observation(answers, tuple(outputs.values()), pair, record)
         slices = sorted({slice_text(key) for key in extracts[tfma.SLICE_KEY_TYPES_KEY]} | {slice_text(())})
-        yield slices, seen
+        for slice_ in slices:
+            yield _SLICES, slice_, seen
         if seen.worse and plan.max_flips:
             names = sorted(slice_name(slice_of(text)) for text in slices)
             flip = flips.flip_example(record, answering, labels, names)
-            yield beam.pvalue.TaggedOutput(_FLIPS, (content_hash(record), flip))
+            yield _FLIPS, '', (content_hash(record), flip)
 
     def _observation(
         self,
@@ -147,12 +140,6 @@ def _record(extracts: dict[str, Any]) -> bytes:
     return record if isinstance(record, bytes) else bytes(np.asarray(record).item())
 
 
-def _by_slice(seen: tuple[Sequence[str], Observation]) -> Iterator[tuple[str, Observation]]:
-    slices, observation = seen
-    for slice_ in slices:
-        yield slice_, observation
-
-
 class _Collect(beam.CombineFn):
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -172,20 +159,3 @@ class _Collect(beam.CombineFn):
 
     def extract_output(self, statistics: SliceStatistics) -> SliceStatistics:
         return statistics
-
-
-def _figures(entry: tuple[str, SliceStatistics], plan: Plan) -> SliceComparison:
-    text, statistics = entry
-    return compared(plan, slice_of(text), statistics)
-
-
-class _WriteFlips(beam.PTransform):
-    def __init__(self, path: str) -> None:
-        super().__init__()
-        self._path = path
-
-    def expand(self, chosen: Any) -> Any:
-        path = self._path
-        return chosen | 'ToFile' >> beam.Map(
-            lambda found: flips.write_flips([record for _, record in found], path)
-        )

@@ -66,7 +66,7 @@ class ReadExamples(beam.PTransform):
         )
         return (
             pbegin
-            | 'Files' >> beam.Create(self._files)
+            | 'Files' >> beam.Create(self._files, reshuffle=False)
             | 'Spread' >> beam.Reshuffle()
             | 'Read' >> beam.FlatMap(_checked_records, kinds).with_output_types(bytes)
             | 'ToArrow' >> self._tfxio.BeamSource(batch_size(self._files))

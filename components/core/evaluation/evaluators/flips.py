@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfx_edge.components.core.evaluation.evaluators.whole_file import write_records
 from tfx_edge.components.core.examples.example_parser import read_records
 
 PREFIX = 'tfx_edge'
@@ -116,9 +117,7 @@ def flip_example(
 
 def write_flips(records: Sequence[bytes], path: str) -> None:
     """Writes serialized flips as one TFRecord file, in the order given."""
-    with tf.io.TFRecordWriter(path) as writer:
-        for record in records:
-            writer.write(record)
+    write_records(path, records)
 
 
 def read_flips(path: str, outputs: Sequence[str]) -> Iterator[Flip]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-import apache_beam as beam
 import numpy as np
 import tensorflow as tf
 from typing_extensions import TypedDict
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.evaluation.contenders.evaluation_setup import Contender
-from tfx_edge.components.core.evaluation.evaluators.record_sample import KeepSample
+from tfx_edge.components.core.evaluation.evaluators.observer import Observer
+from tfx_edge.components.core.evaluation.evaluators.record_sample import keeping_sample
 from tfx_edge.components.core.evaluation.gates.gate import Gate, at_most
 from tfx_edge.components.core.evaluation.gates.limits import MAX_LATENCY_RATIO
 from tfx_edge.components.core.evaluation.measurements.measurement import Finding, Measurement
@@ -56,11 +56,11 @@ class FileComparison:
 class BesideBaselineFile(Measurement):
     """Compares the candidate's file with the baseline's, on a few of the examples."""
 
-    def branches(self) -> Mapping[str, beam.PTransform]:
+    def observers(self) -> Sequence[Observer]:
         """Keeps a few examples, where there is a baseline."""
         if self.setting.evaluation.baseline is None:
-            return {}
-        return {'KeepSample': KeepSample(_SAMPLE, self.path(_FILE))}
+            return ()
+        return [keeping_sample(_SAMPLE, self.path(_FILE))]
 
     def read(self) -> Finding:
         """Runs both files."""

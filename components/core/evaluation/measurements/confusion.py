@@ -16,8 +16,9 @@ from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.evaluation.contenders.evaluation_setup import Evaluation
 from tfx_edge.components.core.evaluation.evaluators.flips import answer, class_of
 from tfx_edge.components.core.evaluation.evaluators.label_and_prediction import label_and_prediction
-from tfx_edge.components.core.evaluation.evaluators.observer import Observer, text_writer
+from tfx_edge.components.core.evaluation.evaluators.observer import Observer, Seen, Sum
 from tfx_edge.components.core.evaluation.evaluators.predictions import outputs_of
+from tfx_edge.components.core.evaluation.evaluators.whole_file import write_text
 from tfx_edge.components.core.evaluation.measurements.confusion_part import (
     BASELINE,
     CANDIDATE,
@@ -57,12 +58,10 @@ class Confusion(Measurement):
         plan, _ = self._plan
         if plan is None:
             return ()
-        evaluator = tfma.evaluators.Evaluator(
-            stage_name='CountConfusion',
-            run_after=tfma.extractors.SLICE_KEY_EXTRACTOR_STAGE_NAME,
-            ptransform=_CountConfusion(plan),
-        )
-        return [Observer(evaluator, (text_writer(_CONFUSION, self.path(_FILE), _to_json),))]
+        stage = tfma.extractors.SLICE_KEY_EXTRACTOR_STAGE_NAME
+        write = functools.partial(_write, path=self.path(_FILE))
+        counted = Sum(_CONFUSION, beam.CombineFn.from_callable(sum), write)
+        return [Observer(functools.partial(_answers, plan=plan), (counted,), run_after=stage)]
 
     def read(self) -> Finding:
         """The counts, with the names of classes where the file has them."""
@@ -124,22 +123,8 @@ def read_confusion(text: str) -> tuple[Answer, ...]:
     return tuple(Answer(*entry) for entry in json.loads(text))
 
 
-class _CountConfusion(beam.PTransform):
-    def __init__(self, plan: ConfusionPlan) -> None:
-        super().__init__()
-        self._plan = plan
-
-    def expand(self, extracts: Any) -> dict[str, Any]:
-        return {
-            _CONFUSION: extracts
-            | 'Answers' >> beam.FlatMap(_answers, self._plan)
-            | 'Count' >> beam.combiners.Count.PerElement()
-            | 'All' >> beam.combiners.ToList()
-        }
-
-
-def _answers(extracts: dict[str, Any], plan: ConfusionPlan) -> Iterator[str]:
-    """One text for each answer, which any runner can group by."""
+def _answers(extracts: dict[str, Any], plan: ConfusionPlan) -> Iterator[Seen]:
+    """One text for each answer, which is counted by itself."""
     for output, classes in plan.classes.items():
         label, _ = label_and_prediction(extracts, plan.config, plan.candidate, output)
         right = class_of(label, classes)
@@ -151,9 +136,10 @@ def _answers(extracts: dict[str, Any], plan: ConfusionPlan) -> Iterator[str]:
             yield _counted(BASELINE, output, right, theirs)
 
 
-def _counted(model: str, output: str, right: int, scores: np.ndarray) -> str:
-    return json.dumps([model, output, right, answer(np.ravel(scores))])
+def _counted(model: str, output: str, right: int, scores: np.ndarray) -> Seen:
+    return _CONFUSION, json.dumps([model, output, right, answer(np.ravel(scores))]), 1
 
 
-def _to_json(counts: Sequence[tuple[str, int]]) -> str:
-    return json.dumps([[*json.loads(text), examples] for text, examples in sorted(counts)])
+def _write(counts: Mapping[str, int], path: str) -> None:
+    entries = [[*json.loads(text), examples] for text, examples in sorted(counts.items())]
+    write_text(path, json.dumps(entries))

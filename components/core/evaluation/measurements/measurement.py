@@ -9,13 +9,12 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-import apache_beam as beam
 import tensorflow as tf
 import tensorflow_model_analysis as tfma
 
 from tfx_edge.components.core.devices import look_up_tables
 from tfx_edge.components.core.evaluation.contenders.evaluation_setup import Evaluation
-from tfx_edge.components.core.evaluation.evaluators.observer import Observer
+from tfx_edge.components.core.evaluation.evaluators.observer import Branch, Observer
 from tfx_edge.components.core.evaluation.gates.gate import Gate, Limit
 from tfx_edge.components.core.evaluation.measurements.demands import Demands
 from tfx_edge.components.core.evaluation.model_files.models import read_tflite
@@ -98,7 +97,7 @@ class Measurement(abc.ABC):
     """One thing that an evaluation measures: what it observes, how that is read, its gates and its part of the report.
 
     The classes in `measurements.MEASUREMENTS` are part of every evaluation. What one observes goes through Beam: with
-    observers, which see predictions and labels, or with a branch of its own on the batches of examples. Whatever is
+    observers, which see predictions and labels, or with a branch of steps of its own. Whatever is
     observed must merge to the same in any order. Where there is nothing to measure (no baseline, no label), it observes
     nothing, and `read` says why.
 
@@ -120,13 +119,9 @@ class Measurement(abc.ABC):
         """What takes part in TFMA's run."""
         return ()
 
-    def branches(self) -> Mapping[str, beam.PTransform]:
-        """What is measured beside TFMA's run.
-
-        Returns:
-          Transforms of the Arrow batches that TFMA's extractors take, by their labels in the pipeline.
-        """
-        return {}
+    def branches(self) -> Sequence[Branch]:
+        """What is measured beside the observers, where it is more than a sum."""
+        return ()
 
     @abc.abstractmethod
     def read(self) -> Finding:

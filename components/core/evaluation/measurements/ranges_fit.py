@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Sequence
 
-import apache_beam as beam
 from typing_extensions import TypedDict
 
 from tfx_edge.components.core.evaluation.evaluators.calibration_fit import (
-    MeasureCalibrationFit,
+    measuring_fit,
     read_calibration_fit,
 )
+from tfx_edge.components.core.evaluation.evaluators.observer import Branch
 from tfx_edge.components.core.evaluation.gates.gate import Gate, at_most
 from tfx_edge.components.core.evaluation.gates.limits import MAX_CLIPPING, MIN_RANGE_USED
 from tfx_edge.components.core.evaluation.measurements.measurement import Finding, Measurement
@@ -26,13 +26,12 @@ _FILE = 'calibration_fit.json'
 class RangesFit(Measurement):
     """How well the ranges of integer activations fit the examples, where there are such and a limit on the fit."""
 
-    def branches(self) -> Mapping[str, beam.PTransform]:
+    def branches(self) -> Sequence[Branch]:
         """Runs the file on some of the examples."""
         if self._obstacle:
-            return {}
+            return ()
         source = self.setting.evaluation.candidate.source
-        path = self.path(_FILE)
-        return {'MeasureCalibrationFit': MeasureCalibrationFit(source, self.setting.parser, path)}
+        return [measuring_fit(source, self.setting.parser, self.path(_FILE))]
 
     def read(self) -> Finding:
         """The fit."""
