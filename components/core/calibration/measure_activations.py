@@ -18,7 +18,8 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from tfx_edge.components.core.calibration.measurements import Tally
 from tfx_edge.components.core.calibration.non_finite import Place
-from tfx_edge.components.core.calibration.selection import FAULTS, Places, records_at
+from tfx_edge.components.core.calibration.results import FAULTS, MEASURED
+from tfx_edge.components.core.calibration.selection import Places, records_at
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.examples.example_parser import ExampleParser
 from tfx_edge.components.core.examples.record_places import at_place
@@ -32,7 +33,7 @@ _PARSED_AT_ONCE = 16
 
 
 class MeasureActivations(beam.DoFn):
-    """Measures activations on the records at places; yields the `Measurements` of each bundle.
+    """Measures activations on the records at places; yields the `Measurements` of each bundle, and faults, as results.
 
     Counts `examples`, `tensors` (arrays measured) and `milliseconds` (of parsing, running and measuring) among the
     pipeline's metrics, in the namespace `tfx_edge.calibration`.
@@ -84,17 +85,18 @@ class MeasureActivations(beam.DoFn):
                     try:
                         self._measure(inputs or self._parser([record]), (file, number))
                     except EdgeError as error:
-                        yield beam.pvalue.TaggedOutput(FAULTS, str(at_place(error, file, number)))
+                        yield FAULTS, str(at_place(error, file, number))
                 self._seconds += time.monotonic() - start
                 self._log()
         except EdgeError as error:
-            yield beam.pvalue.TaggedOutput(FAULTS, str(error))
+            yield FAULTS, str(error)
 
     def finish_bundle(self) -> Iterator[Any]:
         self._counters['examples'].inc(self._tally.examples)
         self._counters['tensors'].inc(self._tally.arrays)
         self._counters['milliseconds'].inc(round(1000 * self._seconds))
-        yield WindowedValue(self._tally.measurements(), GlobalWindow().max_timestamp(), [GlobalWindow()])
+        measured = MEASURED, self._tally.measurements()
+        yield WindowedValue(measured, GlobalWindow().max_timestamp(), [GlobalWindow()])
 
     def _parsed(self, records: Sequence[tuple[int, bytes]]) -> list[dict[str, np.ndarray] | None]:
         """The inputs of each record, in batches of one; None where a record has to be parsed by itself."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import json
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -30,10 +29,17 @@ from tfx_edge.components.core.calibration.non_finite import (
     operators_to_keep_float,
     require_float_input,
 )
-from tfx_edge.components.core.calibration.selection import (
-    COMPARED,
+from tfx_edge.components.core.calibration.results import (
     FAULTS,
     FOUND,
+    MEASURED,
+    SAMPLE,
+    Kind,
+    WriteResults,
+    read_results,
+)
+from tfx_edge.components.core.calibration.selection import (
+    COMPARED,
     PLACES,
     ChooseExamples,
     Places,
@@ -48,6 +54,7 @@ from tfx_edge.components.core.litert.file.model_file import ModelFile
 from tfx_edge.components.core.litert.file.moved_values import moved_values
 from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
 from tfx_edge.components.core.lost_workers import lost_workers_raised
+from tfx_edge.components.core.smallest_values import smallest
 
 _LOG = logging.getLogger(__name__)
 
@@ -132,18 +139,23 @@ def calibrate(
     measure = MeasureActivations(
         parser, float_model_path, names, channel_means_of, histograms, moved_values(float_model)
     )
+    kinds = {
+        MEASURED: Kind(MergeMeasurements(), to_json),
+        FOUND: Kind(beam.CombineFn.from_callable(sum), _found_to_json),
+    }
+    if compared:
+        kinds[SAMPLE] = Kind(smallest(compared), _sample_to_json)
     with lost_workers_raised(), make_pipeline() as pipeline:
         chosen = pipeline | 'Choose' >> ChooseExamples(files, max_examples, compared)
-        measured = chosen[PLACES] | 'Measure' >> beam.ParDo(measure).with_outputs(FAULTS, main='measured')
-        merged = measured.measured | 'Merge' >> beam.CombineGlobally(MergeMeasurements())
-        faults = [chosen[FAULTS], measured[FAULTS]]
-        results: list[_Result] = [(merged, to_json)]
+        results = [
+            chosen[FAULTS],
+            chosen[FOUND],
+            chosen[PLACES] | 'Measure' >> beam.ParDo(measure),
+        ]
         if compared:
-            records, unreadable = _records(chosen[COMPARED], compared)
-            faults.append(unreadable)
-            results += [(records, _sample_to_json), (chosen[FOUND], _found_to_json)]
-        _write(pipeline, result_path, results, faults)
-    content = _read(result_path)
+            results.append(chosen[COMPARED] | 'Read' >> beam.FlatMap(_read))
+        _ = tuple(results) | 'WriteResults' >> WriteResults(result_path, kinds)
+    content = read_results(result_path)
     found = from_json(content)
     if not found.examples:
         raise EdgeError(
@@ -203,18 +215,20 @@ def sample(
     """
     with lost_workers_raised(), make_pipeline() as pipeline:
         chosen = pipeline | 'Choose' >> ChooseExamples(files, count)
-        records, unreadable = _records(chosen[PLACES], count)
-        _write(pipeline, result_path, [(records, _sample_to_json)], [chosen[FAULTS], unreadable])
-    return _sample_from_json(_read(result_path))
+        read = chosen[PLACES] | 'Read' >> beam.FlatMap(_read)
+        _ = (chosen[FAULTS], read) | 'WriteResults' >> WriteResults(
+            result_path, {SAMPLE: Kind(smallest(count), _sample_to_json)}
+        )
+    return _sample_from_json(read_results(result_path))
 
 
-class _Read(beam.DoFn):
-    def process(self, places: Places) -> Iterator[Any]:
-        try:
-            for record in records_at(places):
-                yield content_hash(record), record_content(record)
-        except EdgeError as error:
-            yield beam.pvalue.TaggedOutput(FAULTS, str(error))
+def _read(places: Places) -> Iterator[tuple[str, Any]]:
+    """The examples at places, for a sample; or what is wrong with their file."""
+    try:
+        for record in records_at(places):
+            yield SAMPLE, (content_hash(record), record_content(record))
+    except EdgeError as error:
+        yield FAULTS, str(error)
 
 
 def _sample_to_json(chosen: Sequence[tuple[bytes, bytes]]) -> dict[str, Any]:
@@ -227,51 +241,6 @@ def _sample_from_json(content: Mapping[str, Any]) -> list[bytes]:
 
 def _found_to_json(found: int) -> dict[str, Any]:
     return {'found': found}
-
-
-_Result = tuple[beam.PCollection, Callable[[Any], dict[str, Any]]]
-
-
-def _records(places: beam.PCollection, count: int) -> tuple[beam.PCollection, beam.PCollection]:
-    """The examples at places, as one sorted list; and the faults found while reading them."""
-    read = places | 'Read' >> beam.ParDo(_Read()).with_outputs(FAULTS, main='records')
-    return read.records | 'InOrder' >> beam.combiners.Top.Smallest(count), read[FAULTS]
-
-
-def _write(
-    pipeline: beam.Pipeline, path: str, results: Sequence[_Result], faults: Sequence[beam.PCollection]
-) -> None:
-    """Writes one JSON file: the keys that each result's function makes of its one element; or the first fault."""
-    fault = faults | 'Faults' >> beam.Flatten() | 'OneFault' >> beam.combiners.Top.Smallest(1)
-    _ = (
-        pipeline
-        | 'ResultPath' >> beam.Create([path])
-        | 'WriteResult'
-        >> beam.Map(
-            _write_file,
-            beam.pvalue.AsSingleton(fault),
-            [as_json for _, as_json in results],
-            *(beam.pvalue.AsSingleton(result) for result, _ in results),
-        )
-    )
-
-
-def _write_file(
-    path: str, faults: Sequence[str], as_json: Sequence[Callable[[Any], dict[str, Any]]], *results: Any
-) -> None:
-    content: dict[str, Any] = {}
-    for result, to_keys in zip(results, as_json, strict=True):
-        content |= to_keys(result)
-    with tf.io.gfile.GFile(path, 'w') as file:
-        file.write(json.dumps({'fault': faults[0]} if faults else content, sort_keys=True))
-
-
-def _read(path: str) -> dict[str, Any]:
-    with tf.io.gfile.GFile(path) as file:
-        content = json.loads(file.read())
-    if 'fault' in content:
-        raise EdgeError(content['fault'])
-    return content
 
 
 def _names(

@@ -20,13 +20,13 @@ from apache_beam.options.pipeline_options import (
     WorkerOptions,
 )
 
+from tfx_edge.components.core.calibration.results import FAULTS, FOUND
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.examples.example_parser import content_hash, read_records
+from tfx_edge.components.core.smallest_values import smallest
 
-FAULTS = 'faults'
 PLACES = 'places'
 COMPARED = 'compared'
-FOUND = 'found'
 # (file, positions of the chosen records in it, in order).
 Places = tuple[str, tuple[int, ...]]
 
@@ -46,9 +46,9 @@ class ChooseExamples(beam.PTransform):
 
     Returns:
       By `expand`, a dictionary. PLACES: those of the used examples, each of one file or a part of it, spread over the
-      workers. FAULTS: what is wrong with files. With `compared` also COMPARED: places of the examples that come next,
-      or of the last used ones where fewer than half of `compared` are left; and FOUND: how many examples there are,
-      up to `count + compared`.
+      workers. FAULTS: what is wrong with files, and FOUND: how many examples there are, up to `count + compared`, both
+      as results (see `results.py`). With `compared` also COMPARED: places of the examples that come next, or of the
+      last used ones where fewer than half of `compared` are left.
     """
 
     def __init__(self, files: Sequence[str], count: int, compared: int = 0) -> None:
@@ -60,27 +60,28 @@ class ChooseExamples(beam.PTransform):
     def expand(self, pbegin: beam.pvalue.PBegin) -> dict[str, beam.PCollection]:
         hashed = (
             pbegin
-            | 'Files' >> beam.Create(list(enumerate(self._files)))
+            | 'Files' >> beam.Create(list(enumerate(self._files)), reshuffle=False)
             | 'SpreadFiles' >> beam.Reshuffle()
             | 'Hash' >> beam.ParDo(_Hash(self._count + self._compared)).with_outputs(FAULTS, main='hashes')
         )
-        smallest = hashed.hashes | 'Smallest' >> beam.combiners.Top.Smallest(self._count + self._compared)
+        chosen_of_all = smallest(self._count + self._compared)
+        chosen = hashed.hashes | 'Smallest' >> beam.CombineGlobally(chosen_of_all).without_defaults()
         workers = _workers(pbegin.pipeline.options)
         places = (
-            smallest
+            chosen
             | 'Used' >> beam.Map(_used, count=self._count)
             | 'Places' >> beam.FlatMap(_places, files=self._files, workers=workers)
             | 'SpreadPlaces' >> beam.Reshuffle()
         )
-        chosen = {PLACES: places, FAULTS: hashed[FAULTS]}
+        found = chosen | 'Found' >> beam.Map(lambda examples: (FOUND, len(examples)))
+        outputs = {PLACES: places, FAULTS: hashed[FAULTS], FOUND: found}
         if self._compared:
-            chosen[COMPARED] = (
-                smallest
+            outputs[COMPARED] = (
+                chosen
                 | 'Compared' >> beam.Map(set_aside, count=self._count, compared=self._compared)
                 | 'ComparedPlaces' >> beam.FlatMap(_places, files=self._files, workers=1)
             )
-            chosen[FOUND] = smallest | 'Found' >> beam.Map(len)
-        return chosen
+        return outputs
 
 
 _Chosen = TypeVar('_Chosen')
@@ -151,7 +152,7 @@ class _Hash(beam.DoFn):
             # The smallest of all are among the smallest of each file.
             yield from heapq.nsmallest(self._count, hashes)
         except EdgeError as error:
-            yield beam.pvalue.TaggedOutput(FAULTS, str(error))
+            yield beam.pvalue.TaggedOutput(FAULTS, (FAULTS, str(error)))
 
 
 def _places(chosen: Sequence[tuple[bytes, int, int]], files: Sequence[str], workers: int) -> Iterator[Places]:
