@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -13,7 +13,7 @@ from tfx.types import artifact_utils, channel_utils, standard_artifacts
 from tfx_edge.components import EdgeEvaluator
 
 # On Beam's runner in this process, without a package of TFX for workers.
-_BEAM = ['--runner=FnApiRunner', '--sdk_container_image=none']
+_BEAM = ('--runner=FnApiRunner', '--sdk_container_image=none')
 
 
 def artifact(type_: Any, uri: Any) -> Any:
@@ -36,13 +36,21 @@ def examples(folder: pathlib.Path, records: list[bytes]) -> Any:
     return made
 
 
-def execute(component: Any, folder: pathlib.Path, inputs: Mapping[str, Any], **config: Any) -> dict[str, Any]:
+def execute(
+    component: Any,
+    folder: pathlib.Path,
+    inputs: Mapping[str, Any],
+    *,
+    beam_args: Sequence[str] = _BEAM,
+    **config: Any,
+) -> dict[str, Any]:
     """Makes a component and runs its executor.
 
     Args:
       component: its class.
       folder: its outputs are written to folders in it.
       inputs: artifacts, or lists of them, by parameter of the constructor.
+      beam_args: of the pipelines that it runs.
       **config: its other parameters.
 
     Returns:
@@ -59,6 +67,6 @@ def execute(component: Any, folder: pathlib.Path, inputs: Mapping[str, Any], **c
     shared = {'tmp_dir': str(folder), 'unique_id': '1'}
     context = base_executor.BaseExecutor.Context(**shared)
     if issubclass(executor, base_beam_executor.BaseBeamExecutor):
-        context = base_beam_executor.BaseBeamExecutor.Context(beam_pipeline_args=_BEAM, **shared)
+        context = base_beam_executor.BaseBeamExecutor.Context(beam_pipeline_args=list(beam_args), **shared)
     executor(context).Do(given, outputs, dict(made.exec_properties))
     return {key: found for key, (found,) in outputs.items()}
