@@ -58,7 +58,7 @@ def test_artifacts_are_on_the_mounts_and_answered_by_uri(root: str, mount_root: 
         assert container_step.main(made.arguments(task)) == 0
         made.publish(task)
     answer = made.artifacts['First', 'recorded']
-    uri = f'{root}/run/First/salt/recorded'
+    uri = f'{root}/small/run/First/salt/recorded'
     assert answer['uri'] == uri
     assert answer['metadata']['blessed'] == 1
     assert answer['metadata']['current_model'] == f'{uri}/inside'
@@ -68,7 +68,7 @@ def test_artifacts_are_on_the_mounts_and_answered_by_uri(root: str, mount_root: 
     given = given_to(made, 'Second')
     folder = {'minio': 'minio', 's3': 's3', 'gs': 'gcs'}[root.partition(':')[0]]
     assert given['inputs'] == {
-        'model': [f'{mount_root}/{folder}/bucket/root/run/First/salt/recorded', 'Model']
+        'model': [f'{mount_root}/{folder}/bucket/root/small/run/First/salt/recorded', 'Model']
     }
     assert given['outputs'] == ['recorded']
 
@@ -106,7 +106,7 @@ def test_artifacts_are_in_the_shared_folder_while_the_step_runs(
         made.publish(task)
     assert container_step.main([*made.arguments('Failing'), *flags]) == 1
     assert not list(shared.iterdir())
-    assert made.artifacts['Second', 'recorded']['uri'] == f'{ROOT}/run/Second/salt/recorded'
+    assert made.artifacts['Second', 'recorded']['uri'] == f'{ROOT}/small/run/Second/salt/recorded'
     assert made.artifacts['Second', 'recorded']['metadata']['current_model'].startswith(ROOT)
     given = given_to(made, 'Second')
     assert pathlib.Path(given['inputs']['model'][0]).is_relative_to(shared)
