@@ -24,9 +24,11 @@ class MirroredFolder:
       uri: there; nothing else lies below it.
 
     Example:
-      >>> mirror = MirroredFolder('/tmp/state', 's3://bucket/state/run-1')
-      >>> mirror.fetch()
-      >>> mirror.keep()
+      ```
+      mirror = MirroredFolder('/tmp/state', 's3://bucket/state/run-1')
+      mirror.fetch()
+      mirror.keep()
+      ```
     """
 
     def __init__(self, folder: str, uri: str) -> None:

@@ -80,7 +80,7 @@ def test_artifacts_stay_at_their_uris_where_tfx_reads_them_itself(tmp_path: path
     place = tmp_path / 'place'
     arguments = [part.replace(ROOT, str(place)) for part in made.arguments('Second')]
     arguments[arguments.index('mounts')] = 'uris'
-    recorded = place / 'run' / 'Second' / 'salt' / 'recorded'
+    recorded = place / 'small' / 'run' / 'Second' / 'salt' / 'recorded'
     recorded.mkdir(parents=True)
     assert container_step.main(arguments) == 0
     (answer,) = json.loads(made.output_file('Second').read_text())['artifacts']['recorded']['artifacts']

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib.metadata
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -83,7 +84,7 @@ class TfmaFiles:
     def _write_eval_config(self, _: Sequence[tuple[str, Any]]) -> None:
         run = config_pb2.EvalRun(
             eval_config=self.config,
-            version=tfma.__version__,
+            version=importlib.metadata.version('tensorflow-model-analysis'),
             data_location=self.data_location,
             file_format='tfrecord',
         )
