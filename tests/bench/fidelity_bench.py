@@ -55,7 +55,8 @@ from tfx_edge.components.core.litert.file.interpreter import LiteRTModel
 from tfx_edge.components.core.litert.file.model_file import ModelFile
 from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
 from tfx_edge.components.core.post_training import recipe
-from tfx_edge.components.core.post_training.compared_file import MIN_DB, Bound, ComparedFile, make_compared
+from tfx_edge.components.core.post_training.bound import MIN_DB, Bound
+from tfx_edge.components.core.post_training.compared_file import ComparedFile, make_compared
 from tfx_edge.components.core.post_training.fidelity import Fidelity, compare
 from tfx_edge.components.core.post_training.float_answers import reference_answers
 from tfx_edge.components.core.qat.deployment import plan_deployment, trained_ranges

@@ -32,7 +32,8 @@ from tfx_edge.components.core.litert.conversion.convert import convert_saved_mod
 from tfx_edge.components.core.litert.file.model_file import ModelFile
 from tfx_edge.components.core.litert.quantization import quantize
 from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
-from tfx_edge.components.core.post_training.compared_file import Bound, make_compared
+from tfx_edge.components.core.post_training.bound import Bound
+from tfx_edge.components.core.post_training.compared_file import make_compared
 from tfx_edge.components.core.post_training.float_answers import reference_answers
 from tfx_edge.pipelines import run_records
 from tfx_edge.pipelines.digits.pipeline import PIPELINE_NAME

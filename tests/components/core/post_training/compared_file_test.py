@@ -18,7 +18,8 @@ from tfx_edge.components.core.litert.file.model_file import ModelFile
 from tfx_edge.components.core.litert.quantization.quantization_options import QuantizationOptions
 from tfx_edge.components.core.litert.quantization.quantize import quantized_file
 from tfx_edge.components.core.post_training import fidelity_report
-from tfx_edge.components.core.post_training.compared_file import Bound, ComparedFile, make_compared
+from tfx_edge.components.core.post_training.bound import Bound
+from tfx_edge.components.core.post_training.compared_file import ComparedFile, make_compared
 from tfx_edge.components.core.post_training.fidelity import compare
 
 Inputs = dict[str, np.ndarray]
