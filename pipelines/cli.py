@@ -18,6 +18,7 @@ from tfx_edge.pipelines.cluster_options import (
     add_pod_options,
     pods_of,
     refuse_cluster_options,
+    refuse_options_of_a_start,
 )
 from tfx_edge.pipelines.failure import CommandError, one_line
 
@@ -348,6 +349,8 @@ def _demo_on_kubeflow(arguments: argparse.Namespace) -> int:
 
     if arguments.tree:
         raise CommandError('--tree is for this machine; leave it or --on-kubeflow out.')
+    if arguments.run_id is not None:
+        refuse_options_of_a_start(arguments)
     options = demo_on_kubeflow.DemoOptions(
         access_of(arguments, arguments.on_kubeflow),
         arguments.image,
@@ -407,6 +410,8 @@ def _submit(arguments: argparse.Namespace) -> int:
         arguments.run_name,
         use_cache=not arguments.no_cache,
     )
+    if arguments.run_id == '':
+        raise CommandError('--run has no id; give the one that was printed when the run was started.')
     if arguments.run_id is None:
         run_id, connection = submission.submit(arguments.file, access, options)
         if not arguments.wait:

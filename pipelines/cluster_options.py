@@ -31,6 +31,17 @@ _ON_CLUSTER = {
     '--client-id': 'client_id',
     '--other-client-id': 'other_client_id',
 }
+_OF_A_START = (
+    '--image',
+    '--parameter',
+    '--resources',
+    '--gpu-image',
+    '--shared-volume',
+    '--state',
+    '--volume',
+    '--env',
+    '--secret-env',
+)
 
 
 def add_access(command: argparse._ActionsContainer) -> None:
@@ -148,3 +159,16 @@ def refuse_cluster_options(arguments: argparse.Namespace) -> None:
     for option, name in _ON_CLUSTER.items():
         if getattr(arguments, name) not in (None, [], _PATIENCE_MINUTES):
             raise CommandError(f'{option} is for a cluster; add --on-kubeflow URL, or leave it out.')
+
+
+def refuse_options_of_a_start(arguments: argparse.Namespace) -> None:
+    """Refuses what a run that has begun cannot be given any more.
+
+    Raises:
+      CommandError: the arguments name such an option, or no id of a run.
+    """
+    if not arguments.run_id:
+        raise CommandError('--run has no id; give the one that was printed when the run was started.')
+    for option in _OF_A_START:
+        if getattr(arguments, _ON_CLUSTER[option]) not in (None, []):
+            raise CommandError(f'the run has begun; with --run leave {option} out.')

@@ -57,7 +57,7 @@ def print_costs(costs: Mapping[str, Costs], seconds: Mapping[str, float], progre
 
     Args:
       costs: of `measured`.
-      seconds: what each step took.
+      seconds: what each step took; not of one whose times are not known.
       progress: where to.
     """
     from rich import box
@@ -76,7 +76,7 @@ def print_costs(costs: Mapping[str, Costs], seconds: Mapping[str, float], progre
             f'{row.zip_bytes:,}',
             f'{row.zeros:.1%}',
             str(row.distinct),
-            f'{seconds[step]:.0f}',
+            f'{seconds[step]:.0f}' if step in seconds else '-',
         )
     console = Console(file=progress.stream, highlight=False)
     with console.capture() as captured:

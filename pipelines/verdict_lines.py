@@ -43,8 +43,8 @@ def choice_lines(report: Mapping[str, Any]) -> list[str]:
 
 
 def _held(report: Mapping[str, Any]) -> list[str]:
-    """What speaks for a blessed model: its metrics over all examples, and the gates."""
-    (overall,) = (entry['metrics'] for entry in report['metrics'] if not entry['slice'])
+    """What speaks for a blessed model: its metrics over all examples, where there are such, and the gates."""
+    overall = next((entry['metrics'] for entry in report['metrics'] if not entry['slice']), ())
     lines = []
     for metric in overall:
         if metric['name'] != 'example_count' and metric['model'] == 'candidate':
@@ -53,7 +53,15 @@ def _held(report: Mapping[str, Any]) -> list[str]:
                 if metric['difference']
                 else f'over {report["examples"]} examples'
             )
-            lines.append(f'{metric["name"]}: {metric["value"]:.4g} {what}')
+            lines.append(f'{metric["name"]}: {_shown(metric["value"], 4)} {what}')
     return lines + [
-        f'{gate["name"]}: {gate["measured"]:.6g}, limit {gate["limit"]:.6g}' for gate in report['gates']
+        f'{gate["name"]}: {_shown(gate["measured"], 6)}, limit {_shown(gate["limit"], 6)}'
+        for gate in report['gates']
     ]
+
+
+def _shown(value: float | str | None, digits: int) -> str:
+    """A number of a report; what is not finite is a text there, and what was not measured is null."""
+    if value is None:
+        return 'not measured'
+    return value if isinstance(value, str) else f'{value:.{digits}g}'

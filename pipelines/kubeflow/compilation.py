@@ -120,7 +120,7 @@ def compile_pipeline(pipeline: Any, image: str, form: str, pods: PodOptions = NO
         return {**job, 'pipelineSpec': spec}
     spec = with_branch_flags(spec, branch_steps(pipeline))
     training = training_steps(pipeline)
-    spec = with_kept_state(spec, pods.state_place, training)
+    spec = with_kept_state(spec, pods.state_place, training, pods.mount_paths)
     sharing = beam_steps | (training if pods.state_place.startswith(SHARED_FOLDER) else set())
     beam_workers.check_workers(spec, beam_steps, has_shared_volume=bool(pods.shared_volume))
     spec = pages.with_pages(specification.for_open_source(spec, pipeline.pipeline_info.pipeline_root))

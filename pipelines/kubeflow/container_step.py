@@ -258,12 +258,20 @@ def _fit_output_for_launcher(
     answer = pipeline_spec_pb2.ExecutorOutput()
     with fileio.open(output_file, 'r') as file:
         launcher_messages.parse(file.read(), answer, "the step's answer")
-    for line in result_lines(executor, answer):
-        log(line)
+    _log_results(executor, answer)
     names = step_artifacts.names_by_id(executor_input.inputs.artifacts)
     launcher_messages.fit_for_launcher(answer, uri, names)
     with fileio.open(output_file, 'w') as file:
         file.write(json_format.MessageToJson(answer, sort_keys=True))
+
+
+def _log_results(executor: str, answer: pipeline_spec_pb2.ExecutorOutput) -> None:
+    """Logs what the step found. These lines are no part of it: a report that they cannot be made of is as good."""
+    try:
+        for line in result_lines(executor, answer):
+            log(line)
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        log(f'tfx-edge: what the step found is not shown here ({type(error).__name__}: {error})')
 
 
 def _unchanged(uri: str) -> str:

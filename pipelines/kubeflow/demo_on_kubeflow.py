@@ -6,7 +6,8 @@ import dataclasses
 import json
 import pathlib
 import posixpath
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tfx_edge.components.core.errors import EdgeError
@@ -17,6 +18,7 @@ from tfx_edge.pipelines.kubeflow import submission
 from tfx_edge.pipelines.kubeflow.compilation import NO_PODS, compile_user_pipeline
 from tfx_edge.pipelines.kubeflow.kfp_connection import Access, Connection
 from tfx_edge.pipelines.kubeflow.pods import PodOptions
+from tfx_edge.pipelines.kubeflow.run_progress import RunProgress
 from tfx_edge.pipelines.short_path import short_path
 from tfx_edge.pipelines.user_pipeline import PipelineOptions
 from tfx_edge.pipelines.verdict_lines import verdict_lines
@@ -32,6 +34,7 @@ _SECRETS = (
     'AWS_SECRET_ACCESS_KEY=mlpipeline-minio-artifact:secretkey',
 )
 STORE = 'minio://mlpipeline/tfx-edge-demo'
+_OUTPUT = 'demo-output'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,9 +91,8 @@ def run_demo_on_kubeflow(options: DemoOptions) -> int:
     run_id = options.run_id
     if run_id is None:
         run_id, connection = _start(options, folder, store)
+        print(f'  with the table at its end: {_again(options, run_id)}', flush=True)
     status = submission.follow(run_id, connection, options.patience_minutes)
-    if status == submission.INTERRUPTED:
-        print(f'  with the table at its end: tfx-edge demo --run {run_id} and the options of this demo')
     if status:
         return status
     with quiet(folder / 'measuring.log', '--output DIR') as progress:
@@ -99,7 +101,17 @@ def run_demo_on_kubeflow(options: DemoOptions) -> int:
         from tfx_edge.pipelines.kubeflow.run_artifacts import RunArtifacts
 
         artifacts = RunArtifacts(f'{store}/artifacts', PIPELINE_NAME, run_id)
-        return 0 if _report(artifacts, connection, folder / 'fetched' / run_id, store, progress) else 1
+        run = RunProgress(connection, run_id, progress, 60 * options.patience_minutes)
+        seconds = run.seconds_of_steps()
+        return 0 if _report(artifacts, seconds, folder / 'fetched' / run_id, store, progress) else 1
+
+
+def _again(options: DemoOptions, run_id: str) -> str:
+    """The command that follows the run."""
+    words = ['tfx-edge', 'demo', '--on-kubeflow', options.access.host, '--run', run_id]
+    words += ['--output', options.output] if options.output != _OUTPUT else []
+    words += ['--store', options.store] if options.store != STORE else []
+    return shlex.join([*words, *submission.access_options(options.access)])
 
 
 def _start(options: DemoOptions, folder: pathlib.Path, store: str) -> tuple[str, Connection]:
@@ -113,7 +125,13 @@ def _start(options: DemoOptions, folder: pathlib.Path, store: str) -> tuple[str,
     )
     folder.mkdir(parents=True, exist_ok=True)
     compile_user_pipeline(
-        _PIPELINE, pipeline, options.image, 'kfp', str(file), str(folder / 'log.txt'), _pods(options.pods)
+        _PIPELINE,
+        pipeline,
+        options.image,
+        'kfp',
+        str(file),
+        str(folder / 'log.txt'),
+        _pods(options.pods, store),
     )
     with quiet(folder / 'data.log', '--output DIR') as progress:
         progress.line(f'writing the data to {store}/data')
@@ -123,9 +141,9 @@ def _start(options: DemoOptions, folder: pathlib.Path, store: str) -> tuple[str,
     )
 
 
-def _pods(given: PodOptions) -> PodOptions:
+def _pods(given: PodOptions, store: str) -> PodOptions:
     said = [*given.variables, *given.secret_variables]
-    if any(text.startswith('AWS_') for text in said):
+    if not store.startswith(('minio://', 's3://')) or any(text.startswith('AWS_') for text in said):
         return given
     return dataclasses.replace(
         given,
@@ -144,22 +162,26 @@ def _write_data(local: pathlib.Path, uri: str) -> None:
     data.write_examples(local)
     for file in sorted(path for path in local.rglob('*') if path.is_file()):
         target = posixpath.join(uri, file.relative_to(local).as_posix())
-        fileio.makedirs(posixpath.dirname(target))
-        fileio.copy(str(file), target, overwrite=True)
+        # What is there already keeps its time, by which ExampleGens of other runs know it.
+        if not fileio.exists(target) or _content(target) != file.read_bytes():
+            fileio.makedirs(posixpath.dirname(target))
+            fileio.copy(str(file), target, overwrite=True)
 
 
 def _report(
-    artifacts: RunArtifacts, connection: Connection, folder: pathlib.Path, store: str, progress: Progress
+    artifacts: RunArtifacts,
+    seconds: Mapping[str, float],
+    folder: pathlib.Path,
+    store: str,
+    progress: Progress,
 ) -> bool:
     """Prints the table and the verdict; returns whether the model was blessed and pushed."""
-    from tfx_edge.pipelines.kubeflow.run_steps import seconds_of_steps
-
     models = {step: str(artifacts.fetch(step, 'model', folder)) for step in demo_table.MODELS}
     examples = artifacts.fetch('ImportExampleGen', 'examples', folder) / 'Split-eval'
     costs = demo_table.measured(
         models, list(map(str, examples.iterdir())), str(folder / 'float_files'), folder / 'measured.json'
     )
-    demo_table.print_costs(costs, seconds_of_steps(connection.run(artifacts.run_id)), progress)
+    demo_table.print_costs(costs, seconds, progress)
     evaluation = artifacts.fetch('EdgeEvaluator', 'edge_evaluation', folder)
     report = json.loads((evaluation / 'report.json').read_text(encoding='utf-8'))
     for line in verdict_lines(report):
@@ -172,14 +194,20 @@ def _report(
 
 
 def _pushed(serving: str, expected: bytes) -> str:
-    """URI of the newest file that was pushed."""
+    """URI of the newest pushed file with these bytes; other runs may have pushed since."""
     from tfx.dsl.io import fileio
 
-    versions = sorted((int(name), name) for name in fileio.listdir(serving) if name.strip('/').isdigit())
-    if not versions:
-        raise EdgeError(f'nothing was pushed to {serving}; see the log of Pusher.')
-    file = posixpath.join(serving, versions[-1][1].strip('/'), 'tflite')
+    versions = [name.strip('/') for name in fileio.listdir(serving)]
+    for version in sorted(filter(str.isdigit, versions), key=int, reverse=True):
+        file = posixpath.join(serving, version, 'tflite')
+        if fileio.exists(file) and _content(file) == expected:
+            return file
+    raise EdgeError(f'the file that was evaluated is not at {serving}; see the log of Pusher.')
+
+
+def _content(file: str) -> bytes:
+    from tfx.dsl.io import fileio
+
     with fileio.open(file, 'rb') as reader:
-        if reader.read() != expected:
-            raise EdgeError(f'{file} is not the file that was evaluated; another run pushes there too.')
-    return file
+        content: bytes = reader.read()
+    return content

@@ -75,8 +75,28 @@ def download(uri: str, folder: str) -> str:
     os.makedirs(target, exist_ok=True)
     for top, _, names in fileio.walk(uri):
         for name in names:
-            _copy_file(os.path.join(top, name), os.path.join(target, os.path.relpath(top, uri), name))
+            _copy_file(os.path.join(top, name), place_inside(target, os.path.relpath(top, uri), name))
     return target
+
+
+def place_inside(folder: str, *parts: str) -> str:
+    """A path below a folder.
+
+    Args:
+      folder: on this machine.
+      parts: of the path, from the key of an object, which may be any text.
+
+    Raises:
+      EdgeError: the path would lie elsewhere.
+
+    Example:
+      >>> place_inside('/tmp/fetched', '.', 'model.tflite')
+      '/tmp/fetched/model.tflite'
+    """
+    path = os.path.normpath(os.path.join(folder, *parts))
+    if os.path.commonpath([os.path.abspath(folder), os.path.abspath(path)]) != os.path.abspath(folder):
+        raise EdgeError(f'an object is named {os.path.join(*parts)!r}, outside its folder; remove it.')
+    return path
 
 
 def _copy_file(source: str, target: str) -> None:

@@ -104,7 +104,7 @@ def exec_properties(
 
     integer = pipeline_spec_pb2.ParameterType.NUMBER_INTEGER
     return {
-        key: int(value.number_value)
+        key: int(getattr(value, value.WhichOneof('kind')))
         if key in inputs_spec.parameters and inputs_spec.parameters[key].parameter_type == integer
         else getattr(value, value.WhichOneof('kind'))
         for key, value in parameters.items()

@@ -55,6 +55,12 @@ class PodOptions:
     secret_variables: tuple[str, ...] = ()
 
     @property
+    def mount_paths(self) -> tuple[str, ...]:
+        """Where steps that train have volumes."""
+        shared = (SHARED_FOLDER,) if self.shared_volume else ()
+        return (*shared, *(text.partition(':')[2] for text in self.volumes))
+
+    @property
     def state_place(self) -> str:
         """Where the state of a training outlives its pod; '' where it does not."""
         if self.state is not None:

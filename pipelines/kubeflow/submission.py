@@ -130,7 +130,12 @@ def follow_command(run_id: str, access: Access) -> str:
       >>> follow_command('0f5c', Access('http://localhost:8080', namespace='me'))
       'tfx-edge submit --run 0f5c --host http://localhost:8080 --namespace me'
     """
-    words = ['tfx-edge', 'submit', '--run', run_id, '--host', access.host]
+    return shlex.join(['tfx-edge', 'submit', '--run', run_id, '--host', access.host, *access_options(access)])
+
+
+def access_options(access: Access) -> list[str]:
+    """The options of a command by which a server is reached as before, without its address."""
+    words = []
     for option, value in (
         ('--namespace', access.namespace),
         ('--token-file', access.token_file),
@@ -139,7 +144,7 @@ def follow_command(run_id: str, access: Access) -> str:
     ):
         if value:
             words += [option, value]
-    return shlex.join(words)
+    return words
 
 
 def _wants_to_terminate() -> bool:

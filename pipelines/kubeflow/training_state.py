@@ -10,12 +10,14 @@ import contextlib
 import hashlib
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 
 from tfx_edge.components.core.compression.training.state_place import StatePlace, state_kept_in
 from tfx_edge.components.core.errors import EdgeError, EnvironmentFailure
+from tfx_edge.components.core.file_lock import locked
 from tfx_edge.pipelines.failure import causes, one_line
 from tfx_edge.pipelines.kubeflow.cluster_fault import ClusterFault
 from tfx_edge.pipelines.kubeflow.log_line import log
@@ -28,6 +30,8 @@ ABANDONED_SECONDS = 7 * 86400.0
 # A file server frees the locks of a machine that it lost after this time at most (a lease of NFS 4 is 90 seconds).
 _PATIENCE_SECONDS = 120.0
 _REFUSAL = 'refused.txt'
+# Names of the folders of executions; whatever else lies beside them is somebody's.
+_OWN_NAME = re.compile(r'[0-9a-f]{32}')
 
 
 @contextlib.contextmanager
@@ -66,28 +70,28 @@ def _on_volume(volume: pathlib.Path, key: str, remembers_refusal: bool) -> Itera
     try:
         folder.mkdir(parents=True, exist_ok=True)
         os.utime(folder)
+        now = folder.stat().st_mtime
     except OSError as error:
         raise ClusterFault(
             f'the folder of training states {volume} cannot be written ({error.strerror}); mount a volume there that '
             'this user may write: tfx-edge compile --shared-volume CLAIM, or --state URI.'
         ) from error
-    _remove_abandoned(volume, now=folder.stat().st_mtime)
-    place = StatePlace(str(folder), lambda: os.utime(folder), _PATIENCE_SECONDS)
+    _remove_abandoned(volume, now)
     try:
-        with _refused_once(folder, place):
+        with _refused_once(folder, StatePlace(str(folder), lambda: _touch(folder), _PATIENCE_SECONDS)):
             yield
     except Exception as error:
         if _is_refusal(error) and not remembers_refusal:
-            shutil.rmtree(folder)
+            _remove(folder)
         raise
-    shutil.rmtree(folder)
+    _remove(folder)
 
 
 @contextlib.contextmanager
 def _at_store(store: str, key: str, remembers_refusal: bool) -> Iterator[None]:
     from tfx_edge.pipelines.kubeflow import mirrored_folder  # takes seconds
 
-    mirrored_folder.remove_silent(store, ABANDONED_SECONDS)
+    mirrored_folder.remove_silent(store, _OWN_NAME, ABANDONED_SECONDS)
     with tempfile.TemporaryDirectory(prefix='tfx_edge_state_') as folder:
         mirror = mirrored_folder.MirroredFolder(folder, f'{store}/{key}')
         mirror.fetch()
@@ -106,6 +110,9 @@ def _refused_once(folder: pathlib.Path, place: StatePlace) -> Iterator[None]:
     """Remembers that the step refused what it was given, and then refuses at once what is given again."""
     refusal = folder / _REFUSAL
     if refusal.exists():
+        log(
+            f'tfx-edge: an earlier pod of this step refused it; without the file {_REFUSAL} it would be tried again'
+        )
         raise EdgeError(refusal.read_text(encoding='utf-8'))
     if any(folder.iterdir()):
         log(f'tfx-edge: an earlier pod of this step left the state of its training; it is in {folder}')
@@ -114,9 +121,12 @@ def _refused_once(folder: pathlib.Path, place: StatePlace) -> Iterator[None]:
             yield
     except Exception as error:
         if _is_refusal(error):
-            shutil.rmtree(folder)
-            folder.mkdir()
-            refusal.write_text(one_line(error), encoding='utf-8')
+            draft = refusal.with_suffix('.unfinished')
+            draft.write_text(one_line(error), encoding='utf-8')
+            os.replace(draft, refusal)
+            for path in folder.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
         raise
 
 
@@ -128,15 +138,44 @@ def _is_refusal(error: BaseException) -> bool:
     return False
 
 
+def _touch(folder: pathlib.Path) -> None:
+    """Sets the folder's time. A volume that does not answer meanwhile is no fault of the training."""
+    try:
+        os.utime(folder)
+    except OSError as error:
+        log(f'tfx-edge: {folder} cannot be written ({error.strerror})')
+
+
+def _remove(folder: pathlib.Path) -> None:
+    """Removes the state of a step that has ended; what cannot be removed is logged, and left for later steps.
+
+    An earlier pod of the step may still run, on a machine that Kubernetes lost: what it has stays.
+    """
+    for lock in folder.glob('*.lock'):
+        try:
+            with locked(str(lock)):
+                pass
+        except BlockingIOError:
+            log(f'tfx-edge: another pod of this step works in {folder}; its state is left')
+            return
+        except OSError:
+            continue  # a file system without locks
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        log(f'tfx-edge: {folder} cannot be removed, and is left')
+
+
 def _remove_abandoned(volume: pathlib.Path, now: float) -> None:
     """Removes states of other executions that nobody has written for long.
 
     Args:
-      volume: folder of all states.
+      volume: folder of all states, and of whatever else a user has there.
       now: by the volume's clock.
     """
-    for folder in sorted(volume.iterdir()):
-        with contextlib.suppress(FileNotFoundError):  # its own step has ended meanwhile
+    for folder in sorted(path for path in volume.iterdir() if _OWN_NAME.fullmatch(path.name)):
+        try:
             if now - folder.stat().st_mtime > ABANDONED_SECONDS:
                 log(f'tfx-edge: removing {folder}, the training state of a run that did not come back')
                 shutil.rmtree(folder)
+        except OSError as error:  # its own step has ended meanwhile, or it belongs to another user
+            log(f'tfx-edge: {folder} is left ({error.strerror})')

@@ -15,7 +15,7 @@ _RETRIES = 2
 # Counted from the start of the first pod: a training that is lost later is not started again. Kubeflow takes 0 seconds
 # where nothing is given, and kfp's compiler writes an hour at most.
 _NO_LONGER_THAN = '2592000s'
-_PLACES = ('/', 's3://', 'minio://', 'gs://', 'az://', 'abfs://')
+_STORES = ('s3://', 'minio://', 'gs://', 'az://', 'abfs://')
 
 
 def training_steps(pipeline: Any) -> set[str]:
@@ -46,13 +46,16 @@ def state_line(steps: Collection[str], place: str) -> str:
     return f'{names}: goes on in a new pod when Kubernetes loses one; the state is at {place} meanwhile'
 
 
-def with_kept_state(spec: Mapping[str, Any], place: str, steps: Collection[str]) -> dict[str, Any]:
+def with_kept_state(
+    spec: Mapping[str, Any], place: str, steps: Collection[str], mounts: Collection[str]
+) -> dict[str, Any]:
     """A spec whose training steps keep their state at a place, and are started anew where Kubernetes lost their pod.
 
     Args:
       spec: a PipelineSpec as JSON.
       place: a folder that is mounted in these steps, or a URI; '' for none, which changes nothing.
       steps: of `training_steps`.
+      mounts: the folders of volumes in these steps.
 
     Returns:
       A changed copy.
@@ -63,10 +66,11 @@ def with_kept_state(spec: Mapping[str, Any], place: str, steps: Collection[str])
     changed = copy.deepcopy(dict(spec))
     if not place:
         return changed
-    if not place.startswith(_PLACES):
+    is_mounted = any(place == mount or place.startswith(f'{mount.rstrip("/")}/') for mount in mounts)
+    if not (is_mounted or place.startswith(_STORES)):
         raise EdgeError(
-            f'--state {place} is neither a folder of a volume (/PATH) nor a URI that starts with '
-            f'{", ".join(_PLACES[1:])}.'
+            f'--state {place} is neither in a volume of the steps (--volume CLAIM:/PATH) nor a URI that starts with '
+            f'{", ".join(_STORES)}.'
         )
     for name, body in step_executors(changed).items():
         if name in steps and 'container' in body:

@@ -70,3 +70,24 @@ def test_working_folder_that_cannot_be_written_is_reported_in_one_line(
     assert done.stderr == (
         f'tfx-edge: {file} cannot be written (No such file or directory); name a place that can be, by {option}.\n'
     )
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'line'),
+    [
+        (['--image', 'i'], '--image is for a cluster; add --on-kubeflow URL, or leave it out.'),
+        (
+            ['--on-kubeflow', 'http://x', '--tree'],
+            '--tree is for this machine; leave it or --on-kubeflow out.',
+        ),
+        (['--on-kubeflow', 'http://x', '--run', ''], '--run has no id; give the one'),
+        (
+            ['--on-kubeflow', 'http://x', '--run', '1', '--image', 'i'],
+            'the run has begun; with --run leave --image out.',
+        ),
+    ],
+)
+def test_options_of_the_demo_that_do_nothing_are_refused(arguments: list[str], line: str) -> None:
+    done = run('demo', *arguments)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f'tfx-edge: {line}')

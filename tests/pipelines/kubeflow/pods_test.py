@@ -177,7 +177,8 @@ def test_vertex_takes_resources_and_variables() -> None:
         ({'volumes': ('data',)}, '--volume data is not of the form CLAIM:/path'),
         ({'volumes': ('Data:/data',)}, "'Data' is no name of a volume claim"),
         ({'volumes': ('a:/data', 'b:/data')}, 'two volumes are mounted at /data'),
-        ({'state': 'bucket/states'}, '--state bucket/states is neither a folder of a volume'),
+        ({'state': 'bucket/states'}, '--state bucket/states is neither in a volume of the steps'),
+        ({'state': '/states', 'volumes': ('a:/data',)}, '--state /states is neither in a volume'),
         ({'variables': ('1=2',)}, '--env 1 is not of the form'),
         (
             {'variables': ('AWS_SECRET_ACCESS_KEY=s3cr3t',)},

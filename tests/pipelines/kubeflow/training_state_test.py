@@ -22,6 +22,7 @@ from tfx_edge import proto
 from tfx_edge.components import QATTrainer
 from tfx_edge.components.core.compression.training.state_place import state_place
 from tfx_edge.components.core.errors import EdgeError, EnvironmentFailure
+from tfx_edge.components.core.file_lock import locked
 from tfx_edge.pipelines.kubeflow.cluster_fault import ClusterFault
 from tfx_edge.pipelines.kubeflow.compilation import as_text, compile_pipeline
 from tfx_edge.pipelines.kubeflow.pods import PodOptions
@@ -68,20 +69,20 @@ def server() -> Iterator[ObjectStore]:
         yield made
 
 
-@pytest.fixture(params=['volume', 's3'])
-def place(
-    request: pytest.FixtureRequest,
-    server: ObjectStore,
-    tmp_path: pathlib.Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> str:
-    """Where states are kept; nothing is there."""
-    if request.param == 'volume':
-        return str(tmp_path / 'volume' / 'training-state')
+@pytest.fixture
+def reached(server: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variables of a step that reaches the store."""
     monkeypatch.setenv('AWS_ENDPOINT_URL', server.endpoint)
     monkeypatch.setenv('AWS_ACCESS_KEY_ID', 'user')
     monkeypatch.setenv('AWS_SECRET_ACCESS_KEY', 'secret')
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture(params=['volume', 's3'])
+def place(request: pytest.FixtureRequest, reached: None, server: ObjectStore, tmp_path: pathlib.Path) -> str:
+    """Where states are kept; nothing is there."""
+    if request.param == 'volume':
+        return str(tmp_path / 'volume' / 'training-state')
     uri = f's3://{new_bucket()}'
     server.put(f'{uri}/another object', b'')
     return f'{uri}/states'
@@ -131,18 +132,26 @@ def test_next_pod_of_the_step_goes_on_and_no_other_step_sees_its_state(
     assert not _left(place, server)
 
 
-def test_state_that_was_not_kept_whole_is_not_read(server: ObjectStore, tmp_path: pathlib.Path) -> None:
-    os.environ.update(
-        AWS_ENDPOINT_URL=server.endpoint, AWS_ACCESS_KEY_ID='user', AWS_SECRET_ACCESS_KEY='secret'
-    )
+def test_state_that_was_not_kept_whole_is_not_read(reached: None, server: ObjectStore) -> None:
     place = f's3://{new_bucket()}/states'
     server.put(f'{place}/another object', b'')
     _lose(place, 'run', 8)
     (whole,) = (key for key in server.keys(place) if key.endswith('/steps'))
-    copy, number = whole.split('/')[0], int(whole.split('/')[1].removeprefix('copy-'))
-    server.put(f'{place}/{copy}/copy-{number + 1}/key/steps', b'')
+    execution, copy = whole.split('/')[:2]
+    server.put(f'{place}/{execution}/{copy.replace("copy-8", "copy-9")}/key/steps', b'')
     with kept_state(place, 'run'):
         assert _train(10) == 2
+
+
+@pytest.mark.parametrize('current', ['', '3', '../another', f'copy-3-{"0" * 32}'])
+def test_mark_that_names_no_state_is_no_state(current: str, reached: None, server: ObjectStore) -> None:
+    place = f's3://{new_bucket()}/states'
+    server.put(f'{place}/another object', b'')
+    _lose(place, 'run', 8)
+    (key,) = (key for key in server.keys(place) if key.endswith('/current'))
+    server.put(f'{place}/{key}', current.encode())
+    with kept_state(place, 'run'):
+        assert _train(10) == 10
 
 
 def test_what_a_step_refused_is_refused_again_at_once(place: str, server: ObjectStore) -> None:
@@ -176,20 +185,63 @@ def test_fault_of_the_machine_leaves_the_state(place: str, fault: Exception, ser
         assert _train(10) == 7
 
 
-def test_state_that_nobody_comes_for_is_removed(
+def test_state_that_nobody_comes_for_is_removed_and_nothing_else_is(
     place: str, server: ObjectStore, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     _lose(place, 'terminated', 5)
+    others = ['current', 'my-models/current', 'my-models/weights']
     if '://' in place:
+        for name in others:
+            server.put(f'{place}/{name}', b'mine')
         late = time.time() + 2 * ABANDONED_SECONDS
         monkeypatch.setattr('tfx_edge.pipelines.kubeflow.mirrored_folder.time.time', lambda: late)
     else:
-        (folder,) = pathlib.Path(place).iterdir()
-        os.utime(folder, (0, 0))
+        for name in others:
+            path = pathlib.Path(place, name)
+            path.parent.mkdir(exist_ok=True)
+            path.write_text('mine')
+        for path in pathlib.Path(place).iterdir():
+            os.utime(path, (0, 0))
     with kept_state(place, 'another run'):
         pass
-    assert not _left(place, server)
+    assert sorted(_left(place, server)) == [
+        name if '://' in place else str(pathlib.Path(place, name)) for name in others
+    ]
     assert 'tfx-edge: removing' in capfd.readouterr().err
+
+
+def test_step_that_ended_well_does_not_fail_for_what_it_cannot_remove(
+    place: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with kept_state(place, 'run'):
+        _train(3)
+        if '://' in place:
+            monkeypatch.setenv('AWS_ENDPOINT_URL', 'http://127.0.0.1:1')
+            s3fs.S3FileSystem.clear_instance_cache()
+        else:
+            (folder,) = pathlib.Path(place).iterdir()
+            folder.rename(folder.with_name('gone'))
+    assert ('is left' in capfd.readouterr().err) == ('://' in place)
+
+
+def test_state_of_a_pod_that_still_runs_stays(tmp_path: pathlib.Path) -> None:
+    with kept_state(str(tmp_path), 'run'):
+        _train(3)
+        kept = state_place()
+        assert kept is not None
+        child = os.fork()
+        if not child:
+            with locked(f'{kept.folder}/key.lock'):
+                time.sleep(600)
+        while not pathlib.Path(kept.folder, 'key.lock').exists():
+            time.sleep(0.01)
+        time.sleep(0.2)
+    assert pathlib.Path(kept.folder, 'key', 'steps').exists()
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with kept_state(str(tmp_path), 'run'):
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_place_that_cannot_be_written_is_named(tmp_path: pathlib.Path) -> None:

@@ -226,6 +226,14 @@ def test_what_is_not_there_is_reported(store: ObjectStore, bucket: str, tmp_path
         object_store_files.download(f's3://{bucket}/train.py', str(tmp_path))
 
 
+@pytest.mark.parametrize('name', ['../evil', '../../evil', '/evil'])
+def test_object_that_would_lie_outside_its_folder_is_refused(name: str, tmp_path: pathlib.Path) -> None:
+    with pytest.raises(EdgeError, match='outside its folder; remove it'):
+        object_store_files.place_inside(str(tmp_path / 'fetched'), '.', name)
+    inside = object_store_files.place_inside(str(tmp_path / 'fetched'), 'a/..', 'b')
+    assert inside == str(tmp_path / 'fetched' / 'b')
+
+
 def test_store_that_does_not_answer_is_reported(
     store: ObjectStore, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
