@@ -85,8 +85,10 @@ def outside_of_the_checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(autouse=True)
 def what_is_logged_does_not_depend_on_earlier_tests() -> None:
-    """Lines that are logged once are logged again, and no level that another test left hides them."""
+    """Lines that are logged once are logged again, and no level that another test left hides them or shows more."""
     log_once.begin_step()
+    # An executor's entry point on Kubeflow sets it, by absl, for the whole process.
+    logging.root.setLevel(logging.WARNING)
     for name, logger in logging.root.manager.loggerDict.items():
         if name.startswith('tfx_edge') and isinstance(logger, logging.Logger):
             logger.setLevel(logging.NOTSET)

@@ -90,8 +90,10 @@ def place_inside(folder: str, *parts: str) -> str:
       EdgeError: the path would lie elsewhere.
 
     Example:
-      >>> place_inside('/tmp/fetched', '.', 'model.tflite')
-      '/tmp/fetched/model.tflite'
+      ```
+      place_inside('/tmp/fetched', '.', 'model.tflite')
+      # '/tmp/fetched/model.tflite'
+      ```
     """
     path = os.path.normpath(os.path.join(folder, *parts))
     if os.path.commonpath([os.path.abspath(folder), os.path.abspath(path)]) != os.path.abspath(folder):
