@@ -11,7 +11,7 @@ installed library offers and not by its version.
 | converter: Keras 3's `tf.saved_model.save` | aborts | unset variables | `core/litert/conversion/convert.py` |
 | converter: fusions | fewer | more PADs and ADDs | nothing: such files differ, what they compute does not |
 | Keras 3's export: order of variables | fixed | random | `compression/restore_graph.py`, which goes by captures |
-| TFMA: messages it exports | all | some | imports from `tensorflow_model_analysis.proto` |
+| TFMA: messages it exports | all | those that TFX adds | imports from `tensorflow_model_analysis.proto` |
 | TFX: first argument of Trainer | examples | statistics | keyword arguments |
 | kernels: last bits of float training | | | nothing: trained weights differ, accuracies do not |
 """

@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow_model_analysis as tfma
 from google.protobuf import json_format
+from tensorflow_model_analysis.proto import config_pb2
 from tfx.orchestration import data_types
 
 from tfx_edge import proto
@@ -34,7 +35,7 @@ def encode_eval_config(config: Any, *, has_baseline: bool, has_transform_graph: 
         return config
     if isinstance(config, str):
         config = decode_eval_config(config)
-    if not isinstance(config, tfma.EvalConfig):
+    if not isinstance(config, config_pb2.EvalConfig):
         given = 'nothing' if config is None else type(config).__name__
         raise EdgeError(
             f'eval_config is {given}; expected a tfma.EvalConfig, its JSON or a RuntimeParameter. Its metrics '
@@ -49,7 +50,7 @@ def encode_eval_config(config: Any, *, has_baseline: bool, has_transform_graph: 
 def decode_eval_config(text: str) -> tfma.EvalConfig:
     """TFMA's configuration from its JSON."""
     try:
-        return json_format.Parse(text, tfma.EvalConfig())
+        return json_format.Parse(text, config_pb2.EvalConfig())
     except json_format.ParseError as error:
         raise EdgeError(
             f'eval_config is not the JSON of a tfma.EvalConfig ({error}); use the names and types of its fields.'

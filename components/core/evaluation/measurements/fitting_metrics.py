@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import config_pb2
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.evaluation.evaluators.observer import Observer, adding_up
@@ -54,7 +55,7 @@ def fit_metrics(config: tfma.EvalConfig, limits: Mapping[str, Limits], shapes: S
       >>> fit_metrics(config, {'': Limits(-4.1, 3.8)}, {'': (None, 1)}).metrics_specs[0].metrics[0].class_name
       'RankMetric'
     """
-    fitted = tfma.EvalConfig()
+    fitted = config_pb2.EvalConfig()
     fitted.CopyFrom(config)
     for found in score_metrics(config):
         for output in found.outputs:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import config_pb2
 
 from tfx_edge.components.core.errors import EdgeError
 from tfx_edge.components.core.evaluation.metrics.metric_classes import (
@@ -110,7 +111,7 @@ def without_model_functions(config: tfma.EvalConfig) -> tfma.EvalConfig:
     Args:
       config: a completed one.
     """
-    changed = tfma.EvalConfig()
+    changed = config_pb2.EvalConfig()
     changed.CopyFrom(config)
     for spec in changed.model_specs:
         if spec.preprocessing_function_names:
@@ -168,7 +169,7 @@ def with_only_output_unnamed(config: tfma.EvalConfig) -> tfma.EvalConfig:
     Args:
       config: TFMA's, which names no other output (`check_outputs`).
     """
-    unnamed = tfma.EvalConfig()
+    unnamed = config_pb2.EvalConfig()
     unnamed.CopyFrom(config)
     for metrics in unnamed.metrics_specs:
         metrics.ClearField('output_names')

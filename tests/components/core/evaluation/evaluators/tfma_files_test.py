@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import config_pb2
 
 from tfx_edge.components.core.evaluation.evaluators.found_files import WriteFound
 from tfx_edge.components.core.evaluation.evaluators.tfma_files import TfmaFiles
@@ -19,22 +20,24 @@ _OPTIONS = ('--runner=FnApiRunner', '--sdk_container_image=none')
 
 
 def _config() -> tfma.EvalConfig:
-    slices = [tfma.SlicingSpec(), tfma.SlicingSpec(feature_keys=['country'])]
-    nowhere = tfma.SlicingSpec(feature_values={'country': 'nowhere'})
-    bound = tfma.MetricThreshold(value_threshold={'lower_bound': {'value': 0.9}})
-    accuracy = tfma.MetricConfig(
+    slices = [config_pb2.SlicingSpec(), config_pb2.SlicingSpec(feature_keys=['country'])]
+    nowhere = config_pb2.SlicingSpec(feature_values={'country': 'nowhere'})
+    bound = config_pb2.MetricThreshold(value_threshold={'lower_bound': {'value': 0.9}})
+    accuracy = config_pb2.MetricConfig(
         class_name='BinaryAccuracy',
         per_slice_thresholds=[{'slicing_specs': [*slices, nowhere], 'threshold': bound}],
     )
     others = [
-        tfma.MetricConfig(class_name=name) for name in ('AUC', 'CalibrationPlot', 'ConfusionMatrixPlot')
+        config_pb2.MetricConfig(class_name=name) for name in ('AUC', 'CalibrationPlot', 'ConfusionMatrixPlot')
     ]
-    pair = tfma.CrossSlicingSpec(baseline_spec={}, slicing_specs=[{'feature_values': {'country': 'de'}}])
-    return tfma.EvalConfig(
-        model_specs=[tfma.ModelSpec(prediction_key='score', label_key='label')],
+    pair = config_pb2.CrossSlicingSpec(
+        baseline_spec={}, slicing_specs=[{'feature_values': {'country': 'de'}}]
+    )
+    return config_pb2.EvalConfig(
+        model_specs=[config_pb2.ModelSpec(prediction_key='score', label_key='label')],
         slicing_specs=slices,
         cross_slicing_specs=[pair],
-        metrics_specs=[tfma.MetricsSpec(metrics=[accuracy, *others])],
+        metrics_specs=[config_pb2.MetricsSpec(metrics=[accuracy, *others])],
     )
 
 
