@@ -17,8 +17,7 @@ from tfx_edge.pipelines.cluster_options import (
     add_patience,
     add_pod_options,
     pods_of,
-    refuse_cluster_options,
-    refuse_options_of_a_start,
+    require_unset,
 )
 from tfx_edge.pipelines.failure import CommandError, one_line
 
@@ -99,13 +98,13 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     demo.add_argument(
         '--max-zip-bytes', type=int, metavar='N', help='with --tree, the limit of every file (32768)'
     )
-    _add_beam_arg(demo)
+    beam = _add_beam_arg(demo)
     _add_verbose(demo)
-    _add_demo_on_kubeflow(demo)
+    _add_demo_on_kubeflow(demo, beam)
     demo.set_defaults(run=_demo)
 
 
-def _add_demo_on_kubeflow(demo: argparse.ArgumentParser) -> None:
+def _add_demo_on_kubeflow(demo: argparse.ArgumentParser, beam: argparse.Action) -> None:
     cluster = demo.add_argument_group('on a cluster')
     cluster.add_argument(
         '--on-kubeflow',
@@ -113,25 +112,31 @@ def _add_demo_on_kubeflow(demo: argparse.ArgumentParser) -> None:
         help="run it on open-source Kubeflow Pipelines 2: the pipelines' page or its API server, such as "
         'http://localhost:8080',
     )
-    cluster.add_argument('--image', help='container image of all steps')
-    cluster.add_argument(
-        '--store',
-        metavar='URI',
-        help='folder at the object store for data, artifacts and the pushed model, which this machine reaches by its '
-        'AWS_ variables (minio://mlpipeline/tfx-edge-demo)',
-    )
-    cluster.add_argument(
-        '--parameter',
-        dest='parameters',
-        action='append',
-        default=[],
-        metavar='NAME=VALUE',
-        help='a parameter of the run; VALUE is JSON, or else a string (repeatable)',
-    )
-    cluster.add_argument('--run', dest='run_id', metavar='ID', help='follow this run of an earlier demo')
-    add_patience(cluster)
-    add_pod_options(cluster)
-    add_access(cluster)
+    # A run that has begun cannot be given these any more.
+    of_a_start = [
+        cluster.add_argument('--image', help='container image of all steps'),
+        cluster.add_argument(
+            '--parameter',
+            dest='parameters',
+            action='append',
+            default=[],
+            metavar='NAME=VALUE',
+            help='a parameter of the run; VALUE is JSON, or else a string (repeatable)',
+        ),
+        *add_pod_options(cluster),
+    ]
+    others = [
+        cluster.add_argument(
+            '--store',
+            metavar='URI',
+            help='folder at the object store for data, artifacts and the pushed model, which this machine reaches by '
+            'its AWS_ variables (minio://mlpipeline/tfx-edge-demo)',
+        ),
+        cluster.add_argument('--run', dest='run_id', metavar='ID', help='follow this run of an earlier demo'),
+        add_patience(cluster),
+        *add_access(cluster),
+    ]
+    demo.set_defaults(of_a_start=[*of_a_start, beam], of_a_cluster=[*of_a_start, *others])
 
 
 def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -314,8 +319,8 @@ def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     inspect.set_defaults(run=_inspect)
 
 
-def _add_beam_arg(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
+def _add_beam_arg(command: argparse.ArgumentParser) -> argparse.Action:
+    return command.add_argument(
         '--beam-arg',
         dest='beam_args',
         action='append',
@@ -332,7 +337,11 @@ def _add_verbose(command: argparse.ArgumentParser) -> None:
 def _demo(arguments: argparse.Namespace) -> int:
     if arguments.on_kubeflow is not None:
         return _demo_on_kubeflow(arguments)
-    refuse_cluster_options(arguments)
+    require_unset(
+        arguments,
+        arguments.of_a_cluster,
+        lambda option: f'{option} is for a cluster; add --on-kubeflow URL, or leave it out.',
+    )
     if arguments.tree:
         from tfx_edge.pipelines.tree_demo import run_tree_demo
 
@@ -350,7 +359,12 @@ def _demo_on_kubeflow(arguments: argparse.Namespace) -> int:
     if arguments.tree:
         raise CommandError('--tree is for this machine; leave it or --on-kubeflow out.')
     if arguments.run_id is not None:
-        refuse_options_of_a_start(arguments)
+        _require_id(arguments.run_id)
+        require_unset(
+            arguments,
+            arguments.of_a_start,
+            lambda option: f'the run has begun; with --run leave {option} out.',
+        )
     options = demo_on_kubeflow.DemoOptions(
         access_of(arguments, arguments.on_kubeflow),
         arguments.image,
@@ -410,8 +424,8 @@ def _submit(arguments: argparse.Namespace) -> int:
         arguments.run_name,
         use_cache=not arguments.no_cache,
     )
-    if arguments.run_id == '':
-        raise CommandError('--run has no id; give the one that was printed when the run was started.')
+    if arguments.run_id is not None:
+        _require_id(arguments.run_id)
     if arguments.run_id is None:
         run_id, connection = submission.submit(arguments.file, access, options)
         if not arguments.wait:
@@ -421,6 +435,11 @@ def _submit(arguments: argparse.Namespace) -> int:
     else:
         run_id, connection = arguments.run_id, Connection(access)
     return submission.follow(run_id, connection, arguments.patience)
+
+
+def _require_id(run_id: str) -> None:
+    if not run_id:
+        raise CommandError('--run has no id; give the one that was printed when the run was started.')
 
 
 def _pipeline_options(arguments: argparse.Namespace, metadata_path: str | None = None) -> PipelineOptions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tfx_edge.pipelines.failure import CommandError
@@ -11,119 +12,95 @@ if TYPE_CHECKING:
     from tfx_edge.pipelines.kubeflow.kfp_connection import Access
     from tfx_edge.pipelines.kubeflow.pods import PodOptions
 
-_PATIENCE_MINUTES = 10.0
-# Options of the demo that it has on a cluster alone, and their names in the arguments.
-_ON_CLUSTER = {
-    '--image': 'image',
-    '--store': 'store',
-    '--parameter': 'parameters',
-    '--run': 'run_id',
-    '--patience': 'patience',
-    '--resources': 'resources',
-    '--gpu-image': 'gpu_image',
-    '--shared-volume': 'shared_volume',
-    '--state': 'state',
-    '--volume': 'volumes',
-    '--env': 'variables',
-    '--secret-env': 'secret_variables',
-    '--namespace': 'namespace',
-    '--token-file': 'token_file',
-    '--client-id': 'client_id',
-    '--other-client-id': 'other_client_id',
-}
-_OF_A_START = (
-    '--image',
-    '--parameter',
-    '--resources',
-    '--gpu-image',
-    '--shared-volume',
-    '--state',
-    '--volume',
-    '--env',
-    '--secret-env',
-)
+
+def add_access(command: argparse._ActionsContainer) -> list[argparse.Action]:
+    """Adds how to reach a Kubeflow; returns the options."""
+    return [
+        command.add_argument(
+            '--namespace', metavar='NAME', help='of the runs, in a Kubeflow of several users'
+        ),
+        command.add_argument(
+            '--token-file',
+            metavar='FILE',
+            help='holds a token, and is read anew for each request (the file that KF_PIPELINES_SA_TOKEN_PATH names)',
+        ),
+        command.add_argument(
+            '--client-id',
+            metavar='ID',
+            help="of Google's Identity-Aware Proxy; with --other-client-id, the secret is in the environment variable "
+            'KF_PIPELINES_APP_OAUTH2_CLIENT_SECRET',
+        ),
+        command.add_argument(
+            '--other-client-id', metavar='ID', help='of a desktop application for that proxy'
+        ),
+    ]
 
 
-def add_access(command: argparse._ActionsContainer) -> None:
-    """Adds how to reach a Kubeflow."""
-    command.add_argument('--namespace', metavar='NAME', help='of the runs, in a Kubeflow of several users')
-    command.add_argument(
-        '--token-file',
-        metavar='FILE',
-        help='holds a token, and is read anew for each request (the file that KF_PIPELINES_SA_TOKEN_PATH names)',
-    )
-    command.add_argument(
-        '--client-id',
-        metavar='ID',
-        help="of Google's Identity-Aware Proxy; with --other-client-id, the secret is in the environment variable "
-        'KF_PIPELINES_APP_OAUTH2_CLIENT_SECRET',
-    )
-    command.add_argument('--other-client-id', metavar='ID', help='of a desktop application for that proxy')
-
-
-def add_patience(command: argparse._ActionsContainer) -> None:
-    """Adds how long a lost connection is tried again."""
-    command.add_argument(
+def add_patience(command: argparse._ActionsContainer) -> argparse.Action:
+    """Adds how long a lost connection is tried again; returns the option."""
+    return command.add_argument(
         '--patience',
         type=float,
-        default=_PATIENCE_MINUTES,
+        default=10.0,
         metavar='MINUTES',
         help='how long a lost connection is tried again (%(default)s)',
     )
 
 
-def add_pod_options(command: argparse._ActionsContainer) -> None:
-    """Adds what the steps' pods get."""
-    command.add_argument(
-        '--resources',
-        action='append',
-        default=[],
-        metavar='STEP=cpu:N,memory:N,gpu:N',
-        help='request and limit of a step, such as --resources Trainer=cpu:2,memory:8G,gpu:1 (repeatable)',
-    )
-    command.add_argument(
-        '--gpu-image',
-        metavar='IMAGE',
-        help='container image of the steps with a GPU: as --image, with CUDA '
-        '(deploy/Dockerfile with --build-arg DEVICE=gpu)',
-    )
-    command.add_argument(
-        '--shared-volume',
-        metavar='CLAIM',
-        help="a ReadWriteMany volume claim that Beam's workers in other pods have mounted at /tfx-edge-shared; steps "
-        'that run Beam keep their artifacts there while they run, and steps that train their state',
-    )
-    command.add_argument(
-        '--state',
-        metavar='URI',
-        help='where Pruner, Clusterer and QATTrainer keep the state of their training, which a new pod continues when '
-        'Kubernetes lost one: s3://, minio://, gs://, az://, abfs://, or the folder of a --volume '
-        '(default: the shared volume, if there is one)',
-    )
-    command.add_argument(
-        '--volume',
-        dest='volumes',
-        action='append',
-        default=[],
-        metavar='CLAIM:/PATH',
-        help='a volume claim that every step has mounted, for data to read or models to push (repeatable)',
-    )
-    command.add_argument(
-        '--env',
-        dest='variables',
-        action='append',
-        default=[],
-        metavar='NAME=VALUE',
-        help='an environment variable of every step; it stands in the compiled file, so no secrets (repeatable)',
-    )
-    command.add_argument(
-        '--secret-env',
-        dest='secret_variables',
-        action='append',
-        default=[],
-        metavar='NAME=SECRET:KEY',
-        help="an environment variable of every step, from a key of one of the cluster's secrets (repeatable)",
-    )
+def add_pod_options(command: argparse._ActionsContainer) -> list[argparse.Action]:
+    """Adds what the steps' pods get; returns the options."""
+    return [
+        command.add_argument(
+            '--resources',
+            action='append',
+            default=[],
+            metavar='STEP=cpu:N,memory:N,gpu:N',
+            help='request and limit of a step, such as --resources Trainer=cpu:2,memory:8G,gpu:1 (repeatable)',
+        ),
+        command.add_argument(
+            '--gpu-image',
+            metavar='IMAGE',
+            help='container image of the steps with a GPU: as --image, with CUDA '
+            '(deploy/Dockerfile with --build-arg DEVICE=gpu)',
+        ),
+        command.add_argument(
+            '--shared-volume',
+            metavar='CLAIM',
+            help="a ReadWriteMany volume claim that Beam's workers in other pods have mounted at /tfx-edge-shared; "
+            'steps that run Beam keep their artifacts there while they run, and steps that train their state',
+        ),
+        command.add_argument(
+            '--state',
+            metavar='URI',
+            help='where Pruner, Clusterer and QATTrainer keep the state of their training, which a new pod continues '
+            'when Kubernetes lost one: s3://, minio://, gs://, az://, abfs://, or a folder in a --volume '
+            '(default: the shared volume, if there is one)',
+        ),
+        command.add_argument(
+            '--volume',
+            dest='volumes',
+            action='append',
+            default=[],
+            metavar='CLAIM:/PATH',
+            help='a volume claim that every step has mounted, for data to read or models to push (repeatable)',
+        ),
+        command.add_argument(
+            '--env',
+            dest='variables',
+            action='append',
+            default=[],
+            metavar='NAME=VALUE',
+            help='an environment variable of every step; it stands in the compiled file, so no secrets (repeatable)',
+        ),
+        command.add_argument(
+            '--secret-env',
+            dest='secret_variables',
+            action='append',
+            default=[],
+            metavar='NAME=SECRET:KEY',
+            help="an environment variable of every step, from a key of one of the cluster's secrets (repeatable)",
+        ),
+    ]
 
 
 def access_of(arguments: argparse.Namespace, host: str) -> Access:
@@ -150,25 +127,19 @@ def pods_of(arguments: argparse.Namespace) -> PodOptions:
     )
 
 
-def refuse_cluster_options(arguments: argparse.Namespace) -> None:
-    """Refuses what does nothing on this machine.
+def require_unset(
+    arguments: argparse.Namespace, options: Sequence[argparse.Action], line: Callable[[str], str]
+) -> None:
+    """Refuses options that would do nothing.
+
+    Args:
+      arguments: of the command line.
+      options: that must have their defaults.
+      line: what to say of one that has not, by its name.
 
     Raises:
-      CommandError: the arguments name such an option.
+      CommandError: one has another value.
     """
-    for option, name in _ON_CLUSTER.items():
-        if getattr(arguments, name) not in (None, [], _PATIENCE_MINUTES):
-            raise CommandError(f'{option} is for a cluster; add --on-kubeflow URL, or leave it out.')
-
-
-def refuse_options_of_a_start(arguments: argparse.Namespace) -> None:
-    """Refuses what a run that has begun cannot be given any more.
-
-    Raises:
-      CommandError: the arguments name such an option, or no id of a run.
-    """
-    if not arguments.run_id:
-        raise CommandError('--run has no id; give the one that was printed when the run was started.')
-    for option in _OF_A_START:
-        if getattr(arguments, _ON_CLUSTER[option]) not in (None, []):
-            raise CommandError(f'the run has begun; with --run leave {option} out.')
+    for option in options:
+        if getattr(arguments, option.dest) != option.default:
+            raise CommandError(line(option.option_strings[0]))

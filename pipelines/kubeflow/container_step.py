@@ -29,14 +29,12 @@ from tfx_edge.pipelines.kubeflow.log_line import log
 from tfx_edge.pipelines.kubeflow.mounts import ROOT_VARIABLE, Mounts
 from tfx_edge.pipelines.kubeflow.pods import SHARED_FLAG
 from tfx_edge.pipelines.kubeflow.specification import DRIVER_FLAG
-from tfx_edge.pipelines.kubeflow.step_results import result_lines
+from tfx_edge.pipelines.kubeflow.step_results import SELECTOR, result_lines
 from tfx_edge.pipelines.kubeflow.training_state import STATE_FLAG, kept_state
 
 if TYPE_CHECKING:
     from google.protobuf import struct_pb2
     from kfp.pipeline_spec import pipeline_spec_pb2
-
-_SELECTOR = 'tfx_edge.components.edge_selector.executor.Executor'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,7 +87,7 @@ def run_step(arguments: argparse.Namespace, beam_args: Sequence[str]) -> None:
     def body() -> None:
         _run(arguments, beam_args, executor_input, inputs_spec, mounts)
 
-    if arguments.executor_class_path == _SELECTOR:
+    if arguments.executor_class_path == SELECTOR:
         body()  # what is missing is what it chooses without
     else:
         run_or_hand_on(arguments.branch_of_selector, executor_input, mounts.path, body)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.components.edge_evaluator import keys
 from tfx_edge.pipelines import demo_table
 from tfx_edge.pipelines.console import Progress, quiet
 from tfx_edge.pipelines.failure import CommandError
@@ -182,8 +183,8 @@ def _report(
         models, list(map(str, examples.iterdir())), str(folder / 'float_files'), folder / 'measured.json'
     )
     demo_table.print_costs(costs, seconds, progress)
-    evaluation = artifacts.fetch('EdgeEvaluator', 'edge_evaluation', folder)
-    report = json.loads((evaluation / 'report.json').read_text(encoding='utf-8'))
+    evaluation = artifacts.fetch('EdgeEvaluator', keys.EDGE_EVALUATION, folder)
+    report = json.loads((evaluation / keys.REPORT_FILE).read_text(encoding='utf-8'))
     for line in verdict_lines(report):
         progress.text(line)
     blessed = report['verdict'] == 'BLESSED'

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator
 
-from tfx.dsl.io import fileio
+from tfx.dsl.io import fileio, filesystem
 
 from tfx_edge.pipelines.kubeflow import object_store_files
 from tfx_edge.pipelines.kubeflow.cluster_fault import ClusterFault
@@ -63,7 +63,7 @@ class MirroredFolder:
             self._copy = name
             try:
                 _copy_tree(copy, self._folder)
-            except FileNotFoundError:  # another pod of this step keeps a newer one, or has ended
+            except _gone():  # another pod of this step keeps a newer one, or has ended
                 log(f'tfx-edge: {copy} was removed while it was fetched; the training begins anew')
                 shutil.rmtree(self._folder)
                 os.makedirs(self._folder)
@@ -156,9 +156,14 @@ def _faults_of_store(uri: str) -> Iterator[None]:
 
     try:
         yield
-    except errors.NotFoundError as error:
-        raise FileNotFoundError(str(error)) from error
     except errors.OpError as error:
         raise ClusterFault(
             f'{uri} cannot be reached ({type(error).__name__}); check the credentials of the step, and run it again.'
         ) from error
+
+
+def _gone() -> tuple[type[Exception], ...]:
+    """What stores raise for an object that is not there any more."""
+    from tensorflow import errors
+
+    return filesystem.NotFoundError, FileNotFoundError, errors.NotFoundError

@@ -121,10 +121,19 @@ class RunProgress:
         else:
             self._line(f'{event.step}: {event.text}', event.time)
         self._show(event, failed)
-        if event.kind == 'end' and event.pod and has_results(event.step, run_steps.pipeline_spec(run)):
-            log = log_of(self._connection, self._run_id, self._day, event.pod)
-            for line in ['its log cannot be had'] if log is None else results_in(log):
-                self._progress.text(f'       {line}')
+        if event.kind == 'end' and event.pod:
+            self._show_results(event.pod, has_results(event.step, run_steps.pipeline_spec(run)))
+
+    def _show_results(self, pod: run_steps.Pod, expected: bool | None) -> None:
+        """Prints what a step found; of a stored pipeline, whose spec is not told, the log of each step is read."""
+        if expected is False:
+            return
+        log = log_of(self._connection, self._run_id, self._day, pod)
+        lines = results_in(log or '')
+        if log is None and expected:
+            lines = ['its log cannot be had']
+        for line in lines:
+            self._progress.text(f'       {line}')
 
     @property
     def _day(self) -> str:

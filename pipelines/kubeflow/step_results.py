@@ -7,11 +7,14 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from tfx_edge.components.edge_evaluator import keys as evaluator_keys
+from tfx_edge.components.edge_selector import keys as selector_keys
 from tfx_edge.pipelines.verdict_lines import choice_lines, verdict_lines
 
 if TYPE_CHECKING:
     from kfp.pipeline_spec import pipeline_spec_pb2
 
+SELECTOR = 'tfx_edge.components.edge_selector.executor.Executor'
 _MARK = 'tfx-edge result: '
 
 
@@ -42,27 +45,30 @@ def results_in(log: str) -> list[str]:
     return [line.removeprefix(_MARK) for line in log.splitlines() if line.startswith(_MARK)]
 
 
-def has_results(step: str, spec: Mapping[str, Any]) -> bool:
+def has_results(step: str, spec: Mapping[str, Any]) -> bool | None:
     """Whether a step's log has such lines.
 
     Args:
       step: its name.
       spec: the PipelineSpec; empty where the server does not give it.
+
+    Returns:
+      None where the spec does not say what the step runs.
     """
     try:
         component = spec['components'][spec['root']['dag']['tasks'][step]['componentRef']['name']]
         arguments = spec['deploymentSpec']['executors'][component['executorLabel']]['container']['args']
     except (KeyError, TypeError):
-        return False
+        return None
     return any(argument in _FINDERS for argument in arguments)
 
 
 def _of_evaluator(output: pipeline_spec_pb2.ExecutorOutput) -> list[str]:
-    return verdict_lines(_report(output, 'edge_evaluation', 'report.json'))
+    return verdict_lines(_report(output, evaluator_keys.EDGE_EVALUATION, evaluator_keys.REPORT_FILE))
 
 
 def _of_selector(output: pipeline_spec_pb2.ExecutorOutput) -> list[str]:
-    return choice_lines(_report(output, 'selection', 'selection.json'))
+    return choice_lines(_report(output, selector_keys.SELECTION, selector_keys.REPORT_FILE))
 
 
 def _of_pusher(output: pipeline_spec_pb2.ExecutorOutput) -> list[str]:
@@ -83,6 +89,6 @@ def _report(output: pipeline_spec_pb2.ExecutorOutput, key: str, name: str) -> An
 
 _FINDERS: Mapping[str, Callable[[pipeline_spec_pb2.ExecutorOutput], list[str]]] = {
     'tfx_edge.components.edge_evaluator.executor.Executor': _of_evaluator,
-    'tfx_edge.components.edge_selector.executor.Executor': _of_selector,
+    SELECTOR: _of_selector,
     'tfx.components.pusher.executor.Executor': _of_pusher,
 }

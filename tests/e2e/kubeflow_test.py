@@ -85,10 +85,13 @@ def test_demo_on_a_cluster_pushes_the_file_that_local_dag_runner_makes(
         (run_id,) = re.findall(r'run (\S+) of pipeline', printed)
         run = server.run_of(run_id)
 
+        assert main(['demo', '--on-kubeflow', server.host, '--run', run_id, *place]) == 0
+        taken_up = capfd.readouterr().out
         wrong = '--parameter=limits={"min_agrement": 0.9}'
         again = ['submit', str(output / 'digits.yaml'), '--host', server.host, '--wait', *parameters, wrong]
         assert main(again) == 1
         refused = capfd.readouterr().out
+    assert taken_up.splitlines()[-3:] == printed.splitlines()[-3:]
     assert 'no answer from' in printed
     assert re.search(r'\d  QATTrainer: finished in \d+ s', printed)
     # As the log of the step has it, and as the report says that was fetched.

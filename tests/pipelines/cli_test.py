@@ -76,6 +76,8 @@ def test_working_folder_that_cannot_be_written_is_reported_in_one_line(
     ('arguments', 'line'),
     [
         (['--image', 'i'], '--image is for a cluster; add --on-kubeflow URL, or leave it out.'),
+        (['--env', 'A=b'], '--env is for a cluster; add --on-kubeflow URL, or leave it out.'),
+        (['--patience', '3'], '--patience is for a cluster; add --on-kubeflow URL, or leave it out.'),
         (
             ['--on-kubeflow', 'http://x', '--tree'],
             '--tree is for this machine; leave it or --on-kubeflow out.',
@@ -84,6 +86,10 @@ def test_working_folder_that_cannot_be_written_is_reported_in_one_line(
         (
             ['--on-kubeflow', 'http://x', '--run', '1', '--image', 'i'],
             'the run has begun; with --run leave --image out.',
+        ),
+        (
+            ['--on-kubeflow', 'http://x', '--run', '1', '--beam-arg=--a'],
+            'the run has begun; with --run leave --beam-arg out.',
         ),
     ],
 )

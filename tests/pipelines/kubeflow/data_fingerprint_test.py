@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import s3fs
 import yaml
 from google.protobuf import struct_pb2
 from tfx import v1 as tfx
@@ -38,10 +37,7 @@ def server() -> Iterator[ObjectStore]:
 
 @pytest.fixture
 def store(server: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
-    monkeypatch.setenv('AWS_ENDPOINT_URL', server.endpoint)
-    monkeypatch.setenv('AWS_ACCESS_KEY_ID', 'user')
-    monkeypatch.setenv('AWS_SECRET_ACCESS_KEY', 'secret')
-    s3fs.S3FileSystem.clear_instance_cache()
+    server.reach(monkeypatch)
     return server
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import boto3
 import botocore.config
+import pytest
+import s3fs
 from moto.server import ThreadedMotoServer
 
 SCHEMES = ('minio://', 's3://', 'gs://')
@@ -36,6 +38,14 @@ class ObjectStore:
             region_name='us-east-1',
             config=botocore.config.Config(proxies={}),
         )
+
+    def reach(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Gives this process the variables by which a step, or a user's machine, reaches the store."""
+        monkeypatch.setenv('AWS_ENDPOINT_URL', self.endpoint)
+        monkeypatch.setenv('AWS_ACCESS_KEY_ID', 'user')
+        monkeypatch.setenv('AWS_SECRET_ACCESS_KEY', 'secret')
+        monkeypatch.setenv('AWS_EC2_METADATA_DISABLED', 'true')
+        s3fs.S3FileSystem.clear_instance_cache()
 
     def upload(self, local: pathlib.Path, uri: str) -> None:
         """A file, or the files below a folder: there are no empty folders. What does not exist is passed over."""
@@ -66,6 +76,12 @@ class ObjectStore:
         pages = self._s3.get_paginator('list_objects_v2').paginate(Bucket=bucket, Prefix=key)
         found = [entry['Key'] for page in pages for entry in page.get('Contents', [])]
         return [name[len(key) + 1 :] for name in found if name == key or name.startswith(f'{key}/')]
+
+    def remove(self, uri: str) -> None:
+        """Removes the objects below a URI."""
+        bucket, key = _split(uri)
+        for name in self.keys(uri):
+            self._s3.delete_object(Bucket=bucket, Key=f'{key}/{name}')
 
     def read(self, uri: str) -> bytes:
         bucket, key = _split(uri)

@@ -10,7 +10,6 @@ from typing import Any
 import adlfs
 import fsspec
 import pytest
-import s3fs
 from fsspec.implementations.memory import MemoryFileSystem
 from tfx.dsl.io import fileio
 
@@ -54,11 +53,7 @@ def server() -> Iterator[ObjectStore]:
 @pytest.fixture(params=['s3', 'minio'])
 def marked(request: pytest.FixtureRequest, server: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URI of a folder with marks."""
-    monkeypatch.setenv('AWS_ENDPOINT_URL', server.endpoint)
-    monkeypatch.setenv('AWS_ACCESS_KEY_ID', 'user')
-    monkeypatch.setenv('AWS_SECRET_ACCESS_KEY', 'secret')
-    monkeypatch.setenv('AWS_EC2_METADATA_DISABLED', 'true')
-    s3fs.S3FileSystem.clear_instance_cache()
+    server.reach(monkeypatch)
     object_store_files.register()
     bucket = new_bucket()
     for key, content in OBJECTS.items():

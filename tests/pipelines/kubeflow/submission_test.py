@@ -236,6 +236,23 @@ def test_what_a_step_found_is_printed_from_its_log(
     assert not any(pod('Trainer.executor') in line for line in asked)
 
 
+def test_what_steps_of_a_stored_pipeline_found_is_printed_too(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The server does not tell what such a run consists of; steps without results say nothing."""
+    server.logs[pod('Judge.executor')] = 'tfx-edge result: verdict: BLESSED\n'
+    server.logs[pod('Trainer.executor')] = 'trained\n'
+    steps = [Step(name, 10, 20, 'SUCCEEDED') for name in ('Gone', 'Judge', 'Trainer')]
+    server.runs = [run('SUCCEEDED', steps, 21)]
+    assert followed(server) == 0
+    assert capsys.readouterr().out.splitlines()[3:-2] == [
+        ' 0:20  Gone: finished in 10 s',
+        ' 0:20  Judge: finished in 10 s',
+        '       verdict: BLESSED',
+        ' 0:20  Trainer: finished in 10 s',
+    ]
+
+
 @pytest.mark.parametrize('gives_logs', ['page', 'api server'])
 def test_line_of_a_failed_step_is_printed(
     server: Server, capsys: pytest.CaptureFixture[str], gives_logs: str

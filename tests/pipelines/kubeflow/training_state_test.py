@@ -23,6 +23,7 @@ from tfx_edge.components import QATTrainer
 from tfx_edge.components.core.compression.training.state_place import state_place
 from tfx_edge.components.core.errors import EdgeError, EnvironmentFailure
 from tfx_edge.components.core.file_lock import locked
+from tfx_edge.pipelines.kubeflow import object_store_files
 from tfx_edge.pipelines.kubeflow.cluster_fault import ClusterFault
 from tfx_edge.pipelines.kubeflow.compilation import as_text, compile_pipeline
 from tfx_edge.pipelines.kubeflow.pods import PodOptions
@@ -72,10 +73,7 @@ def server() -> Iterator[ObjectStore]:
 @pytest.fixture
 def reached(server: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """The variables of a step that reaches the store."""
-    monkeypatch.setenv('AWS_ENDPOINT_URL', server.endpoint)
-    monkeypatch.setenv('AWS_ACCESS_KEY_ID', 'user')
-    monkeypatch.setenv('AWS_SECRET_ACCESS_KEY', 'secret')
-    s3fs.S3FileSystem.clear_instance_cache()
+    server.reach(monkeypatch)
 
 
 @pytest.fixture(params=['volume', 's3'])
@@ -152,6 +150,24 @@ def test_mark_that_names_no_state_is_no_state(current: str, reached: None, serve
     server.put(f'{place}/{key}', current.encode())
     with kept_state(place, 'run'):
         assert _train(10) == 10
+
+
+def test_state_that_another_pod_removes_meanwhile_is_no_state(
+    reached: None, server: ObjectStore, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    place = f's3://{new_bucket()}/states'
+    server.put(f'{place}/another object', b'')
+    _lose(place, 'run', 8)
+
+    def gone(folder: str, *parts: str) -> str:
+        server.remove(place)
+        return inside(folder, *parts)
+
+    inside = object_store_files.place_inside
+    monkeypatch.setattr(object_store_files, 'place_inside', gone)
+    with kept_state(place, 'run'):
+        assert _train(10) == 10
+    assert 'was removed while it was fetched' in capfd.readouterr().err
 
 
 def test_what_a_step_refused_is_refused_again_at_once(place: str, server: ObjectStore) -> None:
@@ -233,6 +249,7 @@ def test_state_of_a_pod_that_still_runs_stays(tmp_path: pathlib.Path) -> None:
         if not child:
             with locked(f'{kept.folder}/key.lock'):
                 time.sleep(600)
+            os._exit(0)
         while not pathlib.Path(kept.folder, 'key.lock').exists():
             time.sleep(0.01)
         time.sleep(0.2)

@@ -51,11 +51,7 @@ def server() -> Iterator[ObjectStore]:
 @pytest.fixture
 def store(server: ObjectStore, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
     monkeypatch.setenv(ROOT_VARIABLE, str(tmp_path / 'pod'))
-    monkeypatch.setenv('AWS_ENDPOINT_URL', server.endpoint)
-    monkeypatch.setenv('AWS_ACCESS_KEY_ID', 'user')
-    monkeypatch.setenv('AWS_SECRET_ACCESS_KEY', 'secret')
-    monkeypatch.setenv('AWS_EC2_METADATA_DISABLED', 'true')
-    s3fs.S3FileSystem.clear_instance_cache()
+    server.reach(monkeypatch)
     return server
 
 
