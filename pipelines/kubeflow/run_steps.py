@@ -205,7 +205,7 @@ class _Workflow:
         return bool(nearest) and all(executor.get('state') != 'SKIPPED' for executor in nearest)
 
     def _assign_executors(self) -> None:
-        """Finds the executors of steps: by their attempts, or else by the times.
+        """Finds the executors of steps: by their attempts, or else by the times and how they ended.
 
         The group of a step begins and ends with its executor. Of steps that begin in the same second, one that is taken
         from the cache ends at once. The executors of steps that still run are among the others.
@@ -215,18 +215,29 @@ class _Workflow:
             for executor in [other for other in self._others if first in _children(other)]:
                 self._executor_of[name] = executor
                 self._others.remove(executor)
-        for name in self.steps:
-            task = self.task(name)
-            if (
-                name in self._executor_of
-                or name + _DRIVER not in self._tasks
-                or not _time(task.get('end_time'))
-            ):
-                continue
-            ended = [executor for executor in self._others if _time(executor.get('end_time'))]
-            if self.state(name) and (nearest := _nearest(task, ended)):
-                self._executor_of[name] = nearest[0]
-                self._others.remove(nearest[0])
+        tasks = {name: self.task(name) for name in self.steps if self._lacks_executor(name)}
+        pairs = [
+            (_distance(task, executor), name, number)
+            for name, task in tasks.items()
+            for number, executor in enumerate(self._others)
+            if _time(executor.get('end_time')) and _may_belong(executor, task)
+        ]
+        taken: set[int] = set()
+        for _, name, number in sorted(pairs):
+            if name not in self._executor_of and number not in taken:
+                self._executor_of[name] = self._others[number]
+                taken.add(number)
+        self._others = [other for number, other in enumerate(self._others) if number not in taken]
+
+    def _lacks_executor(self, name: str) -> bool:
+        """Whether a step has ended whose executor is not known; an importer has none."""
+        has_ended = bool(self.state(name)) and _time(self.task(name).get('end_time')) is not None
+        return has_ended and name not in self._executor_of and name + _DRIVER in self._tasks
+
+
+def _may_belong(executor: Mapping[str, Any], task: Mapping[str, Any]) -> bool:
+    """Whether a step can have ended as it did with this executor: a group fails with its executor, and only then."""
+    return (executor.get('state') == 'FAILED') == (task.get('state') == 'FAILED')
 
 
 def _names(run: Mapping[str, Any], tasks: Mapping[str, Any]) -> list[str]:

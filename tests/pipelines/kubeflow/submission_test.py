@@ -207,6 +207,27 @@ def test_cached_steps_are_told_from_those_that_work(
     ]
 
 
+def test_a_step_refused_within_a_second_is_told_from_one_that_was_cached(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The executor that failed begins and ends when the cached step does."""
+    steps = [
+        Step('Cached', 10, 11, 'SUCCEEDED', 'SKIPPED'),
+        Step('Failing', 10, 11, 'FAILED'),
+        Step('Late', 10, 11, 'SUCCEEDED', 'SKIPPED'),
+    ]
+    server.runs = [run('FAILED', steps, 12)]
+    server.logs[pod('Failing.executor')] = f'{LINE}\n'
+    assert followed(server) == 1
+    assert capsys.readouterr().out.splitlines()[:-1] == [
+        ' 0:10  Failing: started',
+        ' 0:11  Cached: cached',
+        ' 0:11  Failing: failed after 1 s',
+        f'       {LINE}',
+        ' 0:11  Late: cached',
+    ]
+
+
 def test_what_a_step_found_is_printed_from_its_log(
     server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
