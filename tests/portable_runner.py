@@ -20,9 +20,9 @@ def portable_runner(folder: pathlib.Path) -> Iterator[tuple[str, ...]]:
         pool_port = free.getsockname()[1]
     port_file = folder / 'port'
     commands = [
-        ['worker.worker_pool_main', f'--service_port={pool_port}'],
+        ['tfx_edge.pipelines.kubeflow.worker_pool', f'--service_port={pool_port}'],
         [
-            'portability.local_job_service_main',
+            'apache_beam.runners.portability.local_job_service_main',
             '--port=0',
             f'--port_file={port_file}',
             f'--staging_dir={folder}',
@@ -33,7 +33,7 @@ def portable_runner(folder: pathlib.Path) -> Iterator[tuple[str, ...]]:
     with (folder / 'log').open('wb') as log:
         processes = [
             subprocess.Popen(
-                [sys.executable, '-m', f'apache_beam.runners.{command[0]}', *command[1:]],
+                [sys.executable, '-m', *command],
                 env={**os.environ, 'PATH': binaries},
                 stdout=log,
                 stderr=log,

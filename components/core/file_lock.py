@@ -38,7 +38,8 @@ def locked(path: str) -> Iterator[None]:
 def _locked(path: str) -> int:
     """The descriptor of the file at a path, locked."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # The umask says who else may open it: on a volume of several users, those of the group.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with contextlib.suppress(FileNotFoundError):

@@ -54,10 +54,10 @@ class Owner:
 
 
 def read(path: pathlib.Path) -> Owner | None:
-    """The owner that a file names; None if there is no such file, or it holds something else."""
+    """The owner that a file names; None if there is no such file to read, or it holds something else."""
     try:
         return Owner(**json.loads(path.read_text(encoding='utf-8')))
-    except (FileNotFoundError, ValueError, TypeError):
+    except (FileNotFoundError, PermissionError, ValueError, TypeError):
         return None
 
 

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from tfx_edge.pipelines.kubeflow import folder_owner
+from tfx_edge.pipelines.kubeflow import folder_owner, volume_access
 from tfx_edge.pipelines.kubeflow.cluster_fault import ClusterFault
 from tfx_edge.pipelines.kubeflow.engine_jobs import EngineJobs, cancel_jobs
 from tfx_edge.pipelines.kubeflow.log_line import log
@@ -53,31 +53,42 @@ def own_folder(shared: str, execution: str, jobs: EngineJobs) -> Iterator[str]:
     """
     folder = pathlib.Path(shared, str(uuid.uuid4()))
     owner_file = folder.with_name(folder.name + folder_owner.SUFFIX)
+    with volume_access.group_may_write():
+        _make(folder, owner_file, folder_owner.Owner.of_this_process(execution, jobs.name))
+        beats = folder_owner.Beats(owner_file)
+        ended = False
+        try:
+            remove_abandoned(shared, execution, owner_file, jobs)
+            yield str(folder)
+            ended = True
+        finally:
+            quiet_seconds = 0.0 if ended else _QUIET_SECONDS
+            ended = ended or jobs.cancel()
+            beats.stop()
+            if _remove(folder, quiet_seconds) and ended:
+                owner_file.unlink(missing_ok=True)
+            else:
+                log(f'tfx-edge: the next step on the volume looks for {folder} again')
+
+
+def _make(folder: pathlib.Path, owner_file: pathlib.Path, owner: folder_owner.Owner) -> None:
+    """Makes a step's folder, and the file beside it that says whose it is."""
     try:
         # Written first: a folder without an owner's file would never be removed.
-        folder_owner.write(owner_file, folder_owner.Owner.of_this_process(execution, jobs.name))
+        folder_owner.write(owner_file, owner)
         folder.mkdir()
     except OSError as error:
-        owner_file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            owner_file.unlink()
+        remedy = (
+            volume_access.REMEDY
+            if isinstance(error, PermissionError)
+            else 'mount a ReadWriteMany volume there that this user may write: tfx-edge compile --shared-volume CLAIM'
+        )
+        shared = folder.parent
         raise ClusterFault(
-            f'the shared folder {shared} cannot be written ({error.strerror}); mount a ReadWriteMany volume there that '
-            'this user may write: tfx-edge compile --shared-volume CLAIM.'
+            f'the shared folder {shared} cannot be written ({volume_access.reason(error, shared)}); {remedy}.'
         ) from error
-    beats = folder_owner.Beats(owner_file)
-    ended = False
-    try:
-        remove_abandoned(shared, execution, owner_file, jobs)
-        yield str(folder)
-        ended = True
-    finally:
-        quiet_seconds = 0.0 if ended else _QUIET_SECONDS
-        ended = ended or jobs.cancel()
-        beats.stop()
-        _remove(folder, quiet_seconds)
-        if ended:
-            owner_file.unlink(missing_ok=True)
-        else:
-            log(f'tfx-edge: the next step on the volume looks for {folder} again')
 
 
 def remove_abandoned(shared: str, execution: str, own_file: pathlib.Path, jobs: EngineJobs) -> None:
@@ -103,26 +114,41 @@ def remove_abandoned(shared: str, execution: str, own_file: pathlib.Path, jobs: 
             continue
         folder = file.with_name(file.stem)
         log(f'tfx-edge: removing {folder}, which an earlier step left ({owner.job or "no Beam job"})')
-        if not owner.job or cancel_jobs(owner.job, jobs.endpoint, jobs.flink):
-            _remove(folder, _QUIET_SECONDS)
-            file.unlink(missing_ok=True)
+        if owner.job and not cancel_jobs(owner.job, jobs.endpoint, jobs.flink):
+            continue
+        try:
+            if _remove(folder, _QUIET_SECONDS):
+                file.unlink(missing_ok=True)
+        except OSError as error:
+            log(f'tfx-edge: {file} is left ({volume_access.reason(error, file)})')
 
 
-def _remove(folder: pathlib.Path, quiet_seconds: float) -> None:
+def _remove(folder: pathlib.Path, quiet_seconds: float) -> bool:
     """Removes a folder, repeatedly while a worker that is about to end still writes there.
 
     Args:
       folder: may be gone already.
       quiet_seconds: how long the folder must stay removed.
+
+    Returns:
+      Whether it is gone; where another user's files keep it there, that is logged: it is no fault of this step.
     """
     gone_since = time.monotonic()
     give_up = gone_since + 30 * quiet_seconds
     while True:
         if folder.exists():
-            shutil.rmtree(folder, ignore_errors=time.monotonic() < give_up)
+            shutil.rmtree(folder, ignore_errors=True)
+            if folder.exists() and (closed := volume_access.closed_folder(folder)):
+                log(
+                    f'tfx-edge: {folder} cannot be removed: {volume_access.whose(closed)}; {volume_access.REMEDY}'
+                )
+                return False
+            if folder.exists() and time.monotonic() >= give_up:
+                log(f'tfx-edge: {folder} cannot be removed: something is written there all the time')
+                return False
             gone_since = time.monotonic()
         if not folder.exists() and time.monotonic() - gone_since >= quiet_seconds:
-            return
+            return True
         time.sleep(_CHECK_SECONDS)
 
 
@@ -150,13 +176,30 @@ def require_files(outputs: Mapping[str, pipeline_spec_pb2.ArtifactList], folder:
 
 
 def copy(uris: Iterable[str], source: Mounts, target: Mounts) -> None:
-    """Copies artifacts from one place to another: a folder, a file, or nothing where a step wrote nothing."""
+    """Copies artifacts from one place to another: a folder, a file, or nothing where a step wrote nothing.
+
+    Raises:
+      EdgeError: a worker of another user made a file that this step may not read.
+    """
     for uri in uris:
         path, to = pathlib.Path(source.path(uri)), pathlib.Path(target.path(uri))
         if path == pathlib.Path(uri):
             continue
-        if path.is_dir():
-            shutil.copytree(path, to, dirs_exist_ok=True)
-        elif path.exists():
-            to.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, to)
+        try:
+            _copy(path, to)
+        except PermissionError as error:
+            place = error.filename or path
+            raise ClusterFault(
+                f'{place} cannot be copied ({volume_access.reason(error, place)}); {volume_access.REMEDY}.'
+            ) from error
+
+
+def _copy(path: pathlib.Path, to: pathlib.Path) -> None:
+    """Copies contents alone: who may do what with the copy is for the place where it lies to say."""
+    if path.is_dir():
+        to.mkdir(parents=True, exist_ok=True)
+        for part in path.iterdir():
+            _copy(part, to / part.name)
+    elif path.exists():
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, to)

@@ -12,6 +12,7 @@ import os
 import pathlib
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 
@@ -19,6 +20,7 @@ from tfx_edge.components.core.compression.training.state_place import StatePlace
 from tfx_edge.components.core.errors import EdgeError, EnvironmentFailure
 from tfx_edge.components.core.file_lock import locked
 from tfx_edge.pipelines.failure import causes, one_line
+from tfx_edge.pipelines.kubeflow import volume_access
 from tfx_edge.pipelines.kubeflow.cluster_fault import ClusterFault
 from tfx_edge.pipelines.kubeflow.log_line import log
 
@@ -60,7 +62,7 @@ def kept_state(place: str, execution: str, *, remembers_refusal: bool = True) ->
         with _at_store(place.rstrip('/'), key, remembers_refusal):
             yield
     else:
-        with _on_volume(pathlib.Path(place), key, remembers_refusal):
+        with volume_access.group_may_write(), _on_volume(pathlib.Path(place), key, remembers_refusal):
             yield
 
 
@@ -68,13 +70,19 @@ def kept_state(place: str, execution: str, *, remembers_refusal: bool = True) ->
 def _on_volume(volume: pathlib.Path, key: str, remembers_refusal: bool) -> Iterator[None]:
     folder = volume / key
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        _make_open(volume)
+        folder.mkdir(exist_ok=True)
         os.utime(folder)
         now = folder.stat().st_mtime
     except OSError as error:
+        remedy = (
+            f'{volume_access.REMEDY}; or keep the state at an object store: tfx-edge compile --state URI'
+            if isinstance(error, PermissionError)
+            else 'mount a volume there that this user may write: tfx-edge compile --shared-volume CLAIM, or --state URI'
+        )
+        why = volume_access.reason(error, folder)
         raise ClusterFault(
-            f'the folder of training states {volume} cannot be written ({error.strerror}); mount a volume there that '
-            'this user may write: tfx-edge compile --shared-volume CLAIM, or --state URI.'
+            f'the folder of training states {volume} cannot be written ({why}); {remedy}.'
         ) from error
     _remove_abandoned(volume, now)
     try:
@@ -85,6 +93,17 @@ def _on_volume(volume: pathlib.Path, key: str, remembers_refusal: bool) -> Itera
             _remove(folder)
         raise
     _remove(folder)
+
+
+def _make_open(volume: pathlib.Path) -> None:
+    """Makes the folder of all states, if it is not there, for everybody who may write where it lies."""
+    try:
+        volume.mkdir(parents=True)
+    except FileExistsError:
+        if volume.is_dir():
+            return
+        raise
+    volume.chmod(stat.S_IMODE(volume.parent.stat().st_mode))
 
 
 @contextlib.contextmanager
@@ -143,7 +162,7 @@ def _touch(folder: pathlib.Path) -> None:
     try:
         os.utime(folder)
     except OSError as error:
-        log(f'tfx-edge: {folder} cannot be written ({error.strerror})')
+        log(f'tfx-edge: {folder} cannot be written ({volume_access.reason(error, folder)})')
 
 
 def _remove(folder: pathlib.Path) -> None:
@@ -178,4 +197,4 @@ def _remove_abandoned(volume: pathlib.Path, now: float) -> None:
                 log(f'tfx-edge: removing {folder}, the training state of a run that did not come back')
                 shutil.rmtree(folder)
         except OSError as error:  # its own step has ended meanwhile, or it belongs to another user
-            log(f'tfx-edge: {folder} is left ({error.strerror})')
+            log(f'tfx-edge: {folder} is left ({volume_access.reason(error, folder)})')

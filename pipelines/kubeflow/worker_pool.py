@@ -17,6 +17,8 @@ from types import FrameType
 
 from apache_beam.runners.worker import worker_pool_main
 
+from tfx_edge.pipelines.kubeflow import volume_access
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Serves workers until SIGTERM, which ends the process with status 143, and the workers too.
@@ -28,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if os.getpgrp() != os.getpid():
         os.setpgid(0, 0)
     signal.signal(signal.SIGTERM, _end)
+    # What workers write on the shared volume, the step removes, which may be another user's of the same group.
+    volume_access.let_group_write()
     worker_pool_main.main(list(sys.argv[1:] if argv is None else argv))
 
 

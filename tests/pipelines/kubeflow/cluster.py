@@ -19,6 +19,7 @@ import yaml
 
 from tests.pipelines.kubeflow.launcher import Launcher, tasks_in_order
 from tests.pipelines.kubeflow.object_store import ObjectStore
+from tests.pipelines.kubeflow.pod_user import PodUser
 from tfx_edge.pipelines.kubeflow.mounts import ROOT_VARIABLE
 
 REPOSITORY = pathlib.Path(__file__).parents[3]
@@ -78,6 +79,7 @@ class Cluster:
         arguments.
       secrets: values by name and key.
       watch: is told what the steps do.
+      users: of the pods, by step, '' for those that are not named; None for the user of this process.
     """
 
     store: ObjectStore
@@ -86,6 +88,7 @@ class Cluster:
     claims: Mapping[str, pathlib.Path] = dataclasses.field(default_factory=dict)
     secrets: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
     watch: Watch = dataclasses.field(default_factory=Watch)
+    users: Mapping[str, PodUser] = dataclasses.field(default_factory=dict)
     _cache: dict[str, dict[tuple[str, str], dict[str, Any]]] = dataclasses.field(default_factory=dict)
     _runs: int = 0
 
@@ -158,14 +161,15 @@ class Cluster:
             claim = str(self.claims[mount['constant']])
             arguments = [re.sub(f'^{mount["mountPath"]}(?=/|$)', claim, argument) for argument in arguments]
         log = self._local(launcher, launcher.outputs(task)[LOGS]['uri'])
+        command = [sys.executable, '-m', launcher.module(task), *arguments]
+        environment = self._environment(launcher, task, config)
+        user = self.users.get(task, self.users.get(''))
+        if user:
+            command, environment = self._as_user(user, pod, command, environment)
         self.watch.began(task)
         with log.open('wb') as file:
             status = subprocess.run(
-                [sys.executable, '-m', launcher.module(task), *arguments],
-                cwd=pod,
-                env=self._environment(launcher, task, config),
-                stdout=file,
-                stderr=subprocess.STDOUT,
+                command, cwd=pod, env=environment, stdout=file, stderr=subprocess.STDOUT
             ).returncode
         self.watch.ended(task, log.read_text(errors='replace'), well=status == 0)
         if status != 0:
@@ -186,6 +190,16 @@ class Cluster:
             for pair in secret['keyToEnv']:
                 environment[pair['envVar']] = self.secrets[secret['secretName']][pair['secretKey']]
         return environment
+
+    def _as_user(
+        self, user: PodUser, pod: pathlib.Path, command: list[str], environment: Mapping[str, str]
+    ) -> tuple[list[str], dict[str, str]]:
+        """As the launcher, which is of the container's user: what it has made and mounted is the user's, no more."""
+        for name in ('minio', 's3', 'gcs', 'outputs'):
+            (pod / name).mkdir(exist_ok=True)
+            user.owns(pod / name)
+        image = [pathlib.Path(place) for place in environment['PYTHONPATH'].split(os.pathsep)]
+        return user.command(command), user.environment(environment, pod, [*image, *self.claims.values()])
 
     @staticmethod
     def _local(launcher: Launcher, uri: str) -> pathlib.Path:

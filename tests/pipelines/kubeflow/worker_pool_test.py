@@ -41,12 +41,15 @@ def test_sigterm_ends_the_pool_and_its_worker_within_two_seconds(
             env={**os.environ, 'PATH': binaries},
             stdout=stream,
             stderr=stream,
+            umask=0o022,
         )
     try:
         start_worker(port, silent_endpoint)
         worker = worker_below(started.pid)
         while not is_mapped(worker, 'cygrpc'):
             time.sleep(0.1)
+        # What it writes on a shared volume, a step of another user and the same group removes.
+        assert 'Umask:\t0002\n' in pathlib.Path(f'/proc/{worker}/status').read_text()
         pool = next(iter(processes.below(started.pid))) if is_first else started.pid
         sent = time.monotonic()
         os.kill(pool, signal.SIGTERM)
