@@ -130,7 +130,8 @@ def _add_demo_on_kubeflow(demo: argparse.ArgumentParser, beam: argparse.Action) 
             '--store',
             metavar='URI',
             help='folder at the object store for data, artifacts and the pushed model, which this machine reaches by '
-            'its AWS_ variables (minio://mlpipeline/tfx-edge-demo)',
+            'its AWS_ variables (minio://mlpipeline/tfx-edge-demo, and in a Kubeflow of several users '
+            'minio://mlpipeline/private-artifacts/NAMESPACE/tfx-edge-demo)',
         ),
         cluster.add_argument('--run', dest='run_id', metavar='ID', help='follow this run of an earlier demo'),
         add_patience(cluster),
@@ -369,7 +370,7 @@ def _demo_on_kubeflow(arguments: argparse.Namespace) -> int:
         access_of(arguments, arguments.on_kubeflow),
         arguments.image,
         arguments.output,
-        arguments.store or demo_on_kubeflow.STORE,
+        arguments.store,
         pods_of(arguments),
         tuple(arguments.beam_args),
         tuple(arguments.parameters),

@@ -17,7 +17,10 @@ def add_access(command: argparse._ActionsContainer) -> list[argparse.Action]:
     """Adds how to reach a Kubeflow; returns the options."""
     return [
         command.add_argument(
-            '--namespace', metavar='NAME', help='of the runs, in a Kubeflow of several users'
+            '--namespace',
+            metavar='NAME',
+            help="of the runs, in a Kubeflow of several users: that of your profile (the one that kfp's "
+            'set_user_namespace was told)',
         ),
         command.add_argument(
             '--token-file',

@@ -34,7 +34,8 @@ _SECRETS = (
     'AWS_ACCESS_KEY_ID=mlpipeline-minio-artifact:accesskey',
     'AWS_SECRET_ACCESS_KEY=mlpipeline-minio-artifact:secretkey',
 )
-STORE = 'minio://mlpipeline/tfx-edge-demo'
+_BUCKET = 'minio://mlpipeline'
+_FOLDER = 'tfx-edge-demo'
 _OUTPUT = 'demo-output'
 
 
@@ -46,7 +47,8 @@ class DemoOptions:
       access: the server.
       image: the container image of all steps; None with `run_id`.
       output: folder here for the data, the compiled pipeline, what is fetched and the logs.
-      store: URI of a folder at the object store, which this machine and the steps reach.
+      store: URI of a folder at the object store, which this machine and the steps reach; None for one in the bucket of
+        Kubeflow's manifests, in the part of it that belongs to the namespace where users have such.
       pods: what the steps' pods get; the store of Kubeflow's manifests, where it says nothing of AWS.
       beam_args: for Apache Beam.
       parameters: of the run, 'NAME=VALUE' each.
@@ -57,7 +59,7 @@ class DemoOptions:
     access: Access
     image: str | None
     output: str
-    store: str = STORE
+    store: str | None = None
     pods: PodOptions = NO_PODS
     beam_args: Sequence[str] = ()
     parameters: Sequence[str] = ()
@@ -86,13 +88,14 @@ def run_demo_on_kubeflow(options: DemoOptions) -> int:
       ```
     """
     folder = pathlib.Path(options.output).resolve()
-    store = options.store.rstrip('/')
     # Before anything is built and written.
     connection = Connection(options.access)
+    connection.check_namespace()
+    store = (options.store or _default_store(connection)).rstrip('/')
     run_id = options.run_id
     if run_id is None:
         run_id, connection = _start(options, folder, store)
-        print(f'  with the table at its end: {_again(options, run_id)}', flush=True)
+        print(f'  with the table at its end: {_again(options, connection.access, run_id)}', flush=True)
     status = submission.follow(run_id, connection, options.patience_minutes)
     if status:
         return status
@@ -107,12 +110,19 @@ def run_demo_on_kubeflow(options: DemoOptions) -> int:
         return 0 if _report(artifacts, seconds, folder / 'fetched' / run_id, store, progress) else 1
 
 
-def _again(options: DemoOptions, run_id: str) -> str:
+def _default_store(connection: Connection) -> str:
+    """Where the manifests of Kubeflow let the user of the run write: in a profile, with its own secret, only there."""
+    if connection.has_profiles:
+        return f'{_BUCKET}/private-artifacts/{connection.access.namespace}/{_FOLDER}'
+    return f'{_BUCKET}/{_FOLDER}'
+
+
+def _again(options: DemoOptions, access: Access, run_id: str) -> str:
     """The command that follows the run."""
-    words = ['tfx-edge', 'demo', '--on-kubeflow', options.access.host, '--run', run_id]
+    words = ['tfx-edge', 'demo', '--on-kubeflow', access.host, '--run', run_id]
     words += ['--output', options.output] if options.output != _OUTPUT else []
-    words += ['--store', options.store] if options.store != STORE else []
-    return shlex.join([*words, *submission.access_options(options.access)])
+    words += ['--store', options.store] if options.store else []
+    return shlex.join([*words, *submission.access_options(access)])
 
 
 def _start(options: DemoOptions, folder: pathlib.Path, store: str) -> tuple[str, Connection]:

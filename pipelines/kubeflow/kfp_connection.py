@@ -12,18 +12,21 @@ import io
 import json
 import logging
 import os
+import re
 import urllib.parse
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tfx_edge.components.core.errors import EdgeError
+from tfx_edge.pipelines.kubeflow import kfp_settings
 from tfx_edge.pipelines.kubeflow.pipeline_file import PipelineFile
 
 # Seconds until a connection stands, and until an answer comes.
 _TIMEOUT = (5, 10)
 # A proxy or a server that is starting again; 429 asks for patience.
 _PASSING = (429, 502, 503, 504)
+_NOT_AUTHORIZED = re.compile(r"User '[^']*' is not authorized")
 _UNREADABLE = 'give one that can be read by --token-file FILE'
 
 
@@ -37,7 +40,8 @@ class Access:
 
     Attributes:
       host: URL of the pipelines' page or of the API server.
-      namespace: of the runs, in a Kubeflow of several users.
+      namespace: of the runs, in a Kubeflow of several users; None for the one that kfp was told by its
+        `set_user_namespace`, or in which this process runs.
       token_file: holds a token; it is read anew for each request. None for the one that kfp's own environment
         variable KF_PIPELINES_SA_TOKEN_PATH names, if any.
       client_id: of Google's Identity-Aware Proxy.
@@ -57,6 +61,10 @@ class Connection:
 
     Args:
       access: where it is.
+
+    Attributes:
+      access: the same, with the namespace that counts.
+      has_profiles: whether it is a Kubeflow of several users, each with a namespace of its own.
 
     Raises:
       EdgeError: it does not answer, it refuses, or the token cannot be read.
@@ -80,6 +88,10 @@ class Connection:
             raise _absent(access.host, str(error)) from error
         if not isinstance(health, dict):
             raise _no_server(access.host)
+        self.has_profiles = bool(health.get('multi_user'))
+        if self.has_profiles:
+            namespace = access.namespace or self._client.get_user_namespace().strip() or None
+            self.access = dataclasses.replace(access, namespace=namespace)
 
     @property
     def host(self) -> str:
@@ -89,6 +101,24 @@ class Connection:
     def page(self, run_id: str) -> str:
         """URL of the page of a run."""
         return f'{self.host}/#/runs/details/{run_id}'
+
+    def check_namespace(self) -> None:
+        """Refuses to go on where runs need a namespace, and there is none that this user may work in.
+
+        Raises:
+          EdgeError: it is a Kubeflow of several users, and nobody said whose the run is, or it is another user's.
+        """
+        if not self.has_profiles:
+            return
+        if not self.access.namespace:
+            raise EdgeError(
+                f'{self.host} is a Kubeflow of several users; give the namespace of your profile by --namespace NAME.'
+            )
+        query = {'namespace': self.access.namespace, 'page_size': '1'}
+        try:
+            self._get('/apis/v2beta1/experiments', query=query)
+        except LostConnectionError as error:
+            raise _absent(self.host, str(error)) from error
 
     def submit(
         self,
@@ -218,7 +248,7 @@ class Connection:
         except kfp_server_api.ApiException as error:
             if error.status in _PASSING:
                 raise LostConnectionError(f'{error.status} {error.reason}') from error
-            raise _refused(self.host, error) from error
+            raise _refused(self.access, error) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             if isinstance(error, OSError) and error.filename:
                 raise EdgeError(f'{error.filename}: {error.strerror}; {_UNREADABLE}.') from error
@@ -229,6 +259,7 @@ def _client(access: Access, errors: list[BaseException]) -> Any:
     import urllib3
     from kfp import client
 
+    kfp_settings.check_settings()
     credentials = None
     path = access.token_file or os.environ.get(client.KF_PIPELINES_SA_TOKEN_ENV)
     if path:
@@ -236,7 +267,7 @@ def _client(access: Access, errors: list[BaseException]) -> Any:
         credentials = client.ServiceAccountTokenVolumeCredentials(path)
     options: dict[str, Any] = {'namespace': access.namespace} if access.namespace else {}
     try:
-        return client.Client(
+        return kfp_settings.client_without_files()(
             host=access.host,
             client_id=access.client_id,
             other_client_id=access.other_client_id,
@@ -249,7 +280,7 @@ def _client(access: Access, errors: list[BaseException]) -> Any:
         reason: Any = errors[-1] if errors else error
         status = getattr(reason, 'status', None)
         if status and status not in _PASSING:
-            raise _refused(access.host, reason) from error
+            raise _refused(access, reason) from error
         raise _absent(access.host, f'{status} {reason.reason}' if status else _in_short(reason)) from error
 
 
@@ -289,11 +320,22 @@ def _no_server(host: str) -> EdgeError:
     )
 
 
-def _refused(host: str, error: Any) -> EdgeError:
+def _refused(access: Access, error: Any) -> EdgeError:
+    host = access.host.rstrip('/')
     try:
         message = json.loads(error.body)['message'].splitlines()[0]
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         message = error.reason
+    # The server tells this at length, and through which of its functions it came.
+    message = match[0] if (match := _NOT_AUTHORIZED.search(str(message))) else message
+    if error.status == 403 and access.namespace:
+        remedy = (
+            'give the namespace of your own profile by --namespace, or a token by --token-file FILE of a user who may '
+            'work in this one'
+        )
+        return EdgeError(
+            f'{host} refuses the request in namespace {access.namespace!r} (403 {message}); {remedy}.'
+        )
     if error.status in (401, 403):
         remedy = 'give a token by --token-file FILE, and your namespace by --namespace'
         return EdgeError(f'{host} refuses the request ({error.status} {message}); {remedy}.')

@@ -17,6 +17,8 @@ SHARED_FOLDER = '/tfx-edge-shared'
 
 _CLAIM = re.compile(r'[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?')
 _VARIABLE = re.compile(r'[A-Za-z_][A-Za-z0-9_]*')
+# Kubernetes gives a pod no secret of another namespace, so that none can be named.
+_SECRET = re.compile(r'[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?')
 # Names of variables, and of Beam's options, whose values are secrets.
 _SECRET_NAME = re.compile('SECRET|PASSWORD|PASSWD|TOKEN|ACCESS_KEY|API_KEY|PRIVATE_KEY|CONNECTION_STRING')
 _CPU = re.compile(r'\d+(\.\d+)?|(?P<milli>\d+)m')
@@ -214,10 +216,11 @@ def _variable(text: str) -> dict[str, str]:
 def _secret(text: str) -> dict[str, Any]:
     name, _, place = text.partition('=')
     secret, _, key = place.partition(':')
-    if not _VARIABLE.fullmatch(name) or not secret or not key:
+    if not _VARIABLE.fullmatch(name) or not _SECRET.fullmatch(secret) or not key:
         # Not the text itself: it may be the secret.
         raise EdgeError(
-            'a --secret-env is not of the form NAME=SECRET:KEY, of a secret of the cluster and its key.'
+            'a --secret-env is not of the form NAME=SECRET:KEY, of a secret in the namespace of the run, by its name '
+            'alone, and its key.'
         )
     return {'secretName': secret, 'keyToEnv': [{'secretKey': key, 'envVar': name}]}
 

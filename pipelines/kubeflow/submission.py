@@ -58,6 +58,7 @@ def submit(path: str, access: Access, options: RunOptions) -> tuple[str, Connect
     file = read_pipeline_file(path)
     parameters = run_parameters(file, options.parameters)
     connection = Connection(access)
+    connection.check_namespace()
     # The server does not read the root from the file.
     root = options.pipeline_root or file.root
     run_id = connection.submit(
@@ -65,7 +66,7 @@ def submit(path: str, access: Access, options: RunOptions) -> tuple[str, Connect
     )
     progress = Progress(sys.stdout)
     progress.text(f'run {run_id} of pipeline {file.name!r}: {connection.page(run_id)}')
-    progress.text(f'  follow it: {follow_command(run_id, access)}')
+    progress.text(f'  follow it: {follow_command(run_id, connection.access)}')
     return run_id, connection
 
 
@@ -94,6 +95,8 @@ def follow(
       status = follow('0f5c...', Connection(Access('http://localhost:8080')), patience_minutes=10)
       ```
     """
+    # The log of a step is asked of it.
+    connection.check_namespace()
     progress = Progress(sys.stdout)
     run = RunProgress(connection, run_id, progress, 60 * patience_minutes, poll_seconds)
     while True:

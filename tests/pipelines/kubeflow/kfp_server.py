@@ -13,7 +13,7 @@ import http.server
 import json
 import threading
 import urllib.parse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 RUN = '0f5c1d2e-0000-4000-8000-000000000001'
@@ -162,6 +162,7 @@ class Server:
       health: status of the answer about the server's health.
       shows_login: whether every address gives a page to log in.
       token: that every request must bring, if any.
+      profiles: in a Kubeflow of several users, the token of each user by the namespace that is the user's own.
       created: the bodies of runs that were made.
       asked: method and path of all requests.
       terminated: whether the run was to be ended.
@@ -174,10 +175,35 @@ class Server:
         self.health = 200
         self.shows_login = False
         self.token = ''
+        self.profiles: dict[str, str] = {}
+        self._namespaces: dict[str, str] = {}
         self.created: list[dict[str, Any]] = []
         self.asked: list[str] = []
         self.terminated = False
         self.host = ''
+
+    def why_not(self, namespace: str, token: str) -> tuple[int, str] | None:
+        """Status and message by which a user is refused who asks for something of a namespace (canAccessExperiment in
+        backend/src/apiserver/server/experiment_server.go)."""
+        if not self.profiles:
+            return None
+        if not namespace:
+            return 400, 'An experiment cannot have an empty namespace in multi-user mode'
+        if self.profiles.get(namespace) == token:
+            return None
+        (user,) = [name for name, known in self.profiles.items() if known == token]
+        return 403, (
+            f"Failed to authorize with API: PermissionDenied: User '{user}@example.com' is not authorized with reason: "
+            f'(request: &ResourceAttributes{{Namespace:{namespace},Verb:list,Resource:experiments,}}): Unauthorized'
+        )
+
+    def started_in(self, run_id: str, namespace: str) -> None:
+        """Remembers whose a run is."""
+        self._namespaces[run_id] = namespace
+
+    def namespace_of(self, run_id: str) -> str:
+        """Whose a run is; '' where all belong to everybody."""
+        return self._namespaces.get(run_id, next(iter(self.profiles), ''))
 
     def start(self, body: dict[str, Any]) -> str:
         """Makes a run; returns its id."""
@@ -225,15 +251,20 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         query = dict(urllib.parse.parse_qsl(url.query))
         if not self._is_let_in():
             return
+        run_id = url.path.removeprefix('/apis/v2beta1/runs/')
         if url.path == '/apis/v2beta1/healthz':
-            self._json({'multi_user': False}, state.health)
+            self._json({'multi_user': bool(state.profiles)}, state.health)
         elif url.path == '/apis/v2beta1/experiments':
             # Nothing is found, so that the client makes one.
-            self._json({})
-        elif state.knows(url.path.removeprefix('/apis/v2beta1/runs/')):
-            self._run(state.next_run(url.path.removeprefix('/apis/v2beta1/runs/')))
+            self._if_let_into(query.get('namespace', ''), lambda: self._json({}))
+        elif state.knows(run_id):
+            self._if_let_into(state.namespace_of(run_id), lambda: self._run(state.next_run(run_id)))
         elif url.path == '/k8s/pod/logs' and state.gives_logs == 'page':
-            self._log(query['podname'])
+            # Of pods of its own namespace, where none is named.
+            if state.namespace_of(query['runid']) in ('', query.get('podnamespace', 'kubeflow')):
+                self._log(query['podname'])
+            else:
+                self._answer(b'Could not get main container logs', 500, 'text/plain')
         elif url.path.startswith('/apis/v1alpha1/') and state.gives_logs == 'api server':
             self._log(url.path.split('/')[-2])
         elif url.path.startswith('/apis/v2beta1/'):
@@ -249,9 +280,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if not self._is_let_in():
             return
         if self.path == '/apis/v2beta1/experiments':
-            self._json({**body, 'experiment_id': 'e1'})
+            namespace = body.get('namespace', '')
+            made = {**body, 'experiment_id': f'experiment of {namespace}'}
+            self._if_let_into(namespace, lambda: self._json(made))
         elif self.path == '/apis/v2beta1/runs':
-            self._json({**body, 'run_id': state.start(body)})
+            namespace = body['experiment_id'].removeprefix('experiment of ')
+            self._if_let_into(namespace, lambda: self._start(body, namespace))
         elif self.path == f'/apis/v2beta1/runs/{RUN}:terminate':
             state.terminated = True
             self._json({})
@@ -264,10 +298,26 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if state.shows_login:
             self._answer(b'<!DOCTYPE html><title>Log in</title>', 200, 'text/html')
             return False
-        if state.token and self.headers.get('Authorization') != f'Bearer {state.token}':
+        known = {state.token, *state.profiles.values()} - {''}
+        if known and self._token() not in known:
             self._json({'code': 16, 'message': 'no user'}, 401)
             return False
         return True
+
+    def _token(self) -> str:
+        return self.headers.get('Authorization', '').removeprefix('Bearer ')
+
+    def _if_let_into(self, namespace: str, answer: Callable[[], None]) -> None:
+        if refusal := self.server_state.why_not(namespace, self._token()):
+            status, message = refusal
+            self._json({'code': 7 if status == 403 else 3, 'message': message}, status)
+        else:
+            answer()
+
+    def _start(self, body: dict[str, Any], namespace: str) -> None:
+        run_id = self.server_state.start(body)
+        self.server_state.started_in(run_id, namespace)
+        self._json({**body, 'run_id': run_id})
 
     def _run(self, answer: Mapping[str, Any] | int | None) -> None:
         if answer is None:

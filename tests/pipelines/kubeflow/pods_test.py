@@ -185,6 +185,10 @@ def test_vertex_takes_resources_and_variables() -> None:
             'give --secret-env AWS_SECRET_ACCESS_KEY=SECRET:KEY',
         ),
         ({'secret_variables': ('KEY=s3cr3t',)}, 'a --secret-env is not of the form NAME=SECRET:KEY'),
+        (
+            {'secret_variables': ('KEY=another-namespace/store:key',)},
+            'NAME=SECRET:KEY, of a secret in the namespace of the run, by its name alone',
+        ),
     ],
 )
 def test_wrong_option_is_reported(options: dict[str, Any], message: str) -> None:
