@@ -9,7 +9,6 @@ holds the socket. Its children end with it.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import importlib
 import json
@@ -18,13 +17,12 @@ import select
 import signal
 import socket
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from tfx_edge.components.core.isolation import isolated_call, server_handle
+from tfx_edge.components.core.isolation import forking, isolated_call, server_handle
 
 # With a request come the child's end of the socket that carries the call, an end of the one that reports how the child
 # ended, and the file for its output.
@@ -32,7 +30,6 @@ _DESCRIPTORS = 3
 _LONGEST_REQUEST = 2**16
 _IDLE_SECONDS = 300
 _LOOK_AFTER_CALLER_SECONDS = 1.0
-_PR_SET_PDEATHSIG = 1
 
 
 def serve(control: socket.socket, caller: int) -> None:
@@ -117,7 +114,7 @@ class _Server:
         call, status, output = descriptors
         with socket.socket(fileno=call) as stream, os.fdopen(output, 'wb') as printed:
             reported = socket.socket(fileno=status)
-            if _threads() > 1:
+            if forking.thread_count() > 1:
                 with reported:
                     _report(reported, server_handle.TOO_MANY_THREADS)
             else:
@@ -147,7 +144,7 @@ class _Server:
 def _be_child(server: int, call: socket.socket, control: socket.socket, output: int) -> NoReturn:
     status = 1
     try:
-        _end_with(server)
+        forking.end_with(server)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for descriptor in (1, 2):
@@ -163,14 +160,6 @@ def _be_child(server: int, call: socket.socket, control: socket.socket, output: 
         os._exit(status)
 
 
-def _end_with(server: int) -> None:
-    """Lets the system end this process when the server is killed, where it can."""
-    if sys.platform == 'linux':
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != server:
-        os._exit(1)
-
-
 def _load(modules: Sequence[str]) -> None:
     """Imports what is not there yet; what cannot be imported fails in the child, which reports it."""
     missing = [name for name in modules if name not in sys.modules]
@@ -183,13 +172,6 @@ def _load(modules: Sequence[str]) -> None:
         # The children share these pages as long as the collector does not write into them.
         gc.collect()
         gc.freeze()
-
-
-def _threads() -> int:
-    """The number of threads of this process, native ones too where the system shows them."""
-    if os.path.isdir('/proc/self/task'):
-        return len(os.listdir('/proc/self/task'))
-    return threading.active_count()
 
 
 def _report(stream: socket.socket, text: bytes) -> None:
