@@ -23,6 +23,7 @@ ENTRY_POINTS = {
     'tfx_edge.pipelines.digits.trainer_module',
     'tfx_edge.pipelines.kubeflow.container_step',
     'tfx_edge.pipelines.kubeflow.worker_pool',
+    'tfx_edge.pipelines.kubeflow.worker_server',
 }
 
 

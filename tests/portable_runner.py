@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import pathlib
 import socket
 import subprocess
@@ -28,17 +27,9 @@ def portable_runner(folder: pathlib.Path) -> Iterator[tuple[str, ...]]:
             f'--staging_dir={folder}',
         ],
     ]
-    # The pool starts a bare `python`.
-    binaries = f'{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
     with (folder / 'log').open('wb') as log:
         processes = [
-            subprocess.Popen(
-                [sys.executable, '-m', *command],
-                env={**os.environ, 'PATH': binaries},
-                stdout=log,
-                stderr=log,
-            )
-            for command in commands
+            subprocess.Popen([sys.executable, '-m', *command], stdout=log, stderr=log) for command in commands
         ]
         try:
             deadline = time.monotonic() + 120

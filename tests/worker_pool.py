@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import socket
 import time
+from collections.abc import Iterator
 
 import grpc
 from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc, endpoints_pb2
 
 from tests import processes
+from tfx_edge.pipelines.kubeflow import worker_server
 
 
 def free_port() -> int:
@@ -18,25 +21,45 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def start_worker(port: int, endpoint: str) -> None:
+def start_worker(port: int, endpoint: str, name: str = 'worker-1') -> None:
     """Asks the pool for a worker as a Beam runner does."""
-    with grpc.insecure_channel(f'localhost:{port}') as channel:
-        grpc.channel_ready_future(channel).result(timeout=60)
-        service = beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolStub(channel)
+    with _service(port) as service:
         request = beam_fn_api_pb2.StartWorkerRequest(
-            worker_id='worker-1', control_endpoint=endpoints_pb2.ApiServiceDescriptor(url=endpoint)
+            worker_id=name, control_endpoint=endpoints_pb2.ApiServiceDescriptor(url=endpoint)
         )
         assert service.StartWorker(request).error == ''
 
 
+def stop_worker(port: int, name: str = 'worker-1') -> None:
+    """Tells the pool to end a worker, as a Beam runner does."""
+    with _service(port) as service:
+        assert service.StopWorker(beam_fn_api_pb2.StopWorkerRequest(worker_id=name)).error == ''
+
+
+@contextlib.contextmanager
+def _service(port: int) -> Iterator[beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolStub]:
+    with grpc.insecure_channel(f'localhost:{port}') as channel:
+        grpc.channel_ready_future(channel).result(timeout=60)
+        yield beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolStub(channel)
+
+
 def worker_below(pid: int) -> int:
-    deadline = time.monotonic() + 60
+    """The worker of a pool, once it is there."""
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         for child in processes.below(pid):
-            if 'SdkHarness' in processes.command(child):
+            if name_of(child) == worker_server.NAME:
                 return child
         time.sleep(0.1)
     raise AssertionError('the pool started no worker')
+
+
+def name_of(pid: int) -> str:
+    """What `ps` calls a process; '' if it has ended."""
+    try:
+        return pathlib.Path(f'/proc/{pid}/comm').read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ''
 
 
 def is_mapped(pid: int, library: str) -> bool:

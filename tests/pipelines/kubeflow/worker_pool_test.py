@@ -32,13 +32,10 @@ def test_sigterm_ends_the_pool_and_its_worker_within_two_seconds(
         pytest.skip('process 1 of a namespace needs unshare and the right to use it')
     port = free_port()
     command = [sys.executable, '-m', 'tfx_edge.pipelines.kubeflow.worker_pool', f'--service_port={port}']
-    # The pool starts a bare `python`.
-    binaries = f'{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
     log = tmp_path / 'log'
     with log.open('wb') as stream:
         started = subprocess.Popen(
             [*(processes.AS_FIRST if is_first else []), *command],
-            env={**os.environ, 'PATH': binaries},
             stdout=stream,
             stderr=stream,
             umask=0o022,
@@ -51,11 +48,13 @@ def test_sigterm_ends_the_pool_and_its_worker_within_two_seconds(
         # What it writes on a shared volume, a step of another user and the same group removes.
         assert 'Umask:\t0002\n' in pathlib.Path(f'/proc/{worker}/status').read_text()
         pool = next(iter(processes.below(started.pid))) if is_first else started.pid
+        of_pool = processes.below(pool)
+        assert worker in of_pool
         sent = time.monotonic()
         os.kill(pool, signal.SIGTERM)
         status = started.wait(20)
         seconds = time.monotonic() - sent
-        processes.wait_for_end([worker], 2)
+        processes.wait_for_end(of_pool, 2)
         assert status == 143, log.read_text()
         assert seconds < 2
         assert 'the worker pool was terminated, and its workers.' in log.read_text()
