@@ -98,7 +98,7 @@ PRISM_VERSION := 2.74.0
 PRISM := $(ENGINES)/prism-$(PRISM_VERSION)
 DEPENDENCY_PLUGIN := org.apache.maven.plugins:maven-dependency-plugin:3.6.1
 
-test-flink: $(READY) $(FLINK)/pom.xml ## On Flink with the numbers of deploy/: a pipeline, a calibration and faults (root, Java 11, Maven).
+test-flink: $(READY) $(FLINK)/pom.xml ## On Flink with the numbers of deploy/: a pipeline, a calibration and faults (root, JDK 11, Maven).
 	$(ON_PRIVATE_HOST) tests/engines/*_on_host.py tests/engines/flink/*_on_flink.py $(ARGS)
 
 test-prism: $(READY) $(PRISM) ## On Beam's Prism: a pipeline and a calibration (root, Go).
@@ -108,17 +108,20 @@ engines: fetch-flink fetch-prism ## Fetch and build what test-flink and test-pri
 fetch-flink: $(FLINK)/pom.xml
 fetch-prism: $(PRISM)
 
-# The pom lies beside the jars once all are there.
-$(FLINK)/pom.xml: tests/engines/flink/pom.xml
-	@for tool in java:openjdk-17-jre-headless mvn:maven; do \
+# The pom lies beside the jars once all are there. deploy/flink/Dockerfile does the same.
+$(FLINK)/pom.xml: deploy/flink/pom.xml deploy/flink/BeamJobServer.java
+	@for tool in javac:openjdk-17-jdk-headless mvn:maven; do \
 	  if ! command -v $${tool%%:*} >/dev/null; then \
-	    echo "make: $${tool%%:*} is not on this machine; test-flink needs Java 11 or newer and Maven:" \
+	    echo "make: $${tool%%:*} is not on this machine; test-flink needs a JDK, 11 or newer, and Maven:" \
 	      "apt-get install $${tool##*:}." >&2; exit 1; \
 	  fi; \
 	done
 	@echo "fetching Flink and Beam's job server with Maven into $(FLINK)/"
 	@rm -rf $(FLINK).unfinished $(FLINK)
 	@mvn -B -q -f $< $(DEPENDENCY_PLUGIN):copy-dependencies -DoutputDirectory=$(abspath $(FLINK).unfinished)
+	@javac -cp '$(FLINK).unfinished/*' -d $(FLINK).unfinished/own deploy/flink/BeamJobServer.java && \
+	  jar --create --file $(FLINK).unfinished/beam-job-server.jar -C $(FLINK).unfinished/own . && \
+	  rm -r $(FLINK).unfinished/own
 	@cp $< $(FLINK).unfinished/ && mv $(FLINK).unfinished $(FLINK)
 
 $(PRISM):

@@ -11,6 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 from tfx_edge.pipelines.kubeflow.pods import SHARED_FOLDER
 
@@ -112,8 +113,9 @@ def test_workers_have_the_volume_where_the_steps_have_it_and_their_image() -> No
     # What writes there has the user of the image.
     dockerfile = (FOLDER / 'Dockerfile').read_text()
     assert f'USER {workers["securityContext"]["runAsUser"]}\n' in dockerfile
-    (image,) = yaml.safe_load((MANIFESTS / 'kustomization.yaml').read_text())['images']
-    assert image['name'] == workers['image']
+    images = yaml.safe_load((MANIFESTS / 'kustomization.yaml').read_text())['images']
+    assert {image['name'] for image in images} == {container['image'] for container in containers.values()}
+    assert workers['image'] == 'tfx-edge'
 
 
 def test_services_find_their_pods_and_ports() -> None:
@@ -124,24 +126,31 @@ def test_services_find_their_pods_and_ports() -> None:
         assert {port['port'] for port in service['spec']['ports']} == ports
 
 
-def test_job_server_is_of_the_steps_beam_and_the_clusters_flink() -> None:
+def test_flinks_image_has_the_flink_that_beam_was_built_for() -> None:
     images = {c['name']: c['image'] for pod in deployments().values() for c in pod['spec']['containers']}
-    flink, beam = re.fullmatch(
-        r'apache/beam_flink([\d.]+)_job_server:([\d.]+)', images['job-server']
+    assert images['jobmanager'] == images['taskmanager'] == images['job-server'] == 'tfx-edge-flink'
+    pom = (FOLDER / 'flink' / 'pom.xml').read_text()
+    flink, beam = re.search(
+        r'<artifactId>beam-runners-flink-([\d.]+)</artifactId>\s*<version>([\d.]+)</version>', pom
     ).groups()
-    assert images['jobmanager'] == images['taskmanager']
-    assert images['jobmanager'].startswith(f'flink:{flink}-')
-    pins = map(Requirement, (FOLDER / 'constraints.txt').read_text().splitlines())
-    (pinned,) = [
-        pin
-        for pin in pins
-        if pin.name == 'apache-beam'
-        and (pin.marker is None or pin.marker.evaluate({'python_full_version': '3.12.11'}))
-    ]
-    assert str(pinned.specifier) == f'=={beam}'
+    dockerfile = (FOLDER / 'flink' / 'Dockerfile').read_text()
+    assert f'\nFROM docker.io/library/flink:{flink}-' in dockerfile
     from apache_beam.options.pipeline_options import FlinkRunnerOptions
 
     assert flink in FlinkRunnerOptions.PUBLISHED_FLINK_VERSIONS
+    # A job server that is newer than the steps' Beam may ask what that does not know.
+    pins = map(Requirement, (FOLDER / 'constraints.txt').read_text().splitlines())
+    pinned = [str(pin.specifier).removeprefix('==') for pin in pins if pin.name == 'apache-beam']
+    assert Version(beam) <= min(map(Version, pinned))
+
+
+def test_job_server_has_the_class_path_of_the_cluster() -> None:
+    containers = {c['name']: c for pod in deployments().values() for c in pod['spec']['containers']}
+    arguments = containers['job-server']['args']
+    folder = arguments[arguments.index('-cp') + 1].removesuffix('/*')
+    assert (FOLDER / 'flink' / 'Dockerfile').read_text().endswith(f' {folder}\n')
+    (main,) = (FOLDER / 'flink').glob('*.java')
+    assert main.stem in arguments
 
 
 def test_readme_names_what_is_there() -> None:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 import subprocess
 import sys
 from collections.abc import Mapping
 
+import yaml
+
 from tests.engines import manifests
-from tests.engines.flink.java import java
+from tests.engines.flink.java import OPENED, java
 from tests.engines.flink.rest import Rest
 from tests.engines.pods import Container, Pod, Pods, wait_for_port
 from tfx_edge.pipelines.kubeflow.pods import SHARED_FOLDER
 
 _JOB_MANAGER, _TASK_MANAGER, _JOB_SERVER = 'flink-jobmanager', 'flink-taskmanager', 'beam-job-server'
+# Flink's class path in its image.
+_LIB = '/opt/flink/lib'
 _ENTRY = 'org.apache.flink.runtime'
+# As Flink's scripts read them.
+_OWN_FLAGS = {'JM': 'jobmanager', 'TM': 'taskmanager'}
 _ANSWER = 'BASH_JAVA_UTILS_EXEC_RESULT:'
 
 
@@ -64,20 +69,17 @@ class FlinkCluster:
     def start_job_server(self) -> None:
         """Starts the job server, anew where it has ended."""
         spec = self._deployed[_JOB_SERVER].containers['job-server']
-        arguments = [
-            argument.replace('$(POD_IP)', self._job_server_pod.address).replace(
-                SHARED_FOLDER, str(self._shared)
-            )
-            for argument in spec.arguments
-        ]
-        command = java(
-            self._jars,
-            'org.apache.beam.runners.flink.FlinkJobServerDriver',
-            arguments,
-            # What Java takes for the machine's memory in a container.
-            [f'-XX:MaxRAM={spec.memory}'],
-            beam=True,
-        )
+        assert spec.command == ('java',), spec.command
+        here = {
+            '$(POD_IP)': self._job_server_pod.address,
+            SHARED_FOLDER: str(self._shared),
+            _LIB: str(self._jars),
+        }
+        arguments = list(spec.arguments)
+        for there, path in here.items():
+            arguments = [argument.replace(there, path) for argument in arguments]
+        # What Java takes for the machine's memory in a container.
+        command = ['java', *OPENED, f'-XX:MaxRAM={spec.memory}', *arguments]
         self.job_server = self._job_server_pod.start('job-server', command, self._own_tmp('job-server'))
 
     def ready(self) -> None:
@@ -119,6 +121,7 @@ class FlinkCluster:
             f'--flink_master={_JOB_MANAGER}:{self._ports(_JOB_MANAGER)["rest"]}',
             '--sdk_container_image=image',
             f'--parallelism={parallelism}',
+            '--environment_cache_millis=10000',
         )
 
     def _start_task_manager(self, pod: Pod) -> Container:
@@ -128,9 +131,7 @@ class FlinkCluster:
         spec = self._deployed[_TASK_MANAGER].containers['beam-workers']
         python, *command = spec.command
         assert python == 'python', spec.command
-        # It starts a bare `python`.
-        binaries = f'{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
-        return pod.start('beam-workers', [sys.executable, *command, *spec.arguments], {'PATH': binaries})
+        return pod.start('beam-workers', [sys.executable, *command, *spec.arguments])
 
     def _start_flink(self, pod: Pod, deployment: str, kind: str, main_class: str) -> Container:
         """As Flink's scripts do: Flink's own BashJavaUtils works out the memory of the JVM."""
@@ -143,7 +144,6 @@ class FlinkCluster:
             self._jars,
             f'{_ENTRY}.util.bash.BashJavaUtils',
             [f'GET_{kind}_RESOURCE_PARAMS', *at_conf],
-            beam=False,
         )
         done = subprocess.run(asked, capture_output=True, text=True)
         answers = [
@@ -152,7 +152,8 @@ class FlinkCluster:
         if len(answers) != 2:
             raise RuntimeError(f'Flink does not take the settings of {deployment}: {done.stderr[-2000:]}')
         flags, parameters = (answer.split() for answer in answers)
-        command = java(self._jars, main_class, [*at_conf, *parameters], flags, beam=False)
+        own = yaml.safe_load(container.properties).get(f'env.java.opts.{_OWN_FLAGS[kind]}', '')
+        command = java(self._jars, main_class, [*at_conf, *parameters], [*flags, *own.split()])
         return pod.start(container_name(deployment), command, self._own_tmp(pod.name))
 
     def _own_tmp(self, name: str) -> dict[str, str]:

@@ -13,6 +13,10 @@ from tests.engines.flink.cluster import FlinkCluster
 from tests.engines.pods import Pods
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption('--rounds', type=int, default=2, help='how often time_on_flink.py measures')
+
+
 @pytest.fixture(scope='session')
 def started_flink(pods: Pods, shared: pathlib.Path) -> FlinkCluster:
     """The pods of deploy/kubernetes."""

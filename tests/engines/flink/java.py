@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Sequence
 
 # Flink and Beam reach into the JDK; since Java 17 each package is opened by name.
-_OPENED = (
+_PACKAGES = (
     'java.lang',
     'java.lang.invoke',
     'java.lang.reflect',
@@ -18,25 +18,21 @@ _OPENED = (
     'java.util.concurrent',
     'sun.nio.ch',
 )
-_FLAGS = (
-    *(f'--add-opens=java.base/{package}=ALL-UNNAMED' for package in _OPENED),
+OPENED = (
+    *(f'--add-opens=java.base/{package}=ALL-UNNAMED' for package in _PACKAGES),
     '--add-exports=java.base/sun.net.util=ALL-UNNAMED',
 )
-# Beam travels with each job; in Flink's own class path a second copy would be in its way.
-_OF_BEAM = 'beam-'
 
 
 def java(
-    jars: pathlib.Path, main_class: str, arguments: Sequence[str], flags: Sequence[str] = (), *, beam: bool
+    jars: pathlib.Path, main_class: str, arguments: Sequence[str], flags: Sequence[str] = ()
 ) -> list[str]:
-    """The command that starts a class.
+    """The command that starts a class; Flink has Beam in its class path, as deploy/flink/Dockerfile puts it there.
 
     Args:
       jars: the folder of the jars.
       main_class: what is started.
       arguments: of the class.
       flags: of the JVM.
-      beam: whether Beam is in the class path, as in the job server and not in Flink.
     """
-    paths = [path for path in sorted(jars.glob('*.jar')) if beam or not path.name.startswith(_OF_BEAM)]
-    return ['java', *_FLAGS, *flags, '-cp', ':'.join(map(str, paths)), main_class, *arguments]
+    return ['java', *OPENED, *flags, '-cp', f'{jars}/*', main_class, *arguments]
