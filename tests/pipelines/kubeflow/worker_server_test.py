@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests import processes
-from tests.worker_pool import free_port, is_mapped, name_of, start_worker, stop_worker, worker_below
+from tests.worker_pool import free_port, is_mapped, name_of, start_worker, stop_worker
 from tfx_edge.pipelines.kubeflow import worker_request, worker_server
 
 pytestmark = pytest.mark.slow
@@ -33,25 +33,30 @@ class Pool:
       process: the process itself.
       port: where it listens.
       log: what it and its workers print.
-      runner: where its workers connect, and wait for ever.
     """
 
     process: subprocess.Popen[bytes]
     port: int
     log: pathlib.Path
-    runner: socket.socket
+
+    def ask(self, name: str) -> float:
+        """Asks for a worker: the seconds until it has come to its runner, who never answers it."""
+        with socket.create_server(('localhost', 0)) as runner:
+            asked = time.monotonic()
+            start_worker(self.port, f'localhost:{runner.getsockname()[1]}', name)
+            runner.settimeout(120)
+            runner.accept()[0].close()
+            return time.monotonic() - asked
 
     def start(self, name: str) -> tuple[int, float]:
-        """Starts a worker: its process id, and the seconds until it has come to its runner."""
-        before = {pid for pid in self.below() if name_of(pid) == worker_server.NAME}
-        asked = time.monotonic()
-        start_worker(self.port, f'localhost:{self.runner.getsockname()[1]}', name)
-        self.runner.settimeout(120)
-        connection, _ = self.runner.accept()
-        seconds = time.monotonic() - asked
-        connection.close()
-        (worker,) = {pid for pid in self.below() if name_of(pid) == worker_server.NAME} - before
+        """Asks for a worker that is forked: its process id, and the seconds."""
+        before = self.workers()
+        seconds = self.ask(name)
+        (worker,) = self.workers() - before
         return worker, seconds
+
+    def workers(self) -> set[int]:
+        return {pid for pid in self.below() if name_of(pid) == worker_server.NAME}
 
     def below(self) -> list[int]:
         return processes.below(self.process.pid)
@@ -74,8 +79,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
 @pytest.fixture
 def pool(made: Pool) -> Pool:
     """One whose modules are there."""
-    start_worker(made.port, f'localhost:{made.runner.getsockname()[1]}', 'first')
-    worker_below(made.process.pid)
+    made.ask('first')
     stop_worker(made.port, 'first')
     return made
 
@@ -83,10 +87,10 @@ def pool(made: Pool) -> Pool:
 def _pool(folder: pathlib.Path, environment: dict[str, str]) -> Iterator[Pool]:
     port, log = free_port(), folder / 'log'
     command = [sys.executable, '-m', 'tfx_edge.pipelines.kubeflow.worker_pool', f'--service_port={port}']
-    with socket.create_server(('localhost', 0)) as runner, log.open('wb') as stream:
+    with log.open('wb') as stream:
         process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=stream, stderr=stream)
         try:
-            yield Pool(process, port, log, runner)
+            yield Pool(process, port, log)
         finally:
             process.terminate()
             process.wait()
@@ -146,9 +150,7 @@ def test_server_that_cannot_import_or_fork_says_so_and_the_worker_starts_by_itse
     )
     path = f'{tmp_path}{os.pathsep}{os.environ.get("PYTHONPATH", "")}'
     for made in _pool(tmp_path, {'PYTHONPATH': path}):
-        start_worker(made.port, f'localhost:{made.runner.getsockname()[1]}', 'slow')
-        made.runner.settimeout(120)
-        made.runner.accept()[0].close()
+        made.ask('slow')
         lines = made.log.read_text().splitlines()
         (cannot,) = [line for line in lines if line.startswith('tfx-edge: tensorflow cannot be imported')]
         assert 'before the workers start' in cannot
