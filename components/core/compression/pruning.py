@@ -22,6 +22,7 @@ from tfx_edge.components.core.compression.constraints.sparsity_structure import 
     m_of_n_mask,
 )
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
+from tfx_edge.components.core.compression.mask_compensation import MOST_ZEROS, MaskCompensation, measured
 from tfx_edge.components.core.compression.pruning_criteria import (
     CRITERIA,
     PrunedWeight,
@@ -100,8 +101,12 @@ def prune(
     ]
     interval = pruning.frequency or _interval(schedule, sum(site.variable.value.size for site in selected))
     criterion = criterion_class(weights, fine_tuning.seed)
+    compensation = MaskCompensation({})
+    if fine_tuning.num_steps and batches is not None and _compensates(pruning):
+        free = [site for site in selected if constraints[site.variable.key].codebook is None]
+        compensation, batches = measured(graph, free, batches)
     masks = _GradualMasks(
-        model, selected, pruning, dataclasses.replace(schedule, frequency=interval), criterion
+        model, selected, pruning, dataclasses.replace(schedule, frequency=interval), criterion, compensation
     )
     if fine_tuning.num_steps and batches is not None:
         fine_tune(
@@ -137,6 +142,19 @@ def _fitted(fine_tuning: FineTuningOptions, schedule: sparsity.SparsitySchedule)
     return dataclasses.replace(fitted, learning_rate=times * fine_tuning.learning_rate)
 
 
+def _compensates(pruning: PruningOptions) -> bool:
+    structure = pruning.structure
+    share = structure.m / structure.n if isinstance(structure, MOfN) else pruning.target_sparsity
+    if pruning.compensate and share > MOST_ZEROS:
+        _LOG.info(
+            'training alone makes up for dropped weights: the target is %.0f%% zeros, and Pruning.compensate is for '
+            'up to %.0f%%',
+            100 * share,
+            100 * MOST_ZEROS,
+        )
+    return pruning.compensate and share <= MOST_ZEROS
+
+
 class _GradualMasks(TrainingHooks):
     """Makes the masks anew when they are due, of the scores of a criterion."""
 
@@ -147,6 +165,7 @@ class _GradualMasks(TrainingHooks):
         pruning: PruningOptions,
         schedule: sparsity.SparsitySchedule,
         criterion: PruningCriterion,
+        compensation: MaskCompensation,
     ) -> None:
         super().__init__([*model.state, *criterion.state])
         self._model = model
@@ -154,6 +173,7 @@ class _GradualMasks(TrainingHooks):
         self._pruning = pruning
         self._schedule = schedule
         self._criterion = criterion
+        self._compensation = compensation
 
     def before_step(self, step: int) -> None:
         if not self._schedule.is_update(step):
@@ -161,6 +181,7 @@ class _GradualMasks(TrainingHooks):
         scores = self._criterion.scores()
         masks = _masks(scores, self._selected, self._pruning, self._schedule.sparsity(step))
         for site, keep in zip(self._selected, masks, strict=True):
+            self._compensation.apply(self._model, site, keep)
             self._model.set_mask(site.variable.key, keep)
         self._criterion.masked(masks)
 

@@ -84,6 +84,10 @@ class ConstrainedModel:
         """Replaces the mask of a weight whose constraint has one."""
         self._masks[key].assign(keep.astype(np.float32))
 
+    def mask(self, key: str) -> np.ndarray:
+        """The mask of a weight whose constraint has one: True is kept."""
+        return self._masks[key].numpy() > 0
+
     def values(self) -> dict[str, tf.Tensor]:
         """What the graph uses for each trainable variable; to be called inside a `tf.function`."""
         values: dict[str, tf.Tensor] = {key: tf.identity(v) for key, v in self.variables.items()}
