@@ -92,16 +92,12 @@ def _readers(graph: ServingGraph, sites: Sequence[WeightSite]) -> dict[str, node
     operations = collections.Counter(site.variable.key for _, _, site in weight_uses(graph))
     plain = [site for site in sites if operations[site.variable.key] == 1 and _is_plain(site, nodes)]
     fetch = [_input_tensor(nodes[site.node]) for site in plain]
-    specs = graph.signature.inputs
-
-    def read() -> list[tf.Tensor]:
-        inputs = {
-            name: tf.zeros([size or 1 for size in specs[name].shape], specs[name].dtype)
-            for name in graph.inputs
-        }
-        return graph.call(inputs, {}, fetch)
-
-    shapes = [tensor.shape for tensor in tf.function(read, autograph=False).get_concrete_function().outputs]
+    specs = {name: graph.signature.inputs[name] for name in graph.inputs}
+    inputs = {name: tf.TensorSpec(spec.shape, spec.dtype) for name, spec in specs.items()}
+    traced = tf.function(lambda given: graph.call(given, {}, fetch), autograph=False).get_concrete_function(
+        inputs
+    )
+    shapes = [tensor.shape for tensor in traced.outputs]
     # A grouped convolution reads more channels than each of its outputs does.
     axis = {'Conv2D': 2, 'DepthwiseConv2dNative': 2, 'MatMul': 0}
     return {
