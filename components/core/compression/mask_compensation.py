@@ -39,6 +39,23 @@ class MaskCompensation:
     def __init__(self, moments: Mapping[str, InputMoments]) -> None:
         self._moments = moments
 
+    def scores(
+        self, model: ConstrainedModel, sites: Sequence[WeightSite], scores: Sequence[np.ndarray]
+    ) -> list[np.ndarray]:
+        """Scores by which what was dropped stays so: others have made up for it, and it would count twice.
+
+        Args:
+          model: with the masks until now.
+          sites: of the weights.
+          scores: of each weight, 0 or above.
+        """
+        return [
+            np.where(model.mask(site.variable.key), score, np.float32(-1))
+            if site.variable.key in self._moments
+            else score
+            for site, score in zip(sites, scores, strict=True)
+        ]
+
     def apply(self, model: ConstrainedModel, site: WeightSite, keep: np.ndarray) -> None:
         """Changes the kept values of a weight whose mask is about to become `keep`."""
         key = site.variable.key

@@ -102,7 +102,7 @@ def prune(
     interval = pruning.frequency or _interval(schedule, sum(site.variable.value.size for site in selected))
     criterion = criterion_class(weights, fine_tuning.seed)
     compensation = MaskCompensation({})
-    if fine_tuning.num_steps and batches is not None and _compensates(pruning):
+    if fine_tuning.num_steps and batches is not None and _compensates(pruning, criterion):
         free = [site for site in selected if constraints[site.variable.key].codebook is None]
         compensation, batches = measured(graph, free, batches)
     masks = _GradualMasks(
@@ -142,17 +142,24 @@ def _fitted(fine_tuning: FineTuningOptions, schedule: sparsity.SparsitySchedule)
     return dataclasses.replace(fitted, learning_rate=times * fine_tuning.learning_rate)
 
 
-def _compensates(pruning: PruningOptions) -> bool:
+def _compensates(pruning: PruningOptions, criterion: PruningCriterion) -> bool:
+    if not pruning.compensate:
+        return False
+    if criterion.dropped_weights_learn:
+        _LOG.info(
+            'Pruning.compensate has no effect with %s, whose dropped weights may come back', pruning.criterion
+        )
+        return False
     structure = pruning.structure
     share = structure.m / structure.n if isinstance(structure, MOfN) else pruning.target_sparsity
-    if pruning.compensate and share > MOST_ZEROS:
+    if share > MOST_ZEROS:
         _LOG.info(
             'training alone makes up for dropped weights: the target is %.0f%% zeros, and Pruning.compensate is for '
             'up to %.0f%%',
             100 * share,
             100 * MOST_ZEROS,
         )
-    return pruning.compensate and share <= MOST_ZEROS
+    return share <= MOST_ZEROS
 
 
 class _GradualMasks(TrainingHooks):
@@ -178,7 +185,7 @@ class _GradualMasks(TrainingHooks):
     def before_step(self, step: int) -> None:
         if not self._schedule.is_update(step):
             return
-        scores = self._criterion.scores()
+        scores = self._compensation.scores(self._model, self._selected, self._criterion.scores())
         masks = _masks(scores, self._selected, self._pruning, self._schedule.sparsity(step))
         for site, keep in zip(self._selected, masks, strict=True):
             self._compensation.apply(self._model, site, keep)

@@ -27,4 +27,4 @@ class PruningOptions:
     structure: Block | MOfN | None = None
     criterion: str = 'MAGNITUDE'
     policy: str = 'ALL'
-    compensate: bool = True
+    compensate: bool = False

@@ -8,7 +8,6 @@ from tfx_edge.components.core.compression.weights.input_moments import InputMome
 
 # Of conjugate gradients. A mask drops few weights at once, and the first directions matter most.
 _STEPS = 6
-_NEAR_ZERO = np.float32(2.0**-24)
 
 
 def compensated(
@@ -23,12 +22,11 @@ def compensated(
     Args:
       weight: all values, those of dropped weights included.
       before: the mask under which the output is to stay: True is kept.
-      after: the new mask.
+      after: the new mask, which drops more.
       moments: of what the layer reads.
 
     Returns:
-      A float32 array: weights that the new mask drops have the value that they had, and kept ones are zero only where
-      they were.
+      A float32 array: weights that the new mask drops have the value that they had.
 
     Example:
       >>> moments = InputMoments(np.ones((1, 2, 2)) + 1e-6 * np.eye(2))  # both inputs are always equal
@@ -41,9 +39,7 @@ def compensated(
     )
     kept = moments.matrices(after.astype(np.float64))
     change = _least_squares(moments.moments, wanted - start, kept)
-    changed = (weight + moments.weight(change, weight.shape)).astype(np.float32)
-    # Others have made up for what comes back: it begins near zero (Evci et al., 2020, arXiv:1911.11134), but not at it.
-    return np.where(changed == 0, weight * _NEAR_ZERO, changed).astype(np.float32)
+    return (weight + moments.weight(change, weight.shape)).astype(np.float32)
 
 
 def _least_squares(moments: np.ndarray, target: np.ndarray, kept: np.ndarray) -> np.ndarray:
