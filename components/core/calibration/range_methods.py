@@ -101,10 +101,11 @@ class _Values:
 
     def within(self, low: float, high: float) -> tuple[float, float]:
         """The range from `low` to `high`, without the cuts that are not allowed."""
+        # A candidate may lie beyond the other end by a rounding.
         if self.minimum >= 0:
-            return self.minimum, min(high, self.maximum)
+            return self.minimum, min(max(high, self.minimum), self.maximum)
         if self.maximum <= 0:
-            return max(low, self.minimum), self.maximum
+            return min(max(low, self.minimum), self.maximum), self.maximum
         return min(max(low, self.minimum), 0.0), max(min(high, self.maximum), 0.0)
 
 

@@ -7,7 +7,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -33,6 +33,8 @@ def _range(values: np.ndarray, method: str, **arguments: float) -> tuple[float, 
 @_ANY_METHOD
 @settings(deadline=None)
 @given(values=_ARRAYS, percentile=st.floats(1, 100), levels=st.sampled_from([16, 256, 65536]))
+@example(values=np.float32([-3.2932574e16, -3.3407563e16]), percentile=1.0, levels=16)
+@example(values=np.float32([3.2932574e16, 3.3407563e16]), percentile=1.0, levels=16)
 def test_no_range_is_wider_than_the_values(
     method: str, values: np.ndarray, percentile: float, levels: int
 ) -> None:
