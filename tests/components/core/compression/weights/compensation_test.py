@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import pathlib
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.pruning import prune
+from tfx_edge.components.core.compression.training import training_checkpoint
 from tfx_edge.components.core.compression.weights.compensation import compensated
 from tfx_edge.components.core.compression.weights.input_moments import InputMoments, input_moments
 from tfx_edge.components.core.compression.weights.weight_sites import find_weight_sites
@@ -152,6 +154,36 @@ def test_a_net_stays_nearer_to_what_it_was(layers: ServingGraph, caplog: pytest.
     caplog.clear()
     _distance(layers, 2, target=0.5)
     assert '3 of 6 weights (Pruning.compensate); training alone does in grouped, twice, wide' in caplog.text
+
+
+def test_a_training_that_was_killed_goes_on_to_the_same_weights(
+    layers: ServingGraph,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(training_checkpoint, 'SECONDS_BETWEEN_CHECKPOINTS', 0.0)
+    images = np.random.default_rng(3).normal(1, 1, (40, 16, 12, 10, 1)).astype(np.float32)
+
+    def pruned(folder: str, steps: int) -> dict[str, np.ndarray]:
+        batches = ({'image': batch} for batch in images[:steps])
+        return prune(
+            layers,
+            make_pruning(0.5, compensate=True),
+            make_options(20, checkpoint_folder=str(tmp_path / folder)),
+            batches,
+        )
+
+    undisturbed = pruned('whole', 40)
+    # The batches end in the middle, as the process does when it is killed.
+    with pytest.raises(ValueError, match='shorter'):
+        pruned('killed', 11)
+    again = pruned('killed', 40)
+    assert 'continuing after step 11' in caplog.text
+    assert undisturbed.keys() == again.keys()
+    for key, value in undisturbed.items():
+        np.testing.assert_array_equal(again[key], value)
 
 
 def test_beyond_three_quarters_of_zeros_training_alone_makes_up_for_them(
