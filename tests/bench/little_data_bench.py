@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from compression_bench import Data, batches, common_arguments, export, load_data, make_net, stage_results
-from qat_bench import compressed, float_file, measure, quantization_aware, quantized
+from qat_bench import add_compensate_argument, compressed, float_file, measure, quantization_aware, quantized
 from run_cache import Cache, add_cache_argument
 
 _BASE_STEPS = 1500
@@ -97,10 +97,10 @@ def compress_stage(arguments: argparse.Namespace) -> None:
     cache = Cache(arguments.work)
     base = arguments.work / 'base' / 'base'
     for number in arguments.examples:
-        if cache.found(run_name(number, arguments.steps)) is None:
+        if cache.found(run_name(number, arguments)) is None:
             with tempfile.TemporaryDirectory(dir=arguments.work) as folder:
                 found = _chain(arguments, pathlib.Path(folder), base, few(data, number, arguments.seed), data)
-            cache.keep(run_name(number, arguments.steps), found)
+            cache.keep(run_name(number, arguments), found)
 
 
 def _chain(
@@ -120,9 +120,10 @@ def _chain(
     return {**found, 'shipped': quantization_aware(arguments, clustered, some)['accuracy']}
 
 
-def run_name(examples: int, steps: int) -> str:
+def run_name(examples: int, arguments: argparse.Namespace) -> str:
     """The name of a chain in the cache."""
-    return f'{examples or "all"} examples, {steps} steps'
+    compensated = ', compensated' if arguments.compensate else ''
+    return f'{examples or "all"} examples, {arguments.steps} steps{compensated}'
 
 
 def few(data: Data, number: int, seed: int) -> Data:
@@ -164,11 +165,10 @@ def _run_seed(
         command += ['--net', net, '--seed', str(seed), '--work', str(work), '--data', str(arguments.data)]
         command += ['--steps', str(arguments.steps), '--examples', *map(str, arguments.examples)]
         command += ['--validation'] if arguments.validation else []
+        command += ['--compensate'] if arguments.compensate else []
         for _ in stage_results(command, keras_2=stage == 'train'):
             pass  # a stage leaves its results in the cache
-    return {
-        number: Cache(work).found(run_name(number, arguments.steps)) or {} for number in arguments.examples
-    }
+    return {number: Cache(work).found(run_name(number, arguments)) or {} for number in arguments.examples}
 
 
 def _print(dataset: str, net: str, number: int, of_seeds: list[dict[str, float]]) -> None:
@@ -187,6 +187,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument('--nets', nargs='+', choices=list(NETS), default=list(NETS))
     parser.add_argument('--examples', nargs='+', type=int, default=[200, 500, 0], help='0 for all')
     parser.add_argument('--steps', type=int, default=1000, help='of each training')
+    add_compensate_argument(parser)
     add_cache_argument(parser)
     parser.add_argument('--net', help=argparse.SUPPRESS)
     parser.set_defaults(zeros=50, clusters=16)

@@ -154,7 +154,9 @@ def compressed(
         clustering = clustering_options(proto.Clustering(number_of_clusters=arguments.clusters))
         values = cluster(graph, clustering, options, _features(arguments, graph, data))
     else:
-        pruning = pruning_options(proto.Pruning(target_sparsity=arguments.zeros / 100))
+        pruning = pruning_options(
+            proto.Pruning(target_sparsity=arguments.zeros / 100, compensate=arguments.compensate)
+        )
         values = prune(graph, pruning, options, _features(arguments, graph, data))
     target.mkdir()
     write_with_values(str(source), str(target), values)
@@ -311,6 +313,7 @@ def _run_seed(
             command += ['--steps', str(arguments.steps), '--tables', *tables]
             command += ['--zeros', str(arguments.zeros), '--clusters', str(arguments.clusters)]
             command += ['--validation'] if arguments.validation else []
+            command += ['--compensate'] if arguments.compensate else []
             for found in stage_results(command, keras_2=stage == 'keras 2'):
                 results[found.pop('table')][found.pop('row')].update(found)
     return results
@@ -337,12 +340,18 @@ def _print(dataset: str, table: str, of_seeds: list[Mapping[str, Mapping[str, fl
         )
 
 
+def add_compensate_argument(parser: argparse.ArgumentParser) -> None:
+    """Lets the user see what `Pruning.compensate` is worth."""
+    parser.add_argument('--compensate', action='store_true', help='prune with Pruning.compensate')
+
+
 def _arguments() -> argparse.Namespace:
     parser = common_arguments(__doc__)
     parser.add_argument('--tables', nargs='+', choices=list(TABLES), default=list(TABLES))
     parser.add_argument('--steps', type=int, default=1000, help='of each training')
     parser.add_argument('--zeros', type=int, default=50, help='percent, of pruning in the table combined')
     parser.add_argument('--clusters', type=int, default=16, help='in the table combined')
+    add_compensate_argument(parser)
     return parser.parse_args()
 
 

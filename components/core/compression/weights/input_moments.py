@@ -16,7 +16,7 @@ from tfx_edge.components.core.tensor_names import producer
 
 # The fewer inputs an output reads, the more each one counts; beyond this the sums would cost more than training.
 _MOST_INPUTS = 640
-# Rows of a batch that are looked at, so many for each input, within bounds; drawn of so many times that number.
+# Rows of a batch that are looked at: so many for each input, and no fewer than that; drawn of so many times the number.
 _ROWS_PER_INPUT, _FEWEST_ROWS, _DRAWN_OF = 4, 2048, 16
 # Of the mean of the diagonal, added to it: directions in which no example lies stay as they are.
 _DAMPING = 1e-3

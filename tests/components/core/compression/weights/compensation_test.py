@@ -186,10 +186,12 @@ def test_a_training_that_was_killed_goes_on_to_the_same_weights(
         np.testing.assert_array_equal(again[key], value)
 
 
-def test_beyond_three_quarters_of_zeros_training_alone_makes_up_for_them(
+def test_beyond_three_quarters_of_zeros_or_without_steps_it_says_that_it_does_nothing(
     layers: ServingGraph, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     for_all = {'target': 0.8, 'include': ('first',)}
     assert _distance(layers, 4, **for_all) == _distance(layers, 4, compensate=False, **for_all)
     assert 'the target is 80% zeros, and Pruning.compensate is for up to 75%' in caplog.text
+    prune(layers, make_pruning(0.5, compensate=True), make_options(0), None)
+    assert 'Pruning.compensate has no effect without training steps' in caplog.text
