@@ -75,7 +75,8 @@ class TFLiteQuantizer(base_beam_component.BaseBeamComponent):
 
     In modes with integer activations a mask that puts -1e9, or the smallest float, beside the scores of a softmax is
     brought so near to them that the softmax's output, which has steps of 1/256, does not change; its range would leave
-    the scores no steps. The log names these masks.
+    the scores no steps. The log names these masks. A division whose quotients have so coarse a step that LiteRT's
+    integer kernel answers the smallest ones with any value of the range stays float, named in the log.
 
     Two engines make files: litert-quantizer and the quantizer of TensorFlow's converter. `engine` `AUTO` takes the one
     whose file comes nearer to the float model, by 3 dB or more; else the one that leaves fewer operators in float. The

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ from tfx_edge.components.core.litert.file import flatbuffer
 from tfx_edge.components.core.litert.file.inspect import inspect_model, kernel_indices
 from tfx_edge.components.core.litert.file.model_file import ModelFile
 from tfx_edge.components.core.litert.quantization import (
+    coarse_divisions,
     converter_engine,
     finished_file,
     kernel_ranges,
@@ -165,7 +167,19 @@ def make_file(
             f'the calibration has no range for tensor {missing[0]!r} ({len(missing)} missing); it belongs to another '
             'model, or to another export of it. Calibrate again: give examples, or run QATTrainer again.'
         )
-    return dataclasses.replace(_made(job, judge), activations=job.tensors)
+    return dataclasses.replace(_made(_with_exact_divisions(job), judge), activations=job.tensors)
+
+
+def _with_exact_divisions(job: _Job) -> _Job:
+    """The same with divisions float that the integer kernel would answer wrong."""
+    if not job.options.needs_ranges:
+        return job
+    live = minimum_ranges.wide_enough(job.content, job.tensors, job.ranges, job.options.mode)
+    outputs = coarse_divisions.coarse_divisions(job.content, live, job.options.mode)
+    if not outputs:
+        return job
+    kept = [*job.options.keep_float, *(f'^{re.escape(output)}$' for output in outputs)]
+    return _Job(job.file, dataclasses.replace(job.options, keep_float=tuple(kept)), {**job.ranges, **live})
 
 
 def _made(job: _Job, judge: Judge | None) -> QuantizedFile:
@@ -179,6 +193,8 @@ def _made(job: _Job, judge: Judge | None) -> QuantizedFile:
 
 def _made_of_settled(file: ModelFile, options: QuantizationOptions, settled: Ranges) -> QuantizedFile | None:
     """The file, made without asking first which activations become integer; None where the quantizer must be asked."""
+    if coarse_divisions.coarse_divisions(file.content, settled, options.mode):
+        return None
     job = _Job(file, options, settled, ())
     try:
         made = _by_litert(job, settled)
