@@ -53,13 +53,14 @@ class Pruner(TrainingComponent):
     needs no noise, and statistics of small batches would move the function that is to be kept.
     `FineTuning.batch_norm_batches` computes them anew at the end, for one-shot pruning.
 
-    With `compensate=True`, up to 75 % zeros, whenever a mask drops weights, the kept ones of the same output are
-    changed so that it stays what it was, as near as they can on the first eight batches (the surgeon's update: Hassibi
-    and Stork, 1993; layer by layer: Frantar and Alistarh, 2022, arXiv:2208.11580); what was dropped then stays so. It
-    is for few examples: a filter of the first convolution, whose inputs are much alike, otherwise answers to the
-    brightness of a picture once half of it is gone, and training on few examples does not get it back. Kernels of
-    Conv2D, DepthwiseConv2D and MatMul take part whose outputs read at most 640 values; the log names the others. With
-    more zeros layers read something else than in the incoming model, and training alone does better.
+    With few examples (each is trained on more than 40 times) and up to 75 % zeros, the kept weights of an output are
+    changed whenever a mask drops others, so that the output stays what it was, as near as they can on the first eight
+    batches (the surgeon's update: Hassibi and Stork, 1993; layer by layer: Frantar and Alistarh, 2022,
+    arXiv:2208.11580); what was dropped then stays so. A filter of the first convolution, whose inputs are much alike,
+    would otherwise answer to the brightness of a picture once half of it is gone, and training on few examples does not
+    get it back. Kernels of Conv2D, DepthwiseConv2D and MatMul take part whose outputs read at most 640 values; the log
+    names the others. With many examples training does the same, and with more zeros layers read something else than in
+    the incoming model. `compensation` ALWAYS and NEVER decide otherwise.
 
     A model that cannot be converted to a `.tflite` file is refused before training, with the names of the layers;
     `Pruning.saved_model_only` skips this check, for users who need only the SavedModel.

@@ -55,7 +55,7 @@ def pruning_options(message: proto.Pruning) -> PruningOptions:
         structure=structure,
         criterion=criterion,
         policy=require_supported(message, 'policy', ['ALL', 'XNNPACK']),
-        compensate=message.compensate,
+        compensation=require_supported(message, 'compensation', ['FEW_EXAMPLES', 'ALWAYS', 'NEVER']),
     )
 
 

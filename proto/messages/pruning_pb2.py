@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctfx_edge/proto/pruning.proto\x12\x08tfx_edge\"\x9d\x07\n\x07Pruning\x12\x1c\n\x0ftarget_sparsity\x18\x01 \x01(\x01:\x03\x30.5\x12\x1b\n\x10initial_sparsity\x18\x02 \x01(\x01:\x01\x30\x12\x38\n\x08schedule\x18\x03 \x01(\x0e\x32\x1a.tfx_edge.Pruning.Schedule:\nPOLYNOMIAL\x12\x10\n\x05power\x18\x04 \x01(\x01:\x01\x33\x12\x15\n\nbegin_step\x18\x05 \x01(\x03:\x01\x30\x12\x13\n\x08\x65nd_step\x18\x06 \x01(\x03:\x01\x30\x12\x14\n\tfrequency\x18\x07 \x01(\x03:\x01\x30\x12.\n\x05scope\x18\x08 \x01(\x0e\x32\x17.tfx_edge.Pruning.Scope:\x06TENSOR\x12.\n\tstructure\x18\t \x01(\x0b\x32\x1b.tfx_edge.Pruning.Structure\x12\x39\n\tcriterion\x18\n \x01(\x0e\x32\x1b.tfx_edge.Pruning.Criterion:\tMAGNITUDE\x12\x0f\n\x07include\x18\x0b \x03(\t\x12\x0f\n\x07\x65xclude\x18\x0c \x03(\t\x12-\n\x06policy\x18\r \x01(\x0e\x32\x18.tfx_edge.Pruning.Policy:\x03\x41LL\x12\x1f\n\x10saved_model_only\x18\x0e \x01(\x08:\x05\x66\x61lse\x12\x19\n\ncompensate\x18\x0f \x01(\x08:\x05\x66\x61lse\x1a\x80\x01\n\x05\x42lock\x12\x11\n\x06height\x18\x01 \x01(\x03:\x01\x31\x12\x10\n\x05width\x18\x02 \x01(\x03:\x01\x31\x12\x35\n\x07pooling\x18\x03 \x01(\x0e\x32\x1f.tfx_edge.Pruning.Block.Pooling:\x03\x41VG\"\x1b\n\x07Pooling\x12\x07\n\x03\x41VG\x10\x00\x12\x07\n\x03MAX\x10\x01\x1a\"\n\x04MOfN\x12\x0c\n\x01m\x18\x01 \x01(\x03:\x01\x32\x12\x0c\n\x01n\x18\x02 \x01(\x03:\x01\x34\x1ag\n\tStructure\x12(\n\x05\x62lock\x18\x01 \x01(\x0b\x32\x17.tfx_edge.Pruning.BlockH\x00\x12(\n\x06m_of_n\x18\x02 \x01(\x0b\x32\x16.tfx_edge.Pruning.MOfNH\x00\x42\x06\n\x04kind\"(\n\x08Schedule\x12\x0e\n\nPOLYNOMIAL\x10\x00\x12\x0c\n\x08\x43ONSTANT\x10\x01\"\x1f\n\x05Scope\x12\n\n\x06TENSOR\x10\x00\x12\n\n\x06GLOBAL\x10\x01\"&\n\tCriterion\x12\r\n\tMAGNITUDE\x10\x00\x12\n\n\x06TAYLOR\x10\x01\"\x1e\n\x06Policy\x12\x07\n\x03\x41LL\x10\x00\x12\x0b\n\x07XNNPACK\x10\x01')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctfx_edge/proto/pruning.proto\x12\x08tfx_edge\"\xff\x07\n\x07Pruning\x12\x1c\n\x0ftarget_sparsity\x18\x01 \x01(\x01:\x03\x30.5\x12\x1b\n\x10initial_sparsity\x18\x02 \x01(\x01:\x01\x30\x12\x38\n\x08schedule\x18\x03 \x01(\x0e\x32\x1a.tfx_edge.Pruning.Schedule:\nPOLYNOMIAL\x12\x10\n\x05power\x18\x04 \x01(\x01:\x01\x33\x12\x15\n\nbegin_step\x18\x05 \x01(\x03:\x01\x30\x12\x13\n\x08\x65nd_step\x18\x06 \x01(\x03:\x01\x30\x12\x14\n\tfrequency\x18\x07 \x01(\x03:\x01\x30\x12.\n\x05scope\x18\x08 \x01(\x0e\x32\x17.tfx_edge.Pruning.Scope:\x06TENSOR\x12.\n\tstructure\x18\t \x01(\x0b\x32\x1b.tfx_edge.Pruning.Structure\x12\x39\n\tcriterion\x18\n \x01(\x0e\x32\x1b.tfx_edge.Pruning.Criterion:\tMAGNITUDE\x12\x0f\n\x07include\x18\x0b \x03(\t\x12\x0f\n\x07\x65xclude\x18\x0c \x03(\t\x12-\n\x06policy\x18\r \x01(\x0e\x32\x18.tfx_edge.Pruning.Policy:\x03\x41LL\x12\x1f\n\x10saved_model_only\x18\x0e \x01(\x08:\x05\x66\x61lse\x12\x42\n\x0c\x63ompensation\x18\x0f \x01(\x0e\x32\x1e.tfx_edge.Pruning.Compensation:\x0c\x46\x45W_EXAMPLES\x1a\x80\x01\n\x05\x42lock\x12\x11\n\x06height\x18\x01 \x01(\x03:\x01\x31\x12\x10\n\x05width\x18\x02 \x01(\x03:\x01\x31\x12\x35\n\x07pooling\x18\x03 \x01(\x0e\x32\x1f.tfx_edge.Pruning.Block.Pooling:\x03\x41VG\"\x1b\n\x07Pooling\x12\x07\n\x03\x41VG\x10\x00\x12\x07\n\x03MAX\x10\x01\x1a\"\n\x04MOfN\x12\x0c\n\x01m\x18\x01 \x01(\x03:\x01\x32\x12\x0c\n\x01n\x18\x02 \x01(\x03:\x01\x34\x1ag\n\tStructure\x12(\n\x05\x62lock\x18\x01 \x01(\x0b\x32\x17.tfx_edge.Pruning.BlockH\x00\x12(\n\x06m_of_n\x18\x02 \x01(\x0b\x32\x16.tfx_edge.Pruning.MOfNH\x00\x42\x06\n\x04kind\"(\n\x08Schedule\x12\x0e\n\nPOLYNOMIAL\x10\x00\x12\x0c\n\x08\x43ONSTANT\x10\x01\"\x1f\n\x05Scope\x12\n\n\x06TENSOR\x10\x00\x12\n\n\x06GLOBAL\x10\x01\"&\n\tCriterion\x12\r\n\tMAGNITUDE\x10\x00\x12\n\n\x06TAYLOR\x10\x01\"\x1e\n\x06Policy\x12\x07\n\x03\x41LL\x10\x00\x12\x0b\n\x07XNNPACK\x10\x01\"7\n\x0c\x43ompensation\x12\x10\n\x0c\x46\x45W_EXAMPLES\x10\x00\x12\n\n\x06\x41LWAYS\x10\x01\x12\t\n\x05NEVER\x10\x02')
 
 
 
@@ -27,6 +27,7 @@ _PRUNING_SCHEDULE = _PRUNING.enum_types_by_name['Schedule']
 _PRUNING_SCOPE = _PRUNING.enum_types_by_name['Scope']
 _PRUNING_CRITERION = _PRUNING.enum_types_by_name['Criterion']
 _PRUNING_POLICY = _PRUNING.enum_types_by_name['Policy']
+_PRUNING_COMPENSATION = _PRUNING.enum_types_by_name['Compensation']
 Pruning = _reflection.GeneratedProtocolMessageType('Pruning', (_message.Message,), {
 
   'Block' : _reflection.GeneratedProtocolMessageType('Block', (_message.Message,), {
@@ -62,21 +63,23 @@ if _descriptor._USE_C_DESCRIPTORS == False:
 
   DESCRIPTOR._options = None
   _PRUNING._serialized_start=43
-  _PRUNING._serialized_end=968
-  _PRUNING_BLOCK._serialized_start=552
-  _PRUNING_BLOCK._serialized_end=680
-  _PRUNING_BLOCK_POOLING._serialized_start=653
-  _PRUNING_BLOCK_POOLING._serialized_end=680
-  _PRUNING_MOFN._serialized_start=682
-  _PRUNING_MOFN._serialized_end=716
-  _PRUNING_STRUCTURE._serialized_start=718
-  _PRUNING_STRUCTURE._serialized_end=821
-  _PRUNING_SCHEDULE._serialized_start=823
-  _PRUNING_SCHEDULE._serialized_end=863
-  _PRUNING_SCOPE._serialized_start=865
-  _PRUNING_SCOPE._serialized_end=896
-  _PRUNING_CRITERION._serialized_start=898
-  _PRUNING_CRITERION._serialized_end=936
-  _PRUNING_POLICY._serialized_start=938
-  _PRUNING_POLICY._serialized_end=968
+  _PRUNING._serialized_end=1066
+  _PRUNING_BLOCK._serialized_start=593
+  _PRUNING_BLOCK._serialized_end=721
+  _PRUNING_BLOCK_POOLING._serialized_start=694
+  _PRUNING_BLOCK_POOLING._serialized_end=721
+  _PRUNING_MOFN._serialized_start=723
+  _PRUNING_MOFN._serialized_end=757
+  _PRUNING_STRUCTURE._serialized_start=759
+  _PRUNING_STRUCTURE._serialized_end=862
+  _PRUNING_SCHEDULE._serialized_start=864
+  _PRUNING_SCHEDULE._serialized_end=904
+  _PRUNING_SCOPE._serialized_start=906
+  _PRUNING_SCOPE._serialized_end=937
+  _PRUNING_CRITERION._serialized_start=939
+  _PRUNING_CRITERION._serialized_end=977
+  _PRUNING_POLICY._serialized_start=979
+  _PRUNING_POLICY._serialized_end=1009
+  _PRUNING_COMPENSATION._serialized_start=1011
+  _PRUNING_COMPENSATION._serialized_end=1066
 # @@protoc_insertion_point(module_scope)

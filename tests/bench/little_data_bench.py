@@ -22,7 +22,14 @@ from typing import Any
 
 import numpy as np
 from compression_bench import Data, batches, common_arguments, export, load_data, make_net, stage_results
-from qat_bench import add_compensate_argument, compressed, float_file, measure, quantization_aware, quantized
+from qat_bench import (
+    add_compensation_argument,
+    compressed,
+    float_file,
+    measure,
+    quantization_aware,
+    quantized,
+)
 from run_cache import Cache, add_cache_argument
 
 _BASE_STEPS = 1500
@@ -122,8 +129,8 @@ def _chain(
 
 def run_name(examples: int, arguments: argparse.Namespace) -> str:
     """The name of a chain in the cache."""
-    compensated = ', compensated' if arguments.compensate else ''
-    return f'{examples or "all"} examples, {arguments.steps} steps{compensated}'
+    asked = '' if arguments.compensation == 'FEW_EXAMPLES' else f', compensation {arguments.compensation}'
+    return f'{examples or "all"} examples, {arguments.steps} steps{asked}'
 
 
 def few(data: Data, number: int, seed: int) -> Data:
@@ -165,7 +172,7 @@ def _run_seed(
         command += ['--net', net, '--seed', str(seed), '--work', str(work), '--data', str(arguments.data)]
         command += ['--steps', str(arguments.steps), '--examples', *map(str, arguments.examples)]
         command += ['--validation'] if arguments.validation else []
-        command += ['--compensate'] if arguments.compensate else []
+        command += ['--compensation', arguments.compensation]
         for _ in stage_results(command, keras_2=stage == 'train'):
             pass  # a stage leaves its results in the cache
     return {number: Cache(work).found(run_name(number, arguments)) or {} for number in arguments.examples}
@@ -187,7 +194,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument('--nets', nargs='+', choices=list(NETS), default=list(NETS))
     parser.add_argument('--examples', nargs='+', type=int, default=[200, 500, 0], help='0 for all')
     parser.add_argument('--steps', type=int, default=1000, help='of each training')
-    add_compensate_argument(parser)
+    add_compensation_argument(parser)
     add_cache_argument(parser)
     parser.add_argument('--net', help=argparse.SUPPRESS)
     parser.set_defaults(zeros=50, clusters=16)

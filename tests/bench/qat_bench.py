@@ -155,7 +155,7 @@ def compressed(
         values = cluster(graph, clustering, options, _features(arguments, graph, data))
     else:
         pruning = pruning_options(
-            proto.Pruning(target_sparsity=arguments.zeros / 100, compensate=arguments.compensate)
+            proto.Pruning(target_sparsity=arguments.zeros / 100, compensation=arguments.compensation)
         )
         values = prune(graph, pruning, options, _features(arguments, graph, data))
     target.mkdir()
@@ -313,7 +313,7 @@ def _run_seed(
             command += ['--steps', str(arguments.steps), '--tables', *tables]
             command += ['--zeros', str(arguments.zeros), '--clusters', str(arguments.clusters)]
             command += ['--validation'] if arguments.validation else []
-            command += ['--compensate'] if arguments.compensate else []
+            command += ['--compensation', arguments.compensation]
             for found in stage_results(command, keras_2=stage == 'keras 2'):
                 results[found.pop('table')][found.pop('row')].update(found)
     return results
@@ -340,9 +340,12 @@ def _print(dataset: str, table: str, of_seeds: list[Mapping[str, Mapping[str, fl
         )
 
 
-def add_compensate_argument(parser: argparse.ArgumentParser) -> None:
-    """Lets the user see what `Pruning.compensate` is worth."""
-    parser.add_argument('--compensate', action='store_true', help='prune with Pruning.compensate')
+def add_compensation_argument(parser: argparse.ArgumentParser) -> None:
+    """Lets the user see what `Pruning.compensation` is worth."""
+    choices = ['FEW_EXAMPLES', 'ALWAYS', 'NEVER']
+    parser.add_argument(
+        '--compensation', choices=choices, default=choices[0], help='of Pruning; default: %(default)s'
+    )
 
 
 def _arguments() -> argparse.Namespace:
@@ -351,7 +354,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument('--steps', type=int, default=1000, help='of each training')
     parser.add_argument('--zeros', type=int, default=50, help='percent, of pruning in the table combined')
     parser.add_argument('--clusters', type=int, default=16, help='in the table combined')
-    add_compensate_argument(parser)
+    add_compensation_argument(parser)
     return parser.parse_args()
 
 

@@ -32,7 +32,7 @@ DEFAULTS = [
     (proto.Pruning, 'criterion', 'MAGNITUDE'),
     (proto.Pruning, 'policy', 'ALL'),
     (proto.Pruning, 'saved_model_only', False),
-    (proto.Pruning, 'compensate', False),
+    (proto.Pruning, 'compensation', 'FEW_EXAMPLES'),
     (proto.Clustering, 'number_of_clusters', 16),
     (proto.Clustering, 'granularity', 'DEPLOYED'),
     (proto.Clustering, 'initialization', 'KMEANS_PLUS_PLUS'),

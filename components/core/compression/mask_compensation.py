@@ -9,7 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from tfx_edge.components.core.compression.constraints.constrained_model import ConstrainedModel
+from tfx_edge.components.core.compression.constraints.sparsity_structure import MOfN
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
+from tfx_edge.components.core.compression.pruning_criteria import PruningCriterion
+from tfx_edge.components.core.compression.pruning_options import PruningOptions
+from tfx_edge.components.core.compression.training.fine_tuning_options import MOST_PASSES, FineTuningOptions
 from tfx_edge.components.core.compression.weights.compensation import compensated
 from tfx_edge.components.core.compression.weights.input_moments import InputMoments, input_moments
 from tfx_edge.components.core.compression.weights.weight_sites import WeightSite
@@ -17,8 +21,8 @@ from tfx_edge.components.core.compression.weights.weight_sites import WeightSite
 _LOG = logging.getLogger(__name__)
 # Whose examples tell what layers read.
 _BATCHES = 8
-# Beyond this share of zeros layers read something else than in the incoming model, by whose activations a kept weight
-# is made up for.
+# Beyond this share of zeros layers read something else than in the incoming model, by whose activations a dropped
+# weight is made up for.
 MOST_ZEROS = 0.75
 
 
@@ -69,6 +73,46 @@ class MaskCompensation:
         variable.assign(np.where(_has_output(value, site), changed, value))
 
 
+def is_compensated(
+    pruning: PruningOptions, fine_tuning: FineTuningOptions, criterion: PruningCriterion
+) -> bool:
+    """Whether kept weights are to make up for dropped ones; says why not, where the user may have expected it."""
+    if pruning.compensation == 'NEVER':
+        return False
+    level = logging.WARNING if pruning.compensation == 'ALWAYS' else logging.INFO
+    if not fine_tuning.num_steps:
+        _LOG.log(
+            level, 'without training steps no kept weight makes up for dropped ones (Pruning.compensation)'
+        )
+        return False
+    if pruning.compensation == 'FEW_EXAMPLES' and fine_tuning.passes <= MOST_PASSES:
+        _LOG.info(
+            'training alone makes up for dropped weights: no example is trained on more than %d times '
+            '(Pruning.compensation)',
+            MOST_PASSES,
+        )
+        return False
+    if criterion.dropped_weights_learn:
+        _LOG.log(
+            level,
+            'Pruning.compensation is not for criterion %s: dropped weights may come back',
+            pruning.criterion,
+        )
+        return False
+    structure = pruning.structure
+    share = structure.m / structure.n if isinstance(structure, MOfN) else pruning.target_sparsity
+    if share > MOST_ZEROS:
+        _LOG.log(
+            level,
+            'training alone makes up for dropped weights: the target is %.0f%% zeros, and Pruning.compensation is for '
+            'up to %.0f%%',
+            100 * share,
+            100 * MOST_ZEROS,
+        )
+        return False
+    return True
+
+
 def measured(
     graph: ServingGraph, sites: Sequence[WeightSite], batches: Iterator[Mapping[str, np.ndarray]]
 ) -> tuple[MaskCompensation, Iterator[Mapping[str, np.ndarray]]]:
@@ -86,7 +130,7 @@ def measured(
     moments = input_moments(graph, sites, seen)
     others = [site.variable.name for site in sites if site.variable.key not in moments]
     _LOG.info(
-        'kept weights make up for dropped ones in %d of %d weights (Pruning.compensate)%s',
+        'kept weights make up for dropped ones in %d of %d weights (Pruning.compensation)%s',
         len(moments),
         len(sites),
         f'; training alone does in {", ".join(others)}' if others else '',

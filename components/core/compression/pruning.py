@@ -22,7 +22,7 @@ from tfx_edge.components.core.compression.constraints.sparsity_structure import 
     m_of_n_mask,
 )
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
-from tfx_edge.components.core.compression.mask_compensation import MOST_ZEROS, MaskCompensation, measured
+from tfx_edge.components.core.compression.mask_compensation import MaskCompensation, is_compensated, measured
 from tfx_edge.components.core.compression.pruning_criteria import (
     CRITERIA,
     PrunedWeight,
@@ -102,7 +102,7 @@ def prune(
     interval = pruning.frequency or _interval(schedule, sum(site.variable.value.size for site in selected))
     criterion = criterion_class(weights, fine_tuning.seed)
     compensation = MaskCompensation({})
-    if _compensates(pruning, criterion, fine_tuning.num_steps) and batches is not None:
+    if is_compensated(pruning, fine_tuning, criterion) and batches is not None:
         free = [site for site in selected if constraints[site.variable.key].codebook is None]
         compensation, batches = measured(graph, free, batches)
     masks = _GradualMasks(
@@ -140,29 +140,6 @@ def _fitted(fine_tuning: FineTuningOptions, schedule: sparsity.SparsitySchedule)
             100 * schedule.target,
         )
     return dataclasses.replace(fitted, learning_rate=times * fine_tuning.learning_rate)
-
-
-def _compensates(pruning: PruningOptions, criterion: PruningCriterion, num_steps: int) -> bool:
-    if not pruning.compensate:
-        return False
-    if not num_steps:
-        _LOG.warning('Pruning.compensate has no effect without training steps (FineTuning.num_steps is 0)')
-        return False
-    if criterion.dropped_weights_learn:
-        _LOG.warning(
-            'Pruning.compensate has no effect with %s, whose dropped weights may come back', pruning.criterion
-        )
-        return False
-    structure = pruning.structure
-    share = structure.m / structure.n if isinstance(structure, MOfN) else pruning.target_sparsity
-    if share > MOST_ZEROS:
-        _LOG.warning(
-            'training alone makes up for dropped weights: the target is %.0f%% zeros, and Pruning.compensate is for '
-            'up to %.0f%%',
-            100 * share,
-            100 * MOST_ZEROS,
-        )
-    return share <= MOST_ZEROS
 
 
 class _GradualMasks(TrainingHooks):

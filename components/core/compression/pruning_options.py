@@ -27,4 +27,4 @@ class PruningOptions:
     structure: Block | MOfN | None = None
     criterion: str = 'MAGNITUDE'
     policy: str = 'ALL'
-    compensate: bool = False
+    compensation: str = 'FEW_EXAMPLES'

@@ -10,11 +10,10 @@ import tensorflow as tf
 from tensorflow.core.framework import node_def_pb2
 
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
+from tfx_edge.components.core.compression.training.fine_tuning_options import MOST_PASSES
 from tfx_edge.components.core.tensor_names import producer
 
 _LOG = logging.getLogger(__name__)
-# So many times, about, each example is trained on as it is; beyond that it is varied.
-_PASSES_AS_THEY_ARE = 40
 # Of the size of an axis.
 _LARGEST_SHIFT = 0.1
 
@@ -97,7 +96,7 @@ def choose_augmentation(
     shifted = tuple(name for name in graph.inputs if _can_shift(specs[name].shape))
     discrete = _discrete_inputs(graph)
     mixed = () if discrete else tuple(graph.inputs)
-    share = max(0.0, 1.0 - _PASSES_AS_THEY_ARE / passes)
+    share = max(0.0, 1.0 - MOST_PASSES / passes)
     _LOG.info('%.0f passes over %d examples; %s', passes, num_examples, _described(share, shifted, discrete))
     return Augmentation(share if shifted or mixed else 0.0, shifted, mixed)
 

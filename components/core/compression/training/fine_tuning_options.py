@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 from tfx_edge.components.core.compression.training.user_functions import UserFunctions
 
+# So many times, about, a net is trained on an example as it is before it learns it by heart.
+MOST_PASSES = 40
+
 
 @dataclasses.dataclass(frozen=True)
 class FineTuningOptions:
@@ -37,3 +40,8 @@ class FineTuningOptions:
     augmentation: str = 'SHIFT_AND_MIX'
     # Different examples in the batches; 0 when there are more than were counted.
     num_examples: int = 0
+
+    @property
+    def passes(self) -> float:
+        """How often each example is trained on, about; 0 when there are more than were counted."""
+        return self.num_steps * self.batch_size / self.num_examples if self.num_examples else 0.0

@@ -119,7 +119,14 @@ def test_examples_that_are_not_finite_leave_moments_finite(layers: ServingGraph)
     assert all(np.isfinite(moments.moments).all() for moments in found.values())
 
 
-def _distance(layers: ServingGraph, num_steps: int, **pruning: object) -> float:
+def _distance(
+    layers: ServingGraph,
+    num_steps: int,
+    *,
+    compensation: str = 'ALWAYS',
+    num_examples: int = 0,
+    **pruning: object,
+) -> float:
     """How far a pruned net's answers are from the net's, on other images; training hardly moved its weights."""
     random = np.random.default_rng(2)
 
@@ -130,8 +137,14 @@ def _distance(layers: ServingGraph, num_steps: int, **pruning: object) -> float:
     batches = ({'image': bright(32)} for _ in itertools.count())
     values = prune(
         layers,
-        make_pruning(**{'compensate': True, **pruning}),
-        make_options(num_steps, learning_rate=1e-5),
+        make_pruning(compensation=compensation, **pruning),
+        make_options(
+            num_steps,
+            learning_rate=1e-5,
+            batch_size=32,
+            num_examples=num_examples,
+            augmentation='NO_AUGMENTATION',
+        ),
         batches,
     )
     images = tf.constant(bright(200))
@@ -149,11 +162,11 @@ def _distance(layers: ServingGraph, num_steps: int, **pruning: object) -> float:
 def test_a_net_stays_nearer_to_what_it_was(layers: ServingGraph, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     only = {'target': 0.5, 'include': ('first', 'depthwise')}
-    assert _distance(layers, 20, **only) < 0.2 * _distance(layers, 20, compensate=False, **only)
-    assert 'kept weights make up for dropped ones in 2 of 2 weights (Pruning.compensate)' in caplog.text
+    assert _distance(layers, 20, **only) < 0.2 * _distance(layers, 20, compensation='NEVER', **only)
+    assert 'kept weights make up for dropped ones in 2 of 2 weights (Pruning.compensation)' in caplog.text
     caplog.clear()
     _distance(layers, 2, target=0.5)
-    assert '3 of 6 weights (Pruning.compensate); training alone does in grouped, twice, wide' in caplog.text
+    assert '3 of 6 weights (Pruning.compensation); training alone does in grouped, twice, wide' in caplog.text
 
 
 def test_a_training_that_was_killed_goes_on_to_the_same_weights(
@@ -170,7 +183,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_weights(
         batches = ({'image': batch} for batch in images[:steps])
         return prune(
             layers,
-            make_pruning(0.5, compensate=True),
+            make_pruning(0.5, compensation='ALWAYS'),
             make_options(20, checkpoint_folder=str(tmp_path / folder)),
             batches,
         )
@@ -186,12 +199,24 @@ def test_a_training_that_was_killed_goes_on_to_the_same_weights(
         np.testing.assert_array_equal(again[key], value)
 
 
-def test_beyond_three_quarters_of_zeros_or_without_steps_it_says_that_it_does_nothing(
+def test_by_default_it_is_for_examples_that_are_seen_often(
     layers: ServingGraph, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
+    only = {'target': 0.5, 'include': ('first',)}
+    always, never = (_distance(layers, 20, compensation=asked, **only) for asked in ('ALWAYS', 'NEVER'))
+    assert always != never
+    # 20 steps of 32 are 64 and 40 passes.
+    assert _distance(layers, 20, compensation='FEW_EXAMPLES', num_examples=10, **only) == always
+    assert _distance(layers, 20, compensation='FEW_EXAMPLES', num_examples=16, **only) == never
+    assert 'no example is trained on more than 40 times (Pruning.compensation)' in caplog.text
+
+
+def test_where_it_is_asked_for_and_does_nothing_a_warning_says_why(
+    layers: ServingGraph, caplog: pytest.LogCaptureFixture
+) -> None:
     for_all = {'target': 0.8, 'include': ('first',)}
-    assert _distance(layers, 4, **for_all) == _distance(layers, 4, compensate=False, **for_all)
-    assert 'the target is 80% zeros, and Pruning.compensate is for up to 75%' in caplog.text
-    prune(layers, make_pruning(0.5, compensate=True), make_options(0), None)
-    assert 'Pruning.compensate has no effect without training steps' in caplog.text
+    assert _distance(layers, 4, **for_all) == _distance(layers, 4, compensation='NEVER', **for_all)
+    assert 'the target is 80% zeros, and Pruning.compensation is for up to 75%' in caplog.text
+    prune(layers, make_pruning(0.5, compensation='ALWAYS'), make_options(0), None)
+    assert 'without training steps no kept weight makes up for dropped ones' in caplog.text
