@@ -76,7 +76,17 @@ class MaskCompensation:
 def is_compensated(
     pruning: PruningOptions, fine_tuning: FineTuningOptions, criterion: PruningCriterion
 ) -> bool:
-    """Whether kept weights are to make up for dropped ones; says why not, where the user may have expected it."""
+    """Whether kept weights are to make up for dropped ones; the log says why not.
+
+    Args:
+      pruning: what to prune, and for whom compensation is.
+      fine_tuning: how to train.
+      criterion: that ranks the weights.
+
+    Returns:
+      False for NEVER, without training steps, beyond MOST_ZEROS, where dropped weights may come back, and for
+      FEW_EXAMPLES where no example is trained on more than MOST_PASSES times; with a warning where ALWAYS asked for it.
+    """
     if pruning.compensation == 'NEVER':
         return False
     level = logging.WARNING if pruning.compensation == 'ALWAYS' else logging.INFO
