@@ -42,13 +42,16 @@ def make_optimizer(
       constant_steps: before the rate falls; `num_steps` and more for a rate that does not.
 
     Returns:
-      The optimizer, of Keras 3.
+      A `keras.optimizers.Optimizer`.
 
     Example:
       >>> make_optimizer('ADAM', 1e-3, num_steps=1000, constant_steps=750).name
       'adam'
     """
-    import keras  # takes seconds; only fine-tuning needs it
+    # These take seconds; only fine-tuning needs them.
+    import keras
+
+    from tfx_edge.components.core.compression.training.one_pass_adam import OnePassAdam
 
     falling = num_steps - constant_steps
     schedule: float | keras.optimizers.schedules.LearningRateSchedule = rate
@@ -59,4 +62,4 @@ def make_optimizer(
         )
     if name == 'SGD':
         return keras.optimizers.SGD(schedule, momentum=0.9)
-    return keras.optimizers.Adam(schedule)
+    return OnePassAdam(schedule, name='adam')
