@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from tfx_edge.components.core import integer_types
 from tfx_edge.components.core.compression.constraints import codebook as codebooks
-from tfx_edge.components.core.compression.constraints import integer_grid, sparsity
+from tfx_edge.components.core.compression.constraints import sparsity
+from tfx_edge.components.core.compression.constraints.grid_rounding import round_to_grid, round_to_members
 from tfx_edge.components.core.compression.constraints.nearest_member import nearest_member
 from tfx_edge.components.core.compression.constraints.straight_through import straight_through
 
@@ -146,21 +147,10 @@ def _on_grid(
         folded = _on_grid(weight * factor, members, axes, None, bits)
         return tf.where(factor != 0, folded / tf.where(factor != 0, factor, 1.0), weight)
     sign = None if scale is None else tf.sign(tf.stop_gradient(scale))
-    oriented = weight if sign is None else weight * sign
-    largest = tf.stop_gradient(integer_grid.channel_largest(weight, axes))
-    limit = float(integer_types.largest(bits))
-    scaled = oriented / tf.where(largest > 0, largest, tf.ones_like(largest)) * limit
     if members is None:
-        integers = straight_through(scaled, tf.round(scaled))
-    else:
-        fewer = members * (limit / integer_types.largest(8))
-        integers = nearest_member(scaled, straight_through(fewer, tf.round(fewer)), ())
-    # Channels that are all zero have no scale: there `largest` makes every member zero.
-    rounded = integers / limit * largest
-    if sign is None:
-        return rounded
-    # A channel that batch norm multiplies by zero ships as zeros, whatever its weights are.
-    return tf.where(sign != 0, rounded * sign, weight)
+        return round_to_grid(weight, axes, sign, bits)
+    fewer = members * (integer_types.largest(bits) / integer_types.largest(8))
+    return round_to_members(weight, straight_through(fewer, tf.round(fewer)), axes, sign, bits)
 
 
 def _masked(weight: tf.Tensor, keep: tf.Tensor | None) -> tf.Tensor:

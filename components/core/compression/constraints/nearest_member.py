@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
+
+from tfx_edge.components.core.compression.constraints.compiled_operation import compiled
 
 # Members that one compiled operation compares with: 16 KB, which a processor's first cache holds.
 _BLOCK_SIZE = 4096
@@ -44,11 +45,11 @@ def nearest_member(values: tf.Tensor, members: tf.Tensor, channel_axes: tuple[in
         length = shape[split_axis] if shape else 1
         block = max(1, _BLOCK_SIZE * length // (groups * size))
         if length <= block:
-            return _compiled(function)(*arrays)
+            return compiled(function)(*arrays)
         sizes = [min(block, length - start) for start in range(0, length, block)]
         # The table has an axis more than the values, in front.
         parts = [tf.split(a, sizes, split_axis + (len(a.shape) - len(shape))) for a in arrays]
-        return tf.concat([_compiled(function)(*part) for part in zip(*parts, strict=True)], split_axis)
+        return tf.concat([compiled(function)(*part) for part in zip(*parts, strict=True)], split_axis)
 
     @tf.custom_gradient
     def lookup(values: tf.Tensor, members: tf.Tensor) -> tuple[tf.Tensor, Callable[..., tuple]]:
@@ -78,19 +79,3 @@ def _place(values: tf.Tensor, table: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
     for lower, upper in itertools.pairwise(tf.unstack(table)):
         place += tf.cast(values > (lower + upper) / 2, tf.int32)
     return place
-
-
-@functools.cache
-def _compiled(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
-    """The function as one compiled operation, where this TensorFlow has the compiler."""
-    return tf.function(function, jit_compile=True, autograph=False) if _has_compiler() else function
-
-
-@functools.cache
-def _has_compiler() -> bool:
-    try:
-        with tf.init_scope():
-            tf.function(tf.identity, jit_compile=True, autograph=False)(tf.zeros([]))
-    except tf.errors.OpError:
-        return False
-    return True
