@@ -2,8 +2,9 @@
 
 A dense net of 2.1 million weights and the small convolutional net of `compression_bench.py`, on one thread, batches
 of 64. Each side is compared with its own loop without a constraint (tfx-edge distils, the toolkit trains on labels),
-each in a process of its own, in turn; of the rounds the median counts. Time is that of the processor, which other
-programs on the machine change little; peak memory is that of the process.
+and with that of the toolkit, which is Keras 2's `fit`; each in a process of its own, in turn; of the rounds the median
+counts. Time is that of the processor, which other programs on the machine change little; peak memory is that of the
+process.
 """
 
 from __future__ import annotations
@@ -145,7 +146,7 @@ def main() -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps({'milliseconds': stream.milliseconds(arguments.steps), 'peak': peak}))
     else:
-        print('net            side      case         CPU ms/step  to its float loop  peak MB')
+        print("net            side      case         CPU ms/step  to its float loop  to Keras' loop  peak MB")
         for net in arguments.nets:
             _compare(net, arguments)
 
@@ -161,14 +162,15 @@ def _compare(net: str, arguments: argparse.Namespace) -> None:
             for case in cases:
                 for side in sides:
                     measured.setdefault((side, case), []).append(_run(side, net, case, folder, arguments))
+    keras = [found['milliseconds'] for found in measured['toolkit', 'float']]
     for side in sides:
         base = [found['milliseconds'] for found in measured[side, 'float']]
         for case in cases:
             times = [found['milliseconds'] for found in measured[side, case]]
-            ratio = np.median(np.array(times) / np.array(base))
+            ratio, to_keras = (np.median(np.array(times) / np.array(other)) for other in (base, keras))
             peak = np.median([found['peak'] for found in measured[side, case]])
             print(
-                f'{net:14} {side:9} {case:12} {np.median(times):11.1f}  {ratio:17.2f}  {peak:7.0f}',
+                f'{net:14} {side:9} {case:12} {np.median(times):11.1f}  {ratio:17.2f}  {to_keras:14.2f}  {peak:7.0f}',
                 flush=True,
             )
 
