@@ -54,7 +54,7 @@ def test_a_training_that_outgrows_its_ranges_widens_them(
 ) -> None:
     caplog.set_level(logging.INFO, 'tfx_edge')
     images = {'image': digits['x_train']}
-    course = Course(str(files.saved_model('digits')), images, tmp_path, steps=40, learning_rate=1e-2)
+    course = Course(str(files.saved_model('digits')), images, tmp_path, steps=40, learning_rate=2e-2)
     course.train()
     widened = [m for m in caplog.messages if 'widened the ranges of' in m]
     assert widened
