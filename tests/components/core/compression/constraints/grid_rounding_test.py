@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tfx_edge.components.core.compression.constraints.grid_rounding import round_to_grid, round_to_members
 
-# The last two are compiled.
 _SHAPES = [((40, 6), ()), ((3, 3, 4, 8), (3,)), ((3, 3, 8, 2), (2, 3)), ((10, 32), (0,))]
+# Large enough to be compiled.
 _COMPILED = [((300, 120), (1,)), ((300, 120), ())]
 _LARGEST = {8: 127, 4: 7}
 
@@ -21,9 +21,14 @@ def _draw(seed: int, shape: tuple[int, ...], axes: tuple[int, ...], bits: int) -
     random = np.random.default_rng(seed)
     limit = _LARGEST[bits]
     of_channels = [size if axis in axes else 1 for axis, size in enumerate(shape)]
-    quarters = random.integers(-4 * limit, 4 * limit + 1, shape)
-    first = tuple(slice(None) if axis in axes else 0 for axis in range(len(shape)))
-    quarters[first] = 4 * limit  # each channel's largest
+    leading = [shape[axis] for axis in axes]
+    channels = int(np.prod(leading, dtype=int))
+    rows = random.integers(-4 * limit, 4 * limit + 1, (channels, np.prod(shape, dtype=int) // channels))
+    rows[np.arange(channels), random.integers(rows.shape[1], size=channels)] = (
+        4 * limit
+    )  # each channel's largest
+    others = [size for axis, size in enumerate(shape) if axis not in axes]
+    quarters = np.moveaxis(rows.reshape(leading + others), range(len(axes)), axes)
     sign = random.choice([-1.0, 1.0], of_channels)
     # Powers of two, which keep ties exact.
     step = 2.0 ** random.integers(-6, 2, of_channels)
