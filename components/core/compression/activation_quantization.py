@@ -22,7 +22,7 @@ from tfx_edge.components.core.compression.double_rounding import TwiceRounded, c
 from tfx_edge.components.core.compression.folded_convolutions import fold
 from tfx_edge.components.core.compression.graph.batch_norm_steps import with_batch_norms_in_steps
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
-from tfx_edge.components.core.compression.weights.weight_sites import channel_scale
+from tfx_edge.components.core.compression.weights.weight_sites import channel_scale, scale_tensors
 from tfx_edge.components.core.tensor_names import producer
 
 _LOG = logging.getLogger(__name__)
@@ -109,6 +109,9 @@ class ActivationQuantization:
         self._graph = graph
         self._bits = bits
         self._groups = {a.group: a.fixed for a in activations}
+        self._range_names = {
+            group: f'{_PREFIX}_range_{index}' for index, group in enumerate(sorted(self._groups))
+        }
         self._initial = {
             group: _with_zero(*(fixed or ranges[group])) for group, fixed in self._groups.items()
         }
@@ -138,17 +141,29 @@ class ActivationQuantization:
         self._nodes = {node.name: node for node in self._steps.node}
         self._cells = {activation.tensor: activation for activation in twice_rounded}
         self._biases = tuple(biases)
+        kernels = [activation.kernel.site for activation in twice_rounded]
+        self._fetched = list(
+            dict.fromkeys(
+                [
+                    *self._constants,
+                    *(name for bias in self._biases for name in bias.tensors),
+                    *scale_tensors(kernels),
+                ]
+            )
+        )
         self._kernels: dict[int, str] = {}
         for index, bias in enumerate(self._biases):
             self._take_bias(index, bias)
+        # Ranges of tensors that are moved a little before they are rounded.
+        self._nudging: set[str] = set()
         # What each quantized tensor is made of.
         self._before: dict[str, str] = {}
         self._group_of = {a.tensor: a.group for a in activations}
         for index, (tensor, group) in enumerate(self._group_of.items()):
-            self._insert(tensor, f'{_PREFIX}_{index}', self._range_name(group))
-        for group in self._groups:
-            for bound in ('min', 'max', 'nudge', 'middle'):
-                self._add_placeholder(f'{self._range_name(group)}_{bound}')
+            self._insert(tensor, f'{_PREFIX}_{index}', self._range_names[group])
+        for name in self._range_names.values():
+            for bound in ('min', 'max', *(('nudge', 'middle') if name in self._nudging else ())):
+                self._add_placeholder(f'{name}_{bound}')
         for index, tensor in enumerate(self._constants):
             self._rewire(tensor, f'{_CONSTANT_PREFIX}_{index}')
             self._add_placeholder(f'{_CONSTANT_PREFIX}_{index}')
@@ -228,7 +243,7 @@ class ActivationQuantization:
         return {
             tensor: tf.quantization.fake_quant_with_min_max_vars(
                 value,
-                *self._range(self._group_of[tensor]),
+                *(replaced[f'{self._range_names[self._group_of[tensor]]}_{end}:0'] for end in ('min', 'max')),
                 num_bits=self._bits,
                 narrow_range=self._bits == 16,
             )
@@ -237,35 +252,42 @@ class ActivationQuantization:
 
     def step(self, tensor: str) -> float:
         """Real size of a step of a quantized tensor."""
-        return float(self._step(self._group_of[tensor]))
+        return float(self._step(*self._range(self._group_of[tensor])))
 
     def _replaced(self, values: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The values of the placeholders that were added to the graph, by tensor name."""
-        replaced = {}
-        for group in self._groups:
-            low, high = self._range(group)
-            name = self._range_name(group)
-            step = self._step(group)
-            replaced[f'{name}_min:0'] = low
-            replaced[f'{name}_max:0'] = high
-            replaced[f'{name}_nudge:0'] = step * _NUDGE
-            # The real number that the integer 0 stands for.
-            lowest = integer_types.BOUNDS['INT8'][0]
-            replaced[f'{name}_middle:0'] = tf.round(tf.stop_gradient(low) / step) * step - lowest * step
-        tensors = list(self._constants)
-        for index, value in enumerate(self._graph.call({}, values, tensors, graph_def=self._steps)):
-            replaced[f'{_CONSTANT_PREFIX}_{index}:0'] = _quantized(value, self._constants[tensors[index]])
+        ranges = {group: self._range(group) for group in self._groups}
+        steps = {group: self._step(*ends) for group, ends in ranges.items()}
+        replaced = self._replaced_ranges(ranges, steps)
+        tensors = self._graph.constants(values, self._fetched, graph_def=self._steps)
+        for index, (tensor, constant) in enumerate(self._constants.items()):
+            replaced[f'{_CONSTANT_PREFIX}_{index}:0'] = _quantized(tensors[tensor], constant)
         for index, bias in enumerate(self._biases):
             rounded = rounded_bias if index in self._kernels else rounded_operand
-            operand = rounded(self._graph, self._steps, bias, values, self._step(bias.group))
-            replaced[f'{_BIAS_PREFIX}_{index}:0'] = operand
+            replaced[f'{_BIAS_PREFIX}_{index}:0'] = rounded(bias, tensors, values, steps[bias.group])
         for index, name in self._kernels.items():
             site = self._biases[index].kernel.site
-            scale = channel_scale(self._graph, site, values)
-            replaced[f'{name}:0'] = values[site.variable.key] * scale
+            replaced[f'{name}:0'] = values[site.variable.key] * channel_scale(site, tensors)
         for index, twice in enumerate(self._cells.values()):
-            steps = self._step(twice.source), self._step(twice.group)
-            replaced[f'{_CELL_PREFIX}_{index}:0'] = cell_sizes(self._graph, twice.kernel, values, *steps)
+            cells = cell_sizes(twice.kernel, tensors, values, steps[twice.source], steps[twice.group])
+            replaced[f'{_CELL_PREFIX}_{index}:0'] = cells
+        return replaced
+
+    def _replaced_ranges(
+        self, ranges: Mapping[str, tuple[tf.Tensor, tf.Tensor]], steps: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """The values of the placeholders of each range."""
+        replaced = {}
+        lowest = integer_types.BOUNDS['INT8'][0]
+        for group, (low, high) in ranges.items():
+            name, step = self._range_names[group], steps[group]
+            replaced[f'{name}_min:0'] = low
+            replaced[f'{name}_max:0'] = high
+            if name in self._nudging:
+                replaced[f'{name}_nudge:0'] = step * _NUDGE
+                # The real number that the integer 0 stands for.
+                middle = tf.round(tf.stop_gradient(low) / step) * step - lowest * step
+                replaced[f'{name}_middle:0'] = middle
         return replaced
 
     def ranges(self) -> dict[str, tuple[float, float]]:
@@ -284,14 +306,10 @@ class ActivationQuantization:
             high = self._moved[group, 1] if (group, 1) in self._moved else high * tf.exp(shrink_high)
         return low, high
 
-    def _step(self, group: str) -> tf.Tensor:
-        low, high = self._range(group)
+    def _step(self, low: tf.Tensor, high: tf.Tensor) -> tf.Tensor:
         # int16 has no -32768.
         steps = integer_types.steps(8) if self._bits == 8 else integer_types.narrow_steps(self._bits)
         return tf.stop_gradient(high - low) / steps
-
-    def _range_name(self, group: str) -> str:
-        return f'{_PREFIX}_range_{sorted(self._groups).index(group)}'
 
     def _insert(self, tensor: str, name: str, range_name: str) -> None:
         """Puts a fake quantization behind a tensor, for all that use it."""
@@ -347,6 +365,7 @@ class ActivationQuantization:
 
     def _nudged(self, tensor: str, name: str, range_name: str, *, away_from_zero: bool) -> str:
         """A mean of integers moved a little, so that a half is rounded to where LiteRT rounds it."""
+        self._nudging.add(range_name)
         nudge = f'{range_name}_nudge'
         steps: list[tuple[str, ...]] = []
         if away_from_zero:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from tfx_edge.components.core.compression.graph.graph_scopes import Scope, scope
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.weights.deployed_kernels import DeployedKernel
 from tfx_edge.components.core.compression.weights.folded_scale import tensor
-from tfx_edge.components.core.compression.weights.weight_sites import channel_scale
+from tfx_edge.components.core.compression.weights.weight_sites import channel_scale, scale_tensors
 from tfx_edge.components.core.tensor_names import producer
 
 SUMS = ('BiasAdd', 'Add', 'AddV2', 'Sub')
@@ -45,101 +45,107 @@ class SimulatedBias:
     node: str
 
     @property
+    def tensors(self) -> list[str]:
+        """What the rounding is computed from: the constant operands, and what is folded into the kernel."""
+        return [*(name for _, name in self.steps), *scale_tensors([self.kernel.site])]
+
+    @property
     def operand(self) -> str:
         """The constant that the last addition adds."""
         return [name for op, name in self.steps if op != 'Mul'][-1]
 
 
-def find_bias(
-    graph: ServingGraph, steps: graph_pb2.GraphDef, kernel: DeployedKernel, group: str, ends: Collection[str]
-) -> SimulatedBias | None:
-    """Finds the bias behind a kernel, and compares its values with the file's bias.
+def find_biases(
+    graph: ServingGraph,
+    steps: graph_pb2.GraphDef,
+    kernels: Iterable[tuple[DeployedKernel, str]],
+    ends: Collection[str],
+) -> tuple[SimulatedBias, ...]:
+    """Finds the biases behind kernels, and compares their values with the file's biases.
 
     Args:
       graph: the signature.
       steps: its graph, of `with_batch_norms_in_steps`.
-      kernel: the kernel; its `constant.bias` holds the file's bias.
-      group: of the activations that it is multiplied with.
+      kernels: each with the group of the activations that it is multiplied with; its `constant.bias` holds the file's
+        bias.
       ends: tensors that the file has too.
 
     Returns:
-      The bias; None where the file has none, or another.
+      The biases; without those that the file has not, or has another for.
     """
-    if kernel.constant.bias is None:
-        return None
     scope = next(scopes(steps, graph.inputs.values()))
-    found = _chain(scope, kernel, group, ends)
-    if found is None:
-        return None
-    names = [name for _, name in found.steps]
+    chains = [_chain(scope, kernel, group, ends) for kernel, group in kernels]
+    found = [bias for bias in chains if bias is not None]
+    names = list(dict.fromkeys(name for bias in found for _, name in bias.steps))
     fetched = tf.function(
-        lambda: graph.call({}, {}, names, graph_def=steps), autograph=False
+        lambda: graph.constants({}, names, graph_def=steps), autograph=False
     ).get_concrete_function()()
-    folded = _folded(found, [value.numpy().ravel() for value in fetched], np.ones_like)[0]
-    expected = kernel.constant.bias
+    operands = {name: value.numpy().ravel() for name, value in fetched.items()}
+    return tuple(bias for bias in found if _is_deployed(bias, operands))
+
+
+def _is_deployed(bias: SimulatedBias, operands: Mapping[str, np.ndarray]) -> bool:
+    """Whether the file's bias has the values that the graph's operands make."""
+    expected = bias.kernel.constant.bias
+    assert expected is not None
+    folded = _folded(bias, [operands[name] for _, name in bias.steps], np.ones_like)[0]
     if folded.size not in (1, expected.size):
-        return None
+        return False
     largest = max(float(np.abs(expected).max()), 1e-6)
-    return found if np.abs(folded - expected).max() <= _TOLERANCE * largest else None
+    return bool(np.abs(folded - expected).max() <= _TOLERANCE * largest)
 
 
 def rounded_operand(
-    graph: ServingGraph,
-    steps: graph_pb2.GraphDef,
     bias: SimulatedBias,
+    tensors: Mapping[str, tf.Tensor],
     values: Mapping[str, tf.Tensor],
     input_step: tf.Tensor,
 ) -> tf.Tensor:
     """The last addition's operand, moved so that the whole bias is a whole number of steps.
 
     Args:
-      graph: the signature.
-      steps: its graph, of `with_batch_norms_in_steps`.
-      bias: of `find_bias`.
+      bias: of `find_biases`.
+      tensors: `bias.tensors`, by name.
       values: of the graph's variables, by key; the kernel's on its grid.
       input_step: of the activations that the kernel is multiplied with.
 
     Returns:
       A tensor of the operand's shape; the gradient passes to the operand unchanged.
     """
-    names = [name for _, name in bias.steps]
-    fetched = graph.call({}, values, names, graph_def=steps)
+    fetched = [tensors[name] for _, name in bias.steps]
     flat = [tf.reshape(tf.stop_gradient(value), [-1]) for value in fetched]
     whole, behind = _folded(bias, flat, tf.ones_like)
-    step = input_step * kernel_step(graph, bias.kernel, values)
+    step = input_step * kernel_step(bias.kernel, tensors, values)
     usable = _usable(whole, step) & (behind != 0)
     step, behind = tf.where(usable, step, 1.0), tf.where(usable, behind, 1.0)
     moved = tf.where(usable, (tf.round(whole / step) * step - whole) / behind, 0.0)
     if next(op for op, name in reversed(bias.steps) if op != 'Mul') == 'Sub':
         moved = -moved
-    operand = fetched[names.index(bias.operand)]
+    operand = tensors[bias.operand]
     return operand + tf.stop_gradient(
         tf.reshape(moved, operand.shape) if operand.shape.num_elements() == moved.shape[0] else moved
     )
 
 
 def rounded_bias(
-    graph: ServingGraph,
-    steps: graph_pb2.GraphDef,
     bias: SimulatedBias,
+    tensors: Mapping[str, tf.Tensor],
     values: Mapping[str, tf.Tensor],
     input_step: tf.Tensor,
 ) -> tf.Tensor:
     """The whole bias, a whole number of steps.
 
     Args:
-      graph: the signature.
-      steps: its graph, of `with_batch_norms_in_steps`.
-      bias: of `find_bias`.
+      bias: of `find_biases`.
+      tensors: `bias.tensors`, by name.
       values: of the graph's variables, by key; the kernel's on its grid.
       input_step: of the activations that the kernel is multiplied with.
 
     Returns:
       float32 (channels,); the gradient passes to all operands as if nothing was rounded.
     """
-    fetched = graph.call({}, values, [name for _, name in bias.steps], graph_def=steps)
-    step = input_step * kernel_step(graph, bias.kernel, values)
-    whole, _ = _folded(bias, [tf.reshape(value, [-1]) for value in fetched], tf.ones_like)
+    step = input_step * kernel_step(bias.kernel, tensors, values)
+    whole, _ = _folded(bias, [tf.reshape(tensors[name], [-1]) for _, name in bias.steps], tf.ones_like)
     whole = tf.broadcast_to(whole, tf.broadcast_static_shape(whole.shape, step.shape))
     given = tf.stop_gradient(whole)
     usable = _usable(given, step)
@@ -153,6 +159,8 @@ def _usable(whole: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
 
 
 def _chain(scope: Scope, kernel: DeployedKernel, group: str, ends: Collection[str]) -> SimulatedBias | None:
+    if kernel.constant.bias is None:
+        return None
     node = scope.nodes[kernel.site.node]
     steps: list[tuple[str, str]] = []
     last = ''
@@ -184,11 +192,13 @@ def _folded(bias: SimulatedBias, operands: Sequence[Any], ones: Callable[[Any], 
     return whole, behind
 
 
-def kernel_step(graph: ServingGraph, kernel: DeployedKernel, values: Mapping[str, tf.Tensor]) -> tf.Tensor:
+def kernel_step(
+    kernel: DeployedKernel, tensors: Mapping[str, tf.Tensor], values: Mapping[str, tf.Tensor]
+) -> tf.Tensor:
     """The kernel's scales in the file, of shape (channels,) or (1,); no gradient reaches the weight through them."""
     site = kernel.site
     weight = tf.stop_gradient(values[site.variable.key])
-    scale = channel_scale(graph, site, values)
+    scale = channel_scale(site, tensors)
     folded = weight if scale is None else weight * tf.stop_gradient(scale)
     largest = integer_grid.channel_largest(folded, site.scale_axes)
     return tf.reshape(largest, [-1]) / integer_types.largest(kernel.constant.bits)

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from tfx_edge.components.core.compression.bias_quantization import kernel_step
-from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.weights.deployed_kernels import DeployedKernel
 
 # (operator, bits of the kernel) that XNNPACK has no kernel for. LiteRT's built-in kernels multiply by a fixed-point
@@ -41,8 +40,8 @@ def rounds_twice(kernel: DeployedKernel) -> bool:
 
 
 def cell_sizes(
-    graph: ServingGraph,
     kernel: DeployedKernel,
+    tensors: Mapping[str, tf.Tensor],
     values: Mapping[str, tf.Tensor],
     input_step: tf.Tensor,
     output_step: tf.Tensor,
@@ -53,8 +52,8 @@ def cell_sizes(
     2^-n, rounded again. So the first rounding is to cells of 2^-n output steps.
 
     Args:
-      graph: the signature.
       kernel: with the scales.
+      tensors: of the graph, by name; those of `scale_tensors` for the kernel's site.
       values: of the graph's variables, by key; the kernel's on its grid.
       input_step: scalar, real size of a step of what the kernel is multiplied with.
       output_step: scalar, of the result.
@@ -62,7 +61,7 @@ def cell_sizes(
     Returns:
       float32 (channels,), real sizes. Where the second rounding cannot matter, cells are fine enough to change nothing.
     """
-    factor = input_step * kernel_step(graph, kernel, values) / output_step
+    factor = input_step * kernel_step(kernel, tensors, values) / output_step
     shift = -1.0 - tf.floor(tf.math.log(tf.maximum(factor, 1e-30)) / tf.math.log(2.0))
     shift = tf.where((shift >= 0) & (shift <= _FINEST), shift, 2.0 * _FINEST)
     return output_step * tf.pow(2.0, -shift)

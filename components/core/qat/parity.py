@@ -205,14 +205,21 @@ def _simulated_values(
 ) -> list[np.ndarray]:
     values = {key: tf.constant(value) for key, value in result.values.items()}
 
-    @tf.function(autograph=False, reduce_retracing=True)
+    @tf.function(autograph=False)
     def run(batch: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
         return [tf.cast(tensor, tf.float32) for tensor in simulated.call(batch, values, tensors)]
 
-    parts = [
-        [tensor.numpy() for tensor in run({name: tf.constant(rows) for name, rows in batch.items()})]
-        for batch in _batches(samples, _BATCH_SIZE)
-    ]
+    count = len(next(iter(samples.values())))
+    size = min(count, _BATCH_SIZE)
+    parts = []
+    for start in range(0, count, size):
+        # The last row again fills up the last batch: a batch of another size would be traced anew.
+        rows = np.minimum(np.arange(start, start + size), count - 1)
+        found = [
+            tensor.numpy() for tensor in run({name: tf.constant(v[rows]) for name, v in samples.items()})
+        ]
+        given = min(size, count - start)
+        parts.append([value[: len(value) * given // size] for value in found])
     return [np.concatenate(columns) for columns in zip(*parts, strict=True)]
 
 

@@ -12,7 +12,7 @@ from tfx_edge.components.core.compression.activation_quantization import (
     SimulatedActivation,
     SimulatedConstant,
 )
-from tfx_edge.components.core.compression.bias_quantization import SimulatedBias, find_bias
+from tfx_edge.components.core.compression.bias_quantization import SimulatedBias, find_biases
 from tfx_edge.components.core.compression.double_rounding import TwiceRounded, rounds_twice
 from tfx_edge.components.core.compression.graph.batch_norm_steps import with_batch_norms_in_steps
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
@@ -138,12 +138,12 @@ def _simulated_biases(
     known = {activation.group for activation in simulated}
     group = {a.name: a.group for a in activations if a.group in known}
     ends = {activation.tensor for activation in simulated}
-    found = (
-        find_bias(graph, steps, kernel, group[kernel.constant.source], ends)
+    pairs = [
+        (kernel, group[kernel.constant.source])
         for kernel in kernels.values()
         if kernel.constant.source in group
-    )
-    return tuple(bias for bias in found if bias is not None)
+    ]
+    return find_biases(graph, steps, pairs, ends)
 
 
 def _twice_rounded(

@@ -16,6 +16,7 @@ from tfx_edge.components.clusterer.options import clustering_options
 from tfx_edge.components.core.compression.bias_quantization import kernel_step
 from tfx_edge.components.core.compression.clustering import cluster
 from tfx_edge.components.core.compression.pruning import prune
+from tfx_edge.components.core.compression.weights.weight_sites import scale_tensors
 from tfx_edge.components.core.dense_scales import PER_CHANNEL, PER_TENSOR
 from tfx_edge.components.core.litert.file import flatbuffer
 from tfx_edge.components.core.litert.file.inspect import TensorSummary, inspect_model, kernel_indices
@@ -72,7 +73,12 @@ def test_zeros_and_clusters_are_in_the_file_and_the_simulation_is_the_file(
     for key, kernel in course.deployment.arithmetic.kernels.items():
         # Of which the simulated biases are multiples.
         values = {key: tf.constant(graph.stored_values()[key])}
-        step = tf.function(kernel_step, autograph=False)(graph, kernel, values)
+        step = tf.function(
+            lambda kernel=kernel, values=values: kernel_step(
+                kernel, graph.constants(values, scale_tensors([kernel.site])), values
+            ),
+            autograph=False,
+        )()
         np.testing.assert_allclose(step, scales[kernel.constant.name], rtol=1e-5)
     parity = course.parity({'image': digits['x_eval']}, per_activation=True)
     assert parity.agreement == 1.0

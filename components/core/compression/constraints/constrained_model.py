@@ -16,6 +16,7 @@ from tfx_edge.components.core.compression.weights.weight_sites import (
     WeightSite,
     channel_scale,
     channel_scales,
+    scale_tensors,
 )
 
 
@@ -92,10 +93,11 @@ class ConstrainedModel:
         """What the graph uses for each trainable variable; to be called inside a `tf.function`."""
         values: dict[str, tf.Tensor] = {key: tf.identity(v) for key, v in self.variables.items()}
         free = dict(values)
-        for site in self.sites:
-            constraint = self._constraints.get(site.variable.key)
-            if constraint is not None:
-                values[site.variable.key] = self._constrained(site, constraint, free)
+        constrained = [site for site in self.sites if site.variable.key in self._constraints]
+        names = scale_tensors(site for site in constrained if self._constraints[site.variable.key].quantizes)
+        folded = self.graph.constants(free, names)
+        for site in constrained:
+            values[site.variable.key] = self._constrained(site, free, folded)
         return values
 
     def final_values(self) -> dict[str, np.ndarray]:
@@ -105,9 +107,10 @@ class ConstrainedModel:
         return {key: value.numpy() + np.float32(0.0) for key, value in values.items()}
 
     def _constrained(
-        self, site: WeightSite, constraint: Constraint, free: Mapping[str, tf.Tensor]
+        self, site: WeightSite, free: Mapping[str, tf.Tensor], folded: Mapping[str, tf.Tensor]
     ) -> tf.Tensor:
         key = site.variable.key
+        constraint = self._constraints[key]
         keep = self._masks.get(key)
         weight = free[key] if keep is None else free[key] * keep
         if not constraint.quantizes:
@@ -121,7 +124,7 @@ class ConstrainedModel:
             site.channel_axes,
             scale_axes=site.scale_axes,
             members=None if codebook is None else codebook.members(),
-            scale=channel_scale(self.graph, site, free),
+            scale=channel_scale(site, folded),
         )
 
 

@@ -144,6 +144,19 @@ class ServingGraph:
         found = dict(zip(names, tf.graph_util.import_graph_def(graph_def, mapping, names), strict=True))
         return [mapping[name] if name in mapping else found[name] for name in fetch]
 
+    def constants(
+        self,
+        values: Mapping[str, tf.Tensor],
+        fetch: Sequence[str],
+        *,
+        graph_def: graph_pb2.GraphDef | None = None,
+    ) -> dict[str, tf.Tensor]:
+        """Evaluates tensors that depend on no input; as `call`, but by name.
+
+        Each call imports a part of the graph anew: what is needed for many weights is fetched at once.
+        """
+        return dict(zip(fetch, self.call({}, values, fetch, graph_def=graph_def), strict=True))
+
     def answers(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The signature's outputs with the stored values of the variables.
 

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import logging
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -115,24 +115,27 @@ def dynamic_nodes(graph: ServingGraph) -> set[str]:
     return set(next(scopes(graph.graph_def, graph.inputs.values())).dynamic)
 
 
-def channel_scale(graph: ServingGraph, site: WeightSite, values: Mapping[str, tf.Tensor]) -> tf.Tensor | None:
+def scale_tensors(sites: Iterable[WeightSite]) -> list[str]:
+    """Names of the graph's tensors from which `channel_scale` computes the factors of some sites; of no input."""
+    folded = [folded for site in sites for folded in site.scales]
+    return sorted({name for each in folded for name in (each.scale, each.variance) if name})
+
+
+def channel_scale(site: WeightSite, tensors: Mapping[str, tf.Tensor]) -> tf.Tensor | None:
     """The factor that folding multiplies a site's weight by; to be called inside a `tf.function`.
 
     Args:
-      graph: of the site.
-      site: one of its weight sites.
-      values: of the graph's variables, by key.
+      site: a weight site.
+      tensors: those of `scale_tensors`, by name, fetched for all sites at once: each fetch costs a trace of its own.
 
     Returns:
       A tensor that broadcasts against the weight, or None where nothing is folded.
     """
     factor = None
     for folded in site.scales:
+        scale = tensors[folded.scale]
         if folded.variance:
-            scale, variance = graph.call({}, values, [folded.scale, folded.variance])
-            scale = scale * tf.math.rsqrt(variance + folded.epsilon)
-        else:
-            (scale,) = graph.call({}, values, [folded.scale])
+            scale = scale * tf.math.rsqrt(tensors[folded.variance] + folded.epsilon)
         scale = tf.reshape(scale, channel_shape(site) if scale.shape.num_elements() > 1 else [])
         factor = scale if factor is None else factor * scale
     return factor
@@ -155,7 +158,8 @@ def channel_scales(
     tensors = {key: tf.constant(value) for key, value in values.items()}
 
     def all_scales() -> list[tf.Tensor | None]:
-        return [channel_scale(graph, site, tensors) for site in sites]
+        fetched = graph.constants(tensors, scale_tensors(sites))
+        return [channel_scale(site, fetched) for site in sites]
 
     scales = tf.function(all_scales, autograph=False).get_concrete_function()()
     return [None if scale is None else scale.numpy() for scale in scales]
@@ -212,16 +216,7 @@ def _site(
 
 def _with_fitting_scales(graph: ServingGraph, sites: Sequence[WeightSite]) -> Iterator[WeightSite]:
     """The sites, their scales cut off before the first that is neither one number nor one for each output channel."""
-    names = sorted(
-        {
-            name
-            for site in sites
-            for kernel in site.kernels
-            for folded in kernel.scales
-            for name in (folded.scale, folded.variance)
-            if name
-        }
-    )
+    names = scale_tensors(kernel for site in sites for kernel in site.kernels)
     traced = tf.function(lambda: graph.call({}, {}, names), autograph=False).get_concrete_function()
     shapes = dict(zip(names, (result.shape for result in traced.outputs), strict=True))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfx_edge.components.core.compression.bias_quantization import SimulatedBias, find_bias, rounded_operand
+from tfx_edge.components.core.compression.bias_quantization import SimulatedBias, find_biases, rounded_operand
 from tfx_edge.components.core.compression.constraints.constrained_model import folded_kernels
 from tfx_edge.components.core.compression.graph.batch_norm_steps import with_batch_norms_in_steps
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
@@ -53,17 +53,25 @@ def _kernel(graph: ServingGraph, bias: np.ndarray | None) -> DeployedKernel:
 
 def _found(graph: ServingGraph, bias: np.ndarray | None) -> SimulatedBias | None:
     steps = with_batch_norms_in_steps(graph.graph_def)
-    return find_bias(graph, steps, _kernel(graph, bias), 'image', ())
+    found = find_biases(graph, steps, [(_kernel(graph, bias), 'image')], ())
+    assert len(found) <= 1
+    return next(iter(found), None)
+
+
+def _rounded(
+    graph: ServingGraph, bias: SimulatedBias, values: dict[str, tf.Tensor], step: tf.Tensor
+) -> tf.Tensor:
+    steps = with_batch_norms_in_steps(graph.graph_def)
+    return rounded_operand(bias, graph.constants(values, bias.tensors, graph_def=steps), values, step)
 
 
 def test_the_whole_bias_is_rounded_to_steps_of_each_channel(graph: ServingGraph) -> None:
     found = _found(graph, _BIAS * _SCALE - _SHIFT)
     assert found is not None
     assert [op for op, _ in found.steps] == ['BiasAdd', 'Mul', 'Sub']
-    steps = with_batch_norms_in_steps(graph.graph_def)
     values = {key: tf.constant(value) for key, value in graph.stored_values().items()}
     input_step = tf.constant(0.05)
-    rounded = tf.function(lambda: rounded_operand(graph, steps, found, values, input_step), autograph=False)()
+    rounded = tf.function(lambda: _rounded(graph, found, values, input_step), autograph=False)()
     (folded,) = folded_kernels(graph, (found.kernel.site,)).values()
     step = 0.05 * np.abs(folded).max((0, 1, 2)) / 127
     whole = (_BIAS * _SCALE - np.asarray(rounded)) / step
@@ -82,11 +90,10 @@ def test_a_file_without_a_bias_or_with_another_has_none_here(
 def test_a_bias_beyond_int32_is_left_to_the_engine_s_wider_scale(graph: ServingGraph) -> None:
     found = _found(graph, _BIAS * _SCALE - _SHIFT)
     assert found is not None
-    steps = with_batch_norms_in_steps(graph.graph_def)
     values = {key: tf.constant(value) for key, value in graph.stored_values().items()}
     values[found.kernel.site.variable.key] = tf.zeros((3, 3, 1, 4))
     rounded = tf.function(
-        lambda: rounded_operand(graph, steps, found, values, tf.constant(0.05)),
+        lambda: _rounded(graph, found, values, tf.constant(0.05)),
         autograph=False,
     )()
     np.testing.assert_array_equal(np.asarray(rounded), _SHIFT)

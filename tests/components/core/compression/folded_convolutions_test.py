@@ -10,7 +10,7 @@ from tfx_edge.components.core.compression.activation_quantization import (
     ActivationQuantization,
     SimulatedActivation,
 )
-from tfx_edge.components.core.compression.bias_quantization import find_bias
+from tfx_edge.components.core.compression.bias_quantization import find_biases
 from tfx_edge.components.core.compression.constraints.constrained_model import folded_kernels
 from tfx_edge.components.core.compression.graph.batch_norm_steps import with_batch_norms_in_steps
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
@@ -61,8 +61,7 @@ def _simulated(graph: ServingGraph) -> ActivationQuantization:
     whole = stored['bias'] * stored['scale'] - stored['shift']
     operator = 'DEPTHWISE_CONV_2D' if site.op.startswith('Depthwise') else 'CONV_2D'
     constant = DeployedConstant('k', site.variable.value, 8, 0, True, operator, ('y',), 'image', whole)
-    bias = find_bias(graph, steps, DeployedKernel(site, constant), 'image', ())
-    assert bias is not None
+    (bias,) = find_biases(graph, steps, [(DeployedKernel(site, constant), 'image')], ())
     activation = SimulatedActivation('image', graph.inputs['image'], 'image', None)
     return ActivationQuantization(graph, [activation], {'image': (-1.0, 1.0)}, biases=[bias])
 
@@ -135,3 +134,26 @@ def test_tensors_between_keep_their_values(graph: ServingGraph) -> None:
     between, _ = tf.function(lambda: simulated.call(image, values, fetch), autograph=False)()
     plain, _ = tf.function(lambda: graph.call(image, values, fetch), autograph=False)()
     np.testing.assert_allclose(between, plain, rtol=1e-5, atol=1e-5)
+
+
+def test_what_depends_on_no_input_is_imported_once(
+    graph: ServingGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not once for each weight: on a large net the imports would take most of the time before the first step."""
+    simulated = _simulated(graph)
+    values = {v.key: tf.constant(v.value) for v in graph.variables}
+    image = {'image': tf.constant(_input(graph))}
+    fetched: list[list[str]] = []
+    call = ServingGraph.call
+
+    def counted(
+        self: ServingGraph, inputs: object, values: object, fetch: list[str], **others: object
+    ) -> object:
+        fetched.append(list(fetch))
+        return call(self, inputs, values, fetch, **others)
+
+    monkeypatch.setattr(ServingGraph, 'call', counted)
+    tf.function(lambda: simulated.call(image, values, [graph.outputs['y']]), autograph=False)()
+    constants, results = fetched
+    assert len(constants) >= 3
+    assert len(results) == 1
