@@ -15,6 +15,7 @@ from tfx_edge import proto
 from tfx_edge.components.core.compression.graph.checkpoint import write_with_values
 from tfx_edge.components.core.compression.graph.serving_graph import ServingGraph
 from tfx_edge.components.core.compression.quantization_aware_training import train_quantization_aware
+from tfx_edge.components.core.compression.training.one_pass_adam import OnePassAdam
 from tfx_edge.components.core.dense_function.choice import choose_signature
 from tfx_edge.components.core.litert.conversion.convert import convert_saved_model
 from tfx_edge.components.core.litert.file.inspect import inspect_model
@@ -67,8 +68,8 @@ def _saved_model(
     keras.utils.set_random_seed(0)
     model = make()
     loss = {name: keras.losses.SparseCategoricalCrossentropy(from_logits=True) for name in model.output}
-    # XLA would take longer to compile than the training takes.
-    model.compile(keras.optimizers.Adam(5e-3), loss, jit_compile=False)
+    # To compile with XLA, or to trace the operations of Keras' own Adam, would take longer than the training takes.
+    model.compile(OnePassAdam(5e-3), loss, jit_compile=False)
     inputs = _inputs(list(model.input), images)
     model.fit(inputs, dict.fromkeys(loss, classes), batch_size=64, epochs=epochs, verbose=0)
     model.export(folder, verbose=False)
