@@ -126,7 +126,7 @@ def channel_scale(site: WeightSite, tensors: Mapping[str, tf.Tensor]) -> tf.Tens
 
     Args:
       site: a weight site.
-      tensors: those of `scale_tensors`, by name, fetched for all sites at once: each fetch costs a trace of its own.
+      tensors: those of `scale_tensors`, by name, best fetched for all sites at once (`ServingGraph.constants`).
 
     Returns:
       A tensor that broadcasts against the weight, or None where nothing is folded.
