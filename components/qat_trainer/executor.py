@@ -73,7 +73,7 @@ class Executor(TrainingExecutor):
             with artifacts.written_whole(calibration.uri) as folder:
                 training.write_calibration(folder, model)
 
-        return Technique(training.train, write_calibration)
+        return Technique(training.train, write_calibration, training.see_file)
 
 
 class _Training:
@@ -89,6 +89,11 @@ class _Training:
         self._seen: list[Mapping[str, np.ndarray]] = []
         self._held_out: dict[str, np.ndarray] | None = None
         self._reference: Reference | None = None
+        self._float_file: bytes | None = None
+
+    def see_file(self, file: bytes) -> None:
+        """Keeps the incoming model's float file, by which the deployment is planned."""
+        self._float_file = file
 
     def train(
         self, graph: ServingGraph, fine_tuning: FineTuningOptions, batches: Batches | None
@@ -107,7 +112,7 @@ class _Training:
             graph,
             self._options,
             comparison_batch(self._seen, graph.inputs),
-            self._float_files.convert,
+            self._float_file,
             self._operators_to_keep,
         )
         self._result: QATResult = train_quantization_aware(

@@ -44,7 +44,6 @@ from tfx_edge.components.core.qat.simulated_tensors import (
     outputs_of_weights,
     simulated_arithmetic,
 )
-from tfx_edge.components.core.signature import Signature
 
 _LOG = logging.getLogger(__name__)
 # Each round keeps the operators float that compute one more activation.
@@ -95,10 +94,10 @@ def plan_deployment(
     graph: ServingGraph,
     qat: QATOptions,
     batch: Mapping[str, np.ndarray] | None,
-    convert: Callable[[str, Signature], bytes] = convert_saved_model,
+    float_file: bytes | None = None,
     sound: Callable[[ModelFile, str], tuple[str, ...]] = _all_integer,
 ) -> Deployment:
-    """Converts and quantizes the incoming model, and finds in its graph what the file computes in integers.
+    """Quantizes the incoming model, and finds in its graph what the file computes in integers.
 
     Which tensors these are, along which axes kernels have their scales and which operands are constants is read off
     the file; each is recognized in the graph by its values.
@@ -107,7 +106,7 @@ def plan_deployment(
       graph: the incoming signature.
       qat: which weights are to be integers, and of how many bits.
       batch: real inputs by name, by whose values activations are distinguished; None to simulate weights only.
-      convert: gives the float `.tflite` of a SavedModel's folder and one of its signatures.
+      float_file: the signature's float `.tflite` file; None to convert it here.
       sound: which operators of the float file stay float in any case in a mode, as regular expressions.
 
     Returns:
@@ -124,7 +123,7 @@ def plan_deployment(
     """
     sites = find_weight_sites(graph)
     precisions = weight_precisions(sites, qat)
-    model = ModelFile.of(convert(graph.folder, graph.signature))
+    model = ModelFile.of(float_file or convert_saved_model(graph.folder, graph.signature))
     plan = _Plan(graph, qat, sites, precisions, model, batch, _mode(qat))
     try:
         always = sound(model, plan.mode)

@@ -32,7 +32,7 @@ def test_only_the_model_s_own_fault_leaves_it_in_float(
             graph,
             qat_options(proto.QuantizationAwareTraining()),
             {'image': digits['x_train'][:8]},
-            lambda *_: files.float_model('digits'),
+            files.float_model('digits'),
             sound,
         ).fault
 

@@ -35,13 +35,14 @@ def _run(model: Any, examples: Any, folder: pathlib.Path, **config: Any) -> tupl
         **config,
     )
     output, calibration = standard_artifacts.Model(), artifact_types.Calibration()
-    output.uri, calibration.uri = str(folder / 'model' / '1'), str(folder / 'calibration' / '1')
+    # As on Kubeflow, where no folder keeps float files for other steps.
+    output.uri, calibration.uri = str(folder / 'model'), str(folder / 'calibration')
     output.set_string_custom_property('tfx_version', '1.16.0')
     context = base_executor.BaseExecutor.Context(tmp_dir=str(folder), unique_id='1')
     inputs = {'input_model': [model], 'examples': [examples]}
     outputs = {'model': [output], 'calibration': [calibration]}
     made.executor_spec.executor_class(context).Do(inputs, outputs, dict(made.exec_properties))
-    return output, folder / 'calibration' / '1'
+    return output, folder / 'calibration'
 
 
 @pytest.mark.parametrize('how', ['override', 'exclude'])
@@ -63,6 +64,8 @@ def test_what_stays_float_is_reported_to_the_quantizer(
         model, calibration = _run(
             model_artifact, examples_artifact, tmp_path, qat=qat, fine_tuning=proto.FineTuning(num_steps=40)
         )
+    converted = [message for message in caplog.messages if message.startswith('converting signature')]
+    assert len(converted) == 2, 'the incoming model and the trained one'
     arithmetic = read_arithmetic(str(calibration))
     assert arithmetic is not None
     assert len(arithmetic.kept_float) == 1
