@@ -135,14 +135,23 @@ def activation_ranges(
         for start in range(0, rows, size):
             chosen = {name: values[start : min(start + size, rows)] for name, values in batch.items()}
             for name, values in reader.views(chosen):
-                finite = values[np.isfinite(values)]
-                if finite.size:
-                    low, high = ranges.get(name, (np.inf, -np.inf))
-                    ranges[name] = min(low, float(finite.min())), max(high, float(finite.max()))
+                low, high = _finite_limits(values)
+                if low <= high:
+                    known_low, known_high = ranges.get(name, (np.inf, -np.inf))
+                    ranges[name] = min(low, known_low), max(high, known_high)
         left -= rows
         if not left:
             break
     return ranges
+
+
+def _finite_limits(values: np.ndarray) -> tuple[float, float]:
+    """Minimum and maximum of the finite values; infinity and minus infinity if there is none."""
+    low, high = values.min(initial=np.inf), values.max(initial=-np.inf)
+    if values.size and not (np.isfinite(low) and np.isfinite(high)):
+        finite = values[np.isfinite(values)]
+        low, high = finite.min(initial=np.inf), finite.max(initial=-np.inf)
+    return float(low), float(high)
 
 
 def float_activations(float_model: bytes | ModelFile) -> dict[str, int]:

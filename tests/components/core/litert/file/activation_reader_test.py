@@ -13,6 +13,7 @@ from tfx_edge.components.core.litert.conversion.convert import convert_saved_mod
 from tfx_edge.components.core.litert.file import flatbuffer
 from tfx_edge.components.core.litert.file.activation_reader import (
     ActivationReader,
+    activation_ranges,
     activation_values,
     float_activations,
 )
@@ -36,6 +37,22 @@ def test_values_of_an_example_do_not_depend_on_its_batch(many_operators: tuple[b
         for name, values in alone.items():
             if together[name].shape[:1] == (8,):
                 np.testing.assert_array_equal(values[0], together[name][row])
+
+
+@pytest.mark.parametrize('strange', [[], [np.nan], [np.inf, -np.inf], [np.nan, np.inf]])
+def test_ranges_are_those_of_the_finite_values(
+    digits_float: bytes, digits: dict[str, np.ndarray], strange: list[float]
+) -> None:
+    images = digits['x_eval'][:20].copy()
+    images[3].flat[: len(strange)] = strange
+    ranges = activation_ranges(digits_float, [{'image': images[:5]}, {'image': images[5:]}], 18)
+    read = [
+        activation_values(digits_float, {'image': images[s]}) for s in (slice(5), slice(5, 13), slice(13, 18))
+    ]
+    for name in read[0]:
+        values = np.concatenate([values[name].ravel() for values in read])
+        finite = values[np.isfinite(values)]
+        assert ranges[name] == (finite.min(), finite.max())
 
 
 def test_only_what_is_wanted_is_read(digits_float: bytes, digits: dict[str, np.ndarray]) -> None:
