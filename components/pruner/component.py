@@ -39,13 +39,14 @@ class Pruner(TrainingComponent):
     `FineTuning.learning_rate`, the rate is 1e-3 up to 50 % zeros and rises to 3e-3 at 75 %: the weights that are left
     have farther to go. With the defaults every weight gets that share of zeros; `scope` GLOBAL ranks all of them
     together, so that layers of large weights keep more: with many zeros, the same number of them costs less accuracy
-    (`make bench-compression`, points `global`). `structure` puts the zeros in blocks, or makes m of every n weights
-    along the input channels zero: 2 of 4 is what Arm's Ethos-U85 skips while it computes, so that cycles fall; on U55
-    and U65 zeros save flash, in any place (`make bench-devices`). `criterion` TAYLOR ranks by |weight * gradient|
-    (Molchanov et al., 2016, arXiv:1611.06440) instead of magnitude, and its dropped weights stay dropped. `policy`
-    XNNPACK prunes only 1x1 convolutions that XNNPACK has sparse kernels for; a net in which it would use none gets a
-    warning before the training, with the operator that is in the way and what to change (see TFLiteQuantizer, which
-    stores such kernels).
+    (`make bench-compression`, points `global`). Where a last layer would keep fewer than three weights for each output,
+    a warning names it before the training: left dense (`exclude`), it costs next to no bytes (points `hidden`).
+    `structure` puts the zeros in blocks, or makes m of every n weights along the input channels zero: 2 of 4 is what
+    Arm's Ethos-U85 skips while it computes, so that cycles fall; on U55 and U65 zeros save flash, in any place
+    (`make bench-devices`). `criterion` TAYLOR ranks by |weight * gradient| (Molchanov et al., 2016, arXiv:1611.06440)
+    instead of magnitude, and its dropped weights stay dropped. `policy` XNNPACK prunes only 1x1 convolutions that
+    XNNPACK has sparse kernels for; a net in which it would use none gets a warning before the training, with the
+    operator that is in the way and what to change (see TFLiteQuantizer, which stores such kernels).
 
     It prunes kernels of convolutions, factors of matrix products (also of Einsum, and in loops and branches, such
     as LSTM and GRU cells) and embedding tables; any other weight is trained, left dense, and named

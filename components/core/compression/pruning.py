@@ -30,6 +30,7 @@ from tfx_edge.components.core.compression.pruning_criteria import (
     gradient_free,
 )
 from tfx_edge.components.core.compression.pruning_options import PruningOptions
+from tfx_edge.components.core.compression.thin_outputs import warn_of_thin_outputs
 from tfx_edge.components.core.compression.training.fine_tuning import fine_tune
 from tfx_edge.components.core.compression.training.fine_tuning_options import FineTuningOptions
 from tfx_edge.components.core.compression.training.training_hooks import Gradients, TrainingHooks
@@ -92,6 +93,9 @@ def prune(
             keep=np.ones(site.variable.value.shape, bool),
             codebook=None if codebook is None else codebooks.with_zero(codebook),
         )
+    if pruning.scope == 'TENSOR':
+        others = '' if isinstance(pruning.structure, MOfN) else ", or set scope='GLOBAL'"
+        warn_of_thin_outputs(graph, selected, _kept_of_each(selected, pruning), others=others)
     criterion_class = CRITERIA[pruning.criterion]
     model = ConstrainedModel(graph, sites, constraints, feedback=criterion_class.dropped_weights_learn)
     reading_units = weights_that_read_units(graph)
@@ -120,6 +124,9 @@ def prune(
     else:
         masks.before_step(schedule.end_step)
     values = model.final_values()
+    if pruning.scope == 'GLOBAL':
+        kept = {site.variable.key: np.count_nonzero(values[site.variable.key]) for site in selected}
+        warn_of_thin_outputs(graph, selected, kept, others='')
     _report(values, selected, pruning, criterion.dropped_first())
     return values
 
@@ -198,6 +205,14 @@ def _select(
             'select other weights, or use structure block.'
         )
     return grouped
+
+
+def _kept_of_each(sites: Sequence[WeightSite], pruning: PruningOptions) -> dict[str, int]:
+    """How many values of each weight are to be other than zero, by variable key; blocks come near to it."""
+    structure = pruning.structure
+    share = structure.m / structure.n if isinstance(structure, MOfN) else pruning.target_sparsity
+    sizes = {site.variable.key: site.variable.value.size for site in sites}
+    return {key: size - math.floor(share * size + 0.5) for key, size in sizes.items()}
 
 
 def _masks(
