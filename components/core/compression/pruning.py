@@ -125,7 +125,7 @@ def prune(
         masks.before_step(schedule.end_step)
     values = model.final_values()
     if pruning.scope == 'GLOBAL':
-        kept = {site.variable.key: np.count_nonzero(values[site.variable.key]) for site in selected}
+        kept = {s.variable.key: int(np.count_nonzero(values[s.variable.key])) for s in selected}
         warn_of_thin_outputs(graph, selected, kept, others='')
     _report(values, selected, pruning, criterion.dropped_first())
     return values
