@@ -13,8 +13,8 @@ from tfx_edge.components.core.compression.weights.output_weights import output_w
 from tfx_edge.components.core.compression.weights.weight_sites import WeightSite
 
 _LOG = logging.getLogger(__name__)
-# With 3.2 weights for each class the nets of `make bench-compression` keep their accuracy, with 2.6 they begin to lose
-# it, with 1.6 they lose a fifth of it.
+# With 3.2 weights for each class nets keep their accuracy, with 2.6 they begin to lose it, with 1.6 they lose a fifth
+# (`make bench-compression ARGS="--validation --seeds 3 4 --points 'sparse 80' 'sparse 84' 'sparse 87' 'sparse 90'"`).
 _FEWEST = 3
 
 
@@ -34,7 +34,7 @@ def warn_of_thin_outputs(
 
     Example:
       ```
-      warn_of_thin_outputs(graph, sites, {'layers/1/kernel': 16}, others=" or set scope='GLOBAL'")
+      warn_of_thin_outputs(graph, sites, {'layers/1/kernel': 16}, others=", or set scope='GLOBAL'")
       ```
     """
     last = output_weights(graph)
